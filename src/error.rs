@@ -1,0 +1,64 @@
+//! What can go wrong, in one enum.
+//!
+//! "No" is not an error: a missing key is `None`, a lost compare-and-swap is
+//! `false`. Every variant here is a failure, and none of them changes the store.
+
+use std::fmt;
+
+/// The result of a database operation; by default a value, or none.
+pub type DBResult<T = Option<Vec<u8>>> = Result<T, DBError>;
+
+/// A failed operation. The store is as it was before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DBError {
+    /// An argument is not acceptable; the text says which and why.
+    Invalid(String),
+    /// The view cannot be written.
+    ReadOnly,
+    /// There is not enough memory for the operation.
+    OutOfMemory,
+    /// The data break a rule that always holds; the text says which and where.
+    Corrupt(String),
+    /// An earlier operation panicked half-way: a bug in minidb. The store
+    /// refuses everything from then on.
+    Internal,
+}
+
+impl fmt::Display for DBError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DBError::Invalid(why) => write!(f, "invalid argument: {why}"),
+            DBError::ReadOnly => f.write_str("the view cannot be written"),
+            DBError::OutOfMemory => f.write_str("out of memory"),
+            DBError::Corrupt(what) => write!(f, "damaged: {what}"),
+            DBError::Internal => {
+                f.write_str("an earlier call hit a bug in minidb; close the handle")
+            }
+        }
+    }
+}
+
+impl std::error::Error for DBError {}
+
+/// Memory could not be had: the only failure that the index knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OutOfMemory;
+
+impl From<OutOfMemory> for DBError {
+    fn from(_: OutOfMemory) -> Self {
+        DBError::OutOfMemory
+    }
+}
+
+impl From<std::collections::TryReserveError> for OutOfMemory {
+    fn from(_: std::collections::TryReserveError) -> Self {
+        OutOfMemory
+    }
+}
+
+impl From<std::collections::TryReserveError> for DBError {
+    fn from(_: std::collections::TryReserveError) -> Self {
+        DBError::OutOfMemory
+    }
+}

@@ -1,0 +1,66 @@
+//! minidb: an embeddable ordered key-value store.
+//!
+//! The product is a C library (`libminidb`, `minidb.h`); this crate is where it
+//! is made, and can be used from Rust as it is:
+//!
+//! ```
+//! use minidb::{DB, InMemoryDB};
+//!
+//! let db = InMemoryDB::new()?;
+//! db.put(b"user-1", br#"{"first_name": "John", "last_name": "Doe"}"#)?;
+//! for entry in db.iter()? {
+//!     let (key, value) = entry?;
+//!     println!("{}: {}", key.escape_ascii(), value.escape_ascii());
+//! }
+//! # Ok::<(), minidb::DBError>(())
+//! ```
+//!
+//! Keys and values are any bytes; keys are ordered as unsigned bytes, a shorter
+//! one before a longer one that it begins. Any number of threads may use a
+//! database. A [`Snapshot`], a [`Cursor`] or a [`DBIterator`] shows what the
+//! database held when it was made, whatever is written meanwhile.
+//!
+//! The map of the crate, from top to bottom; each part uses those below it only:
+//!
+//! - `ffi`: the C ABI. It translates, and nothing else.
+//! - this file: the trait [`DB`], and what Rust programs see.
+//! - `storage`: the engine. `storage/in_memory_db.rs` is the index behind a
+//!   lock; `storage/index` is the ordered map.
+//! - `os`: memory by the page, and fork.
+//! - `error` and `sync`: what all of them share.
+//!
+//! Small allocations that the library makes for itself (a handle, a node's
+//! separators while it splits) abort the process if the system refuses them, as
+//! is usual in Rust; whatever has a size that the caller decides is refused
+//! with [`DBError::OutOfMemory`] instead.
+
+mod error;
+#[doc(hidden)] // for C, and for tests that play C
+pub mod ffi;
+mod os;
+mod storage;
+mod sync;
+
+pub use error::{DBError, DBResult};
+pub use storage::{Cursor, DBIterator, InMemoryDB, Snapshot};
+
+/// The longest key or value, in bytes.
+pub const MAX_LEN: usize = 0x7fff_ffff;
+
+/// A database: ordered entries of keys and values.
+///
+/// All methods take `&self`, since many threads may share a database; each call
+/// is one atomic step.
+pub trait DB: Send + Sync {
+    /// Sets the value of `key` and returns the one that was there before.
+    fn put(&self, key: &[u8], value: &[u8]) -> DBResult;
+
+    /// Returns a copy of the value of `key`.
+    fn get(&self, key: &[u8]) -> DBResult;
+
+    /// Removes `key` and returns the value that it had.
+    fn delete(&self, key: &[u8]) -> DBResult;
+
+    /// Iterates over all entries in key order, as they are now.
+    fn iter(&self) -> DBResult<DBIterator>;
+}

@@ -1,0 +1,131 @@
+//! Address space straight from the system.
+//!
+//! A [`Region`] is mapped but holds no memory until it is touched; what was
+//! touched can be given back piece by piece with [`Region::discard`].
+
+use std::ptr::NonNull;
+
+/// Two MiB: the size of a huge page on x86-64 and (with 4 KiB pages) aarch64.
+pub(crate) const HUGE_PAGE: usize = 2 << 20;
+
+/// A range of zeroed, private, readable and writable memory, aligned to
+/// [`HUGE_PAGE`]. It is unmapped when dropped.
+#[derive(Debug)]
+pub(crate) struct Region {
+    start: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: a region is an address and a length; it gives no access to the bytes
+// by itself. Who makes references into it answers for them.
+unsafe impl Send for Region {}
+// SAFETY: as above; `discard`, which changes the bytes, is unsafe to call.
+unsafe impl Sync for Region {}
+
+impl Region {
+    /// Maps `len` bytes, a multiple of [`HUGE_PAGE`]; `None` if the system
+    /// refuses.
+    pub(crate) fn map(len: usize) -> Option<Region> {
+        debug_assert!(len.is_multiple_of(HUGE_PAGE) && len > 0);
+        let padded = len.checked_add(HUGE_PAGE)?;
+        // SAFETY: an anonymous mapping at an address of the system's choosing
+        // touches no existing memory.
+        let raw = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                padded,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                -1,
+                0,
+            )
+        };
+        if raw == libc::MAP_FAILED {
+            return None;
+        }
+        let raw = raw.cast::<u8>();
+        let head = raw.align_offset(HUGE_PAGE);
+        let tail = padded - len - head;
+        let start = raw.wrapping_add(head);
+        // SAFETY: both ends lie in the mapping just made, outside the part kept,
+        // and nobody has seen them yet.
+        unsafe {
+            if head > 0 {
+                libc::munmap(raw.cast(), head);
+            }
+            if tail > 0 {
+                libc::munmap(start.add(len).cast(), tail);
+            }
+        }
+        Some(Region { start: NonNull::new(start)?, len })
+    }
+
+    pub(crate) fn start(&self) -> NonNull<u8> {
+        self.start
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Asks for huge pages, where the system has them.
+    pub(crate) fn prefer_huge_pages(&self) {
+        #[cfg(target_os = "linux")]
+        // SAFETY: advice about a mapping that this region owns; it changes no byte.
+        unsafe {
+            libc::madvise(self.start.as_ptr().cast(), self.len, libc::MADV_HUGEPAGE);
+        }
+    }
+
+    /// Gives the memory behind a range back. On Linux it reads as zero
+    /// afterwards; elsewhere its bytes are unspecified.
+    ///
+    /// # Safety
+    ///
+    /// Nobody may hold a reference into the range.
+    pub(crate) unsafe fn discard(&self, offset: usize, len: usize) {
+        assert!(offset.checked_add(len).is_some_and(|end| end <= self.len));
+        // SAFETY: the range lies in the mapping, as just checked, and by the
+        // caller's promise nothing refers to it.
+        unsafe {
+            libc::madvise(self.start.as_ptr().add(offset).cast(), len, libc::MADV_DONTNEED);
+        }
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is this region's own; references into it cannot
+        // outlive the region, as their makers promise.
+        unsafe {
+            libc::munmap(self.start.as_ptr().cast(), self.len);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_region_is_aligned_and_writable() {
+        let region = Region::map(2 * HUGE_PAGE).expect("4 MiB");
+        region.prefer_huge_pages();
+        let start = region.start().as_ptr();
+        assert_eq!(start.align_offset(HUGE_PAGE), 0);
+        // SAFETY: both bytes lie in the region, which this test alone uses.
+        unsafe {
+            start.write(7);
+            start.add(region.len() - 1).write(8);
+            assert_eq!(start.read(), 7);
+            region.discard(0, HUGE_PAGE);
+            assert_eq!(start.add(region.len() - 1).read(), 8);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_had_is_none() {
+        assert!(Region::map(usize::MAX / HUGE_PAGE * HUGE_PAGE).is_none());
+        assert!(Region::map(1 << 62).is_none());
+    }
+}

@@ -1,0 +1,9 @@
+//! The operating system: memory by the page, and fork.
+//!
+//! The only place, beside the C boundary, that calls the system; nothing here
+//! knows what a key is.
+
+#![allow(unsafe_code)] // system calls
+
+pub(crate) mod fork;
+pub(crate) mod memory;

@@ -1,0 +1,552 @@
+//! `InMemoryDB`: the index behind a lock, and what outlives a call on it.
+//!
+//! Promises:
+//!
+//! 1. Any number of threads may use one database. Each write is one atomic
+//!    step, and so is each read.
+//! 2. A [`Snapshot`] or [`Cursor`] shows the same for ever, reads without any
+//!    lock, and may outlive the database.
+//! 3. A failed write changes nothing.
+//!
+//! The lock is one reader-writer lock over the whole index. Nothing outside
+//! this file knows that, so it can become finer without a change elsewhere.
+
+use std::sync::Arc;
+
+use super::index::{self, Bounds, Index};
+use crate::DB;
+use crate::error::{DBError, DBResult, OutOfMemory};
+use crate::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// How many freed things a thread that closes a snapshot frees before it lets
+/// others have the lock.
+const COLLECT_STEP: usize = 64;
+
+/// An ordered key-value store in memory.
+///
+/// Cloning it gives another handle on the same data. The data go with the last
+/// handle, snapshot or cursor.
+///
+/// ```
+/// use minidb::{DB, InMemoryDB};
+///
+/// let db = InMemoryDB::new()?;
+/// assert_eq!(db.put(b"user-1", b"John")?, None);
+/// assert_eq!(db.put(b"user-1", b"Jane")?, Some(b"John".to_vec()));
+///
+/// let before = db.snapshot()?;
+/// assert_eq!(db.delete(b"user-1")?, Some(b"Jane".to_vec()));
+/// assert_eq!(db.get(b"user-1")?, None);
+/// assert_eq!(before.get(b"user-1")?, Some(b"Jane".to_vec()));
+/// # Ok::<(), minidb::DBError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct InMemoryDB {
+    store: Arc<Store>,
+}
+
+#[derive(Debug)]
+struct Store {
+    index: RwLock<Index>,
+}
+
+impl Store {
+    /// Drops what held a snapshot, and frees what only that one needed, a few
+    /// things at a time so that nobody waits long.
+    fn let_go<T>(&self, held: T, pinned: bool) {
+        drop(held);
+        // Without the lock (after a panic under it) the memory goes with the store.
+        while pinned && self.index.write().is_ok_and(|mut index| index.collect(COLLECT_STEP)) {}
+    }
+}
+
+/// A key or value that may be stored.
+fn check_len(what: &str, bytes: &[u8]) -> DBResult<()> {
+    if bytes.len() > crate::MAX_LEN {
+        let len = bytes.len();
+        return Err(DBError::Invalid(format!("a {what} of {len} bytes is over the limit")));
+    }
+    Ok(())
+}
+
+fn to_vec(bytes: &[u8]) -> DBResult<Vec<u8>> {
+    let mut copy = Vec::new();
+    copy.try_reserve_exact(bytes.len())?;
+    copy.extend_from_slice(bytes);
+    Ok(copy)
+}
+
+impl InMemoryDB {
+    /// A new empty database.
+    pub fn new() -> DBResult<InMemoryDB> {
+        Ok(InMemoryDB { store: Arc::new(Store { index: RwLock::new(Index::new()?) }) })
+    }
+
+    #[inline]
+    fn read(&self) -> DBResult<RwLockReadGuard<'_, Index>> {
+        self.store.index.read()
+    }
+
+    #[inline]
+    fn write(&self) -> DBResult<RwLockWriteGuard<'_, Index>> {
+        self.store.index.write()
+    }
+
+    /// Shows `view` the value of `key`, without a copy. `view` must not use the
+    /// database.
+    ///
+    /// ```
+    /// # use minidb::{DB, InMemoryDB};
+    /// # let db = InMemoryDB::new()?;
+    /// db.put(b"key", b"value")?;
+    /// assert_eq!(db.get_with(b"key", |value| value.map(<[u8]>::len))?, Some(5));
+    /// # Ok::<(), minidb::DBError>(())
+    /// ```
+    #[inline]
+    pub fn get_with<T>(&self, key: &[u8], view: impl FnOnce(Option<&[u8]>) -> T) -> DBResult<T> {
+        Ok(view(self.read()?.get(key)))
+    }
+
+    /// Sets the value of `key`. Before that, shows `old` the value that was
+    /// there; what `old` returns is returned, and an error from it stops the
+    /// put. `old` must not use the database.
+    #[inline]
+    pub fn put_with<T>(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        old: impl FnOnce(Option<&[u8]>) -> DBResult<T>,
+    ) -> DBResult<T> {
+        check_len("key", key)?;
+        check_len("value", value)?;
+        let mut index = self.write()?;
+        let result = index.put(key, value, old)?;
+        index.committed();
+        Ok(result)
+    }
+
+    /// Removes `key`. Before that, shows `old` its value; what `old` returns is
+    /// returned, and an error from it stops the deletion. `None` if the key is
+    /// not there. `old` must not use the database.
+    pub fn delete_with<T>(
+        &self,
+        key: &[u8],
+        old: impl FnOnce(&[u8]) -> DBResult<T>,
+    ) -> DBResult<Option<T>> {
+        let mut index = self.write()?;
+        let result = index.delete(key, old)?;
+        if result.is_some() {
+            index.committed();
+        }
+        Ok(result)
+    }
+
+    /// Removes every key from `from` up to, but not including, `to`; `None` is
+    /// no bound.
+    pub fn clear(&self, from: Option<&[u8]>, to: Option<&[u8]>) -> DBResult<()> {
+        let mut index = self.write()?;
+        index.clear(from, to)?;
+        index.committed();
+        Ok(())
+    }
+
+    /// Compares and swaps: if the value of `key` equals `expected`, sets it to
+    /// `desired` and returns true. `None` is no value: as `expected`, the key
+    /// must not be there; as `desired`, it is removed.
+    ///
+    /// ```
+    /// # use minidb::{DB, InMemoryDB};
+    /// # let db = InMemoryDB::new()?;
+    /// assert!(db.cas(b"lock", None, Some(b"mine"))?);
+    /// assert!(!db.cas(b"lock", None, Some(b"mine, too"))?);
+    /// assert!(db.cas(b"lock", Some(b"mine"), None)?);
+    /// # Ok::<(), minidb::DBError>(())
+    /// ```
+    pub fn cas(
+        &self,
+        key: &[u8],
+        expected: Option<&[u8]>,
+        desired: Option<&[u8]>,
+    ) -> DBResult<bool> {
+        check_len("key", key)?;
+        check_len("value", desired.unwrap_or_default())?;
+        let mut index = self.write()?;
+        if index.get(key) != expected {
+            return Ok(false);
+        }
+        match desired {
+            Some(value) => index.put(key, value, |_| Ok::<(), OutOfMemory>(()))?,
+            None => index.delete(key, |_| Ok::<(), OutOfMemory>(()))?.unwrap_or_default(),
+        }
+        index.committed();
+        Ok(true)
+    }
+
+    /// Puts every entry in one atomic step; of entries with the same key the
+    /// last one counts. The iterator must not use the database.
+    pub fn write_all<'a>(
+        &self,
+        entries: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
+    ) -> DBResult<()> {
+        let mut invalid = Ok(());
+        let mut index = self.write()?;
+        let done = index.atomically(|index| {
+            for (key, value) in entries {
+                invalid = check_len("key", key).and_then(|()| check_len("value", value));
+                if invalid.is_err() {
+                    return Err(OutOfMemory); // to undo what was done
+                }
+                index.put(key, value, |_| Ok::<(), OutOfMemory>(()))?;
+            }
+            Ok(())
+        });
+        invalid?;
+        done?;
+        index.committed();
+        Ok(())
+    }
+
+    /// Makes a frozen view of what the database holds now, in constant time.
+    pub fn snapshot(&self) -> DBResult<Snapshot> {
+        // Readers among themselves need not wait for each other here.
+        let already = self.read()?.snapshot_already();
+        let view = match already {
+            Some(view) => view,
+            None => self.write()?.snapshot()?,
+        };
+        Ok(Snapshot { view: Some(view), store: self.store.clone() })
+    }
+
+    /// Opens a cursor on the keys from `from` up to, but not including, `to`,
+    /// as they are now; `None` is no bound.
+    pub fn scan(&self, from: Option<&[u8]>, to: Option<&[u8]>) -> DBResult<Cursor> {
+        self.snapshot()?.scan(from, to)
+    }
+
+    /// Opens a cursor on the keys that begin with `prefix`, as they are now.
+    pub fn scan_prefix(&self, prefix: &[u8]) -> DBResult<Cursor> {
+        self.snapshot()?.scan_prefix(prefix)
+    }
+
+    /// Number of keys.
+    pub fn count(&self) -> DBResult<u64> {
+        Ok(self.read()?.count())
+    }
+
+    /// Bytes of all keys and values.
+    pub fn data_bytes(&self) -> DBResult<u64> {
+        Ok(self.read()?.data_bytes())
+    }
+
+    /// Bytes of memory held, by snapshots too.
+    pub fn memory_bytes(&self) -> DBResult<u64> {
+        Ok(self.read()?.memory_bytes() as u64)
+    }
+
+    /// Number of commits: of writes that were done, be it without a difference.
+    pub fn commits(&self) -> DBResult<u64> {
+        Ok(self.read()?.commits())
+    }
+
+    /// Verifies every rule that the data structure keeps. Writers wait.
+    pub fn check(&self) -> DBResult<()> {
+        self.read()?.check().map_err(DBError::Corrupt)
+    }
+}
+
+impl DB for InMemoryDB {
+    fn put(&self, key: &[u8], value: &[u8]) -> DBResult {
+        self.put_with(key, value, |old| old.map(to_vec).transpose())
+    }
+
+    fn get(&self, key: &[u8]) -> DBResult {
+        self.get_with(key, |value| value.map(to_vec).transpose())?
+    }
+
+    fn delete(&self, key: &[u8]) -> DBResult {
+        self.delete_with(key, to_vec)
+    }
+
+    fn iter(&self) -> DBResult<DBIterator> {
+        Ok(DBIterator { cursor: self.scan(None, None)? })
+    }
+}
+
+/// A frozen view: it shows the same for ever, whatever is written.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// There until dropped.
+    view: Option<index::Snapshot>,
+    store: Arc<Store>,
+}
+
+impl Snapshot {
+    #[inline]
+    fn view(&self) -> &index::Snapshot {
+        self.view.as_ref().expect("a snapshot has its view until it is dropped")
+    }
+
+    /// A copy of the value of `key`.
+    pub fn get(&self, key: &[u8]) -> DBResult {
+        self.get_with(key, |value| value.map(to_vec).transpose())
+    }
+
+    /// Shows `view` the value of `key`, without a copy.
+    pub fn get_with<T>(&self, key: &[u8], view: impl FnOnce(Option<&[u8]>) -> T) -> T {
+        view(self.view().get(key))
+    }
+
+    /// Opens a cursor on the keys from `from` up to, but not including, `to`;
+    /// `None` is no bound.
+    pub fn scan(&self, from: Option<&[u8]>, to: Option<&[u8]>) -> DBResult<Cursor> {
+        Ok(self.cursor(Bounds::range(from, to)?))
+    }
+
+    /// Opens a cursor on the keys that begin with `prefix`.
+    pub fn scan_prefix(&self, prefix: &[u8]) -> DBResult<Cursor> {
+        Ok(self.cursor(Bounds::prefix(prefix)?))
+    }
+
+    fn cursor(&self, bounds: Bounds) -> Cursor {
+        let cursor = index::Cursor::new(self.view().clone(), bounds);
+        Cursor { cursor: Some(cursor), store: self.store.clone() }
+    }
+
+    /// Iterates over everything in key order.
+    pub fn iter(&self) -> DBResult<DBIterator> {
+        Ok(DBIterator { cursor: self.scan(None, None)? })
+    }
+
+    /// Number of keys.
+    pub fn count(&self) -> u64 {
+        self.view().count()
+    }
+
+    /// Bytes of all keys and values.
+    pub fn data_bytes(&self) -> u64 {
+        self.view().data_bytes()
+    }
+
+    /// Number of commits that led to this view.
+    pub fn commits(&self) -> u64 {
+        self.view().commits()
+    }
+
+    /// Bytes of memory that the database holds now, for this snapshot too.
+    pub fn memory_bytes(&self) -> DBResult<u64> {
+        Ok(self.store.index.read()?.memory_bytes() as u64)
+    }
+
+    /// Verifies every rule that the data structure keeps.
+    pub fn check(&self) -> DBResult<()> {
+        self.view().check().map_err(DBError::Corrupt)
+    }
+}
+
+impl Drop for Snapshot {
+    fn drop(&mut self) {
+        if let Some(view) = self.view.take() {
+            let pinned = view.pins();
+            self.store.let_go(view, pinned);
+        }
+    }
+}
+
+/// A position in the ordered entries of a view, which it freezes.
+///
+/// A new cursor is between the end and the beginning: `next` goes to the first
+/// entry, `prev` to the last. A move returns whether it found an entry; if not,
+/// the cursor is past that end, and the way back finds the entry nearest to it.
+///
+/// ```
+/// use minidb::{DB, InMemoryDB};
+///
+/// let db = InMemoryDB::new()?;
+/// for key in ["apple", "banana", "cherry"] {
+///     db.put(key.as_bytes(), b"")?;
+/// }
+/// let mut cursor = db.scan(Some(b"b"), None)?;
+/// while cursor.next()? {
+///     println!("{:?}", cursor.key());
+/// }
+/// assert!(cursor.prev()?);
+/// assert_eq!(cursor.key(), Some(&b"cherry"[..]));
+/// assert!(!cursor.seek(b"d")?);
+/// # Ok::<(), minidb::DBError>(())
+/// ```
+#[derive(Debug)]
+pub struct Cursor {
+    /// There until dropped.
+    cursor: Option<index::Cursor>,
+    store: Arc<Store>,
+}
+
+impl Cursor {
+    #[inline]
+    fn cursor(&self) -> &index::Cursor {
+        self.cursor.as_ref().expect("a cursor is there until it is dropped")
+    }
+
+    #[inline]
+    fn cursor_mut(&mut self) -> &mut index::Cursor {
+        self.cursor.as_mut().expect("a cursor is there until it is dropped")
+    }
+
+    /// Goes to the first entry.
+    pub fn first(&mut self) -> DBResult<bool> {
+        Ok(self.cursor_mut().first()?)
+    }
+
+    /// Goes to the last entry.
+    pub fn last(&mut self) -> DBResult<bool> {
+        Ok(self.cursor_mut().last()?)
+    }
+
+    /// Goes to the next entry, the first if the cursor is new.
+    #[inline]
+    #[allow(clippy::should_implement_trait)] // the contract's name; an entry here is borrowed
+    pub fn next(&mut self) -> DBResult<bool> {
+        Ok(self.cursor_mut().next()?)
+    }
+
+    /// Goes to the previous entry, the last if the cursor is new.
+    #[inline]
+    pub fn prev(&mut self) -> DBResult<bool> {
+        Ok(self.cursor_mut().prev()?)
+    }
+
+    /// Goes to the first entry whose key is `key` or greater.
+    pub fn seek(&mut self, key: &[u8]) -> DBResult<bool> {
+        Ok(self.cursor_mut().seek(key)?)
+    }
+
+    /// The key at the cursor, if it is at an entry.
+    #[inline]
+    pub fn key(&self) -> Option<&[u8]> {
+        self.cursor().key()
+    }
+
+    /// The value at the cursor, if it is at an entry.
+    #[inline]
+    pub fn value(&self) -> Option<&[u8]> {
+        self.cursor().value()
+    }
+
+    /// The key at the cursor and a NUL after it.
+    #[inline]
+    pub(crate) fn key_with_nul(&self) -> Option<&[u8]> {
+        self.cursor().key_with_nul()
+    }
+
+    /// The value at the cursor and a NUL after it.
+    #[inline]
+    pub(crate) fn value_with_nul(&self) -> Option<&[u8]> {
+        self.cursor().value_with_nul()
+    }
+
+    /// Shows the entries after the cursor to `take`, moving over each that it
+    /// takes, until it refuses one by returning false. Returns whether there
+    /// was an entry at all.
+    pub fn take_while(&mut self, take: impl FnMut(&[u8], &[u8]) -> bool) -> DBResult<bool> {
+        Ok(self.cursor_mut().take_while(take)?)
+    }
+}
+
+impl Drop for Cursor {
+    fn drop(&mut self) {
+        if let Some(cursor) = self.cursor.take() {
+            let pinned = cursor.snapshot().pins();
+            self.store.let_go(cursor, pinned);
+        }
+    }
+}
+
+/// Iterates over the entries of a view in key order. It holds its own snapshot,
+/// so writing meanwhile changes nothing for it, and it may outlive the database.
+#[derive(Debug)]
+pub struct DBIterator {
+    cursor: Cursor,
+}
+
+impl Iterator for DBIterator {
+    type Item = DBResult<(Vec<u8>, Vec<u8>)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.cursor.next() {
+            Ok(false) => None,
+            Ok(true) => {
+                let copy = |bytes: Option<&[u8]>| to_vec(bytes.unwrap_or_default());
+                let entry = copy(self.cursor.key())
+                    .and_then(|key| Ok((key, copy(self.cursor.value())?)));
+                Some(entry)
+            }
+            Err(error) => Some(Err(error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_seed_s_scenario() {
+        let db = InMemoryDB::new().unwrap();
+        assert_eq!(db.get(b"user-1").unwrap(), None);
+        assert_eq!(db.put(b"user-1", b"John").unwrap(), None);
+        assert_eq!(db.get(b"user-1").unwrap(), Some(b"John".to_vec()));
+        let all: Vec<_> = db.iter().unwrap().map(Result::unwrap).collect();
+        assert_eq!(all, [(b"user-1".to_vec(), b"John".to_vec())]);
+        assert_eq!(db.delete(b"user-1").unwrap(), Some(b"John".to_vec()));
+        assert_eq!(db.delete(b"user-1").unwrap(), None);
+        assert_eq!(db.iter().unwrap().count(), 0);
+    }
+
+    #[test]
+    fn an_error_from_the_caller_stops_a_write() {
+        let db = InMemoryDB::new().unwrap();
+        db.put(b"a", b"1").unwrap();
+        let refuse = |_: Option<&[u8]>| Err::<(), _>(DBError::OutOfMemory);
+        assert_eq!(db.put_with(b"a", b"2", refuse), Err(DBError::OutOfMemory));
+        let refused = db.delete_with(b"a", |_| Err::<(), _>(DBError::OutOfMemory));
+        assert_eq!(refused, Err(DBError::OutOfMemory));
+        assert_eq!(db.get(b"a").unwrap(), Some(b"1".to_vec()));
+        assert_eq!(db.commits().unwrap(), 1);
+    }
+
+    #[test]
+    fn closing_a_snapshot_gives_its_memory_back() {
+        let db = InMemoryDB::new().unwrap();
+        for n in 0..50_000u32 {
+            db.put(&n.to_be_bytes(), &[1; 100]).unwrap();
+        }
+        let one = db.memory_bytes().unwrap();
+        let snapshot = db.snapshot().unwrap();
+        for n in 0..50_000u32 {
+            db.put(&n.to_be_bytes(), &[2; 100]).unwrap();
+        }
+        assert!(db.memory_bytes().unwrap() > one * 19 / 10);
+        drop(snapshot);
+        let after = db.memory_bytes().unwrap();
+        assert!(after < one * 12 / 10, "{after} bytes are held, {one} before the snapshot");
+        db.check().unwrap();
+    }
+
+    #[test]
+    fn after_a_panic_under_the_lock_the_database_refuses() {
+        let db = InMemoryDB::new().unwrap();
+        let panicking = || db.put_with(b"a", b"", |_| -> DBResult<()> { panic!("on purpose") });
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(panicking)).is_err());
+        assert_eq!(db.get(b"a"), Err(DBError::Internal));
+        assert_eq!(db.put(b"a", b""), Err(DBError::Internal));
+    }
+
+    #[test]
+    fn handles_may_be_shared_and_sent() {
+        fn ok<T: Send + Sync>() {}
+        ok::<InMemoryDB>();
+        ok::<Snapshot>();
+        ok::<Cursor>();
+        ok::<DBIterator>();
+    }
+}

@@ -1,0 +1,245 @@
+//! Deleting: one entry, or a range of them; and giving memory back.
+//!
+//! After entries have gone from a leaf it is joined with a neighbour if both
+//! are small, else moved to a smaller page if that saves enough. The same is
+//! done for inner nodes, upwards.
+
+use super::inner::{self, Inner, InnerMut};
+use super::key::Key;
+use super::leaf::{Leaf, LeafMut};
+use super::memory::{BODY_MAX, PageId, Source, UNIT, round_body};
+use super::{Index, Path, blobs_of};
+use crate::error::OutOfMemory;
+
+/// A node that uses less than this looks for a neighbour to join ...
+const SMALL: usize = BODY_MAX / 3;
+/// ... and joins it if both together use no more than this.
+const JOINED_MAX: usize = BODY_MAX * 3 / 4;
+/// A node moves to a smaller page if that is smaller by this.
+const SHRINK: usize = 2 * UNIT;
+/// Bytes that it gets there beyond what it needs.
+const SLACK: usize = 64;
+
+impl Index {
+    /// Removes a key. Shows `old` its value before that; what it returns is
+    /// returned, or stops the deletion. `None` if the key is not there.
+    pub(crate) fn delete<T, E: From<OutOfMemory>>(
+        &mut self,
+        key: &[u8],
+        old: impl FnOnce(&[u8]) -> Result<T, E>,
+    ) -> Result<Option<T>, E> {
+        self.begin()?;
+        let key = Key::new(key);
+        let (mut path, leaf) = self.tree.descend(&self.pages, key);
+        let Ok(at) = Leaf::new(self.pages.page(leaf)).find(&self.pages, key) else {
+            return Ok(None);
+        };
+        let result = old(self.value(leaf, at))?;
+        let leaf = self.own_path(&mut path, leaf);
+        self.remove_entry(leaf, at);
+        self.settle_leaf(&path, leaf);
+        Ok(Some(result))
+    }
+
+    /// Removes every key from `from` up to, but not including, `to`.
+    pub(crate) fn clear(
+        &mut self,
+        from: Option<&[u8]>,
+        to: Option<&[u8]>,
+    ) -> Result<(), OutOfMemory> {
+        self.begin()?;
+        if from.is_none() && to.is_none() {
+            self.drop_all(self.tree.root, self.tree.height);
+            self.plant();
+            return Ok(());
+        }
+        let from = Key::new(from.unwrap_or_default());
+        let to = to.map(Key::new);
+        self.atomically(|index| {
+            while index.clear_leaf(from, to)? {}
+            Ok(())
+        })
+    }
+
+    /// Removes what one leaf has of a range: the first leaf that has any.
+    /// Returns whether there may be more.
+    fn clear_leaf(&mut self, from: Key<'_>, to: Option<Key<'_>>) -> Result<bool, OutOfMemory> {
+        self.begin()?;
+        let (mut path, mut leaf) = self.tree.descend(&self.pages, from);
+        let find = |index: &Index, leaf: PageId, key: Key<'_>| {
+            let leaf = Leaf::new(index.pages.page(leaf));
+            leaf.find(&index.pages, key).unwrap_or_else(|at| at)
+        };
+        let mut start = find(self, leaf, from);
+        if start == Leaf::new(self.pages.page(leaf)).len() {
+            match path.step(&self.pages, false) {
+                Some(next) => (leaf, start) = (next, 0),
+                None => return Ok(false),
+            }
+        }
+        let len = Leaf::new(self.pages.page(leaf)).len();
+        let end = to.map_or(len, |to| find(self, leaf, to));
+        if start >= end {
+            return Ok(false);
+        }
+        let leaf = self.own_path(&mut path, leaf);
+        for at in (start..end).rev() {
+            self.remove_entry(leaf, at);
+        }
+        self.settle_leaf(&path, leaf);
+        Ok(end == len)
+    }
+
+    /// Removes an entry from a leaf that is owned.
+    fn remove_entry(&mut self, leaf: PageId, at: usize) {
+        let entry = Leaf::new(self.pages.page(leaf)).entry(at);
+        let bytes = Leaf::new(self.pages.page(leaf)).entry_len(at, &self.pages) as u64;
+        let blobs = blobs_of(entry);
+        LeafMut::new(self.pages.edit(leaf)).remove(at);
+        blobs.for_each(|id| self.pages.release_blob(id));
+        self.tree.count -= 1;
+        self.tree.bytes -= bytes;
+    }
+
+    /// Sees to a leaf from which entries have gone.
+    fn settle_leaf(&mut self, path: &Path, leaf: PageId) {
+        let node = Leaf::new(self.pages.page(leaf));
+        let (used, len) = (node.used(), node.len());
+        if len == 0 && path.len > 0 {
+            self.pages.release(leaf);
+            return self.remove_child(path, path.len - 1);
+        }
+        if used < SMALL && path.len > 0 && self.join_leaf(path) {
+            return;
+        }
+        if round_body(used + SLACK) + SHRINK <= leaf.body_len() {
+            let plan = Leaf::new(self.pages.page(leaf)).part(0..len, None);
+            let page = self.build_leaf(leaf, 0..len, plan, None);
+            self.pages.release(leaf);
+            self.replace_child(path, path.len, page);
+        }
+    }
+
+    /// Joins the leaf at the end of a path with one beside it, if both fit.
+    fn join_leaf(&mut self, path: &Path) -> bool {
+        let (parent, child) = path.steps[path.len - 1];
+        let parent_len = Inner::new(self.pages.page(parent)).len();
+        let sides = [child.checked_sub(1), (child < parent_len).then_some(child)];
+        for left in sides.into_iter().flatten() {
+            let inner = Inner::new(self.pages.page(parent));
+            let pair = [inner.child(left), inner.child(left + 1)];
+            let [first, second] = pair.map(|page| Leaf::new(self.pages.page(page)));
+            let plan = first.joined(second);
+            if plan.len > JOINED_MAX {
+                continue;
+            }
+            let prefix = if first.len() > 0 { first } else { second }.inline_key(0);
+            let page = self.pages.alloc(round_body(plan.len + SLACK));
+            let (to, from) = self.pages.edit_from(page, pair);
+            let mut to = LeafMut::init(to, &prefix[..plan.prefix]);
+            for from in from.map(Leaf::new) {
+                to.append(from, 0..from.len());
+            }
+            pair.into_iter().for_each(|page| self.pages.release(page));
+            self.join_children(path, path.len - 1, left, page, true);
+            return true;
+        }
+        false
+    }
+
+    /// Puts `page` in the place of children `left` and `left + 1` of the node on
+    /// a level of a path.
+    fn join_children(
+        &mut self,
+        path: &Path,
+        level: usize,
+        left: usize,
+        page: PageId,
+        separator_goes: bool,
+    ) {
+        let mut parent = InnerMut::new(self.pages.edit(path.steps[level].0));
+        parent.set_child(left, page);
+        let tail = parent.remove_child(left + 1);
+        if separator_goes {
+            tail.into_iter().for_each(|id| self.pages.release_blob(id));
+        }
+        self.settle_inner(path, level);
+    }
+
+    /// Removes the child that a path goes to from the node on a level of it.
+    fn remove_child(&mut self, path: &Path, level: usize) {
+        let (node, child) = path.steps[level];
+        if Inner::new(self.pages.page(node)).len() > 0 {
+            let tail = InnerMut::new(self.pages.edit(node)).remove_child(child);
+            tail.into_iter().for_each(|id| self.pages.release_blob(id));
+            return self.settle_inner(path, level);
+        }
+        // That was its only child.
+        self.pages.release(node);
+        match level.checked_sub(1) {
+            Some(up) => self.remove_child(path, up),
+            None => self.plant(),
+        }
+    }
+
+    /// Sees to the node on a level of a path from which a child has gone.
+    fn settle_inner(&mut self, path: &Path, level: usize) {
+        let Some(up) = level.checked_sub(1) else {
+            return self.lower_root();
+        };
+        let node = path.steps[level].0;
+        let used = Inner::new(self.pages.page(node)).used();
+        if used < SMALL && self.join_inner(path, up) {
+            return;
+        }
+        if round_body(used + SLACK) + SHRINK <= node.body_len() {
+            let inner = Inner::new(self.pages.page(node));
+            let (first, branches) = (inner.child(0), inner.branches());
+            let page = self.build_inner(first, &branches);
+            self.pages.release(node);
+            self.replace_child(path, level, page);
+        }
+    }
+
+    /// Joins the child that a path goes to on level `up` with one beside it, if
+    /// both fit.
+    fn join_inner(&mut self, path: &Path, up: usize) -> bool {
+        let (parent, child) = path.steps[up];
+        let parent_len = Inner::new(self.pages.page(parent)).len();
+        let sides = [child.checked_sub(1), (child < parent_len).then_some(child)];
+        for left in sides.into_iter().flatten() {
+            let parent = Inner::new(self.pages.page(parent));
+            let pair = [parent.child(left), parent.child(left + 1)];
+            let [first, second] = pair.map(|page| Inner::new(self.pages.page(page)));
+            if first.used() + second.used() > JOINED_MAX {
+                continue;
+            }
+            let mut branches = first.branches();
+            branches.push((parent.separator(left), second.child(0)));
+            branches.append(&mut second.branches());
+            // With another prefix they may take more than they did.
+            if inner::plan(&branches) > JOINED_MAX {
+                continue;
+            }
+            let page = self.build_inner(first.child(0), &branches);
+            pair.into_iter().for_each(|page| self.pages.release(page));
+            self.join_children(path, up, left, page, false);
+            return true;
+        }
+        false
+    }
+
+    /// Takes away roots that lead to a single child.
+    fn lower_root(&mut self) {
+        while self.tree.height > 0 {
+            let root = Inner::new(self.pages.page(self.tree.root));
+            if root.len() > 0 {
+                return;
+            }
+            let child = root.child(0);
+            self.pages.release(self.tree.root);
+            self.tree.root = child;
+            self.tree.height -= 1;
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Comparing keys.
+//!
+//! Keys are ordered as unsigned bytes, a shorter one before a longer one that
+//! it begins. Nodes hold the first [`INLINE`] bytes of a key at most; the rest
+//! of a longer one, its tail, is a blob. Within a node the prefix that all keys
+//! share is stored once, and of what follows the first bytes stand in the slot
+//! as a number, the head, so that most comparisons are of numbers.
+
+use std::cmp::Ordering;
+
+/// How many bytes of a key a node holds.
+pub(super) const INLINE: usize = 512;
+
+/// A key, cut in two where nodes cut it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Key<'a> {
+    pub(super) inline: &'a [u8],
+    pub(super) tail: &'a [u8],
+}
+
+impl<'a> Key<'a> {
+    #[inline]
+    pub(super) fn new(key: &'a [u8]) -> Key<'a> {
+        let (inline, tail) = key.split_at(key.len().min(INLINE));
+        Key { inline, tail }
+    }
+
+    /// The inline part after a prefix that it begins with; else on which side
+    /// of all keys with that prefix this one is.
+    #[inline]
+    pub(super) fn after(self, prefix: &[u8]) -> Result<&'a [u8], Ordering> {
+        match self.inline.split_at_checked(prefix.len()) {
+            Some((start, rest)) if start == prefix => Ok(rest),
+            _ => Err(self.inline.cmp(prefix)),
+        }
+    }
+}
+
+/// The first four bytes as a number that compares as they do.
+#[inline]
+pub(super) fn head4(bytes: &[u8]) -> u32 {
+    match bytes.first_chunk() {
+        Some(first) => u32::from_be_bytes(*first),
+        None => {
+            let mut first = [0; 4];
+            first[..bytes.len()].copy_from_slice(bytes);
+            u32::from_be_bytes(first)
+        }
+    }
+}
+
+/// The first eight bytes as a number that compares as they do.
+#[inline]
+pub(super) fn head8(bytes: &[u8]) -> u64 {
+    match bytes.first_chunk() {
+        Some(first) => u64::from_be_bytes(*first),
+        None => {
+            let mut first = [0; 8];
+            first[..bytes.len()].copy_from_slice(bytes);
+            u64::from_be_bytes(first)
+        }
+    }
+}
+
+/// How many bytes both begin with.
+pub(super) fn common_prefix(a: &[u8], b: &[u8]) -> usize {
+    const STEP: usize = 16;
+    let whole = a.as_chunks::<STEP>().0.iter().zip(b.as_chunks::<STEP>().0);
+    let same = whole.take_while(|(a, b)| a == b).count() * STEP;
+    same + a[same..].iter().zip(&b[same..]).take_while(|(a, b)| a == b).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_compare_as_the_bytes_do() {
+        let keys: [&[u8]; 7] = [b"", b"\0", b"\0\0\0\0\0", b"a", b"ab", b"ab\xff", b"\xff\xff\xff\xff"];
+        for pair in keys.windows(2) {
+            assert!(head4(pair[0]) <= head4(pair[1]));
+            assert!(head8(pair[0]) <= head8(pair[1]));
+        }
+        assert_eq!(head4(b"abcdef"), 0x61626364);
+        assert_eq!(head8(b"abc"), 0x6162630000000000);
+    }
+
+    #[test]
+    fn common_prefixes_of_all_lengths() {
+        let long = [7u8; 100];
+        for n in 0..100 {
+            let mut other = long;
+            other[n] = 8;
+            assert_eq!(common_prefix(&long, &other), n);
+            assert_eq!(common_prefix(&long[..n], &long), n);
+        }
+    }
+
+    #[test]
+    fn a_key_without_the_prefix_knows_its_side() {
+        let key = Key::new(b"abc");
+        assert_eq!(key.after(b"ab"), Ok(&b"c"[..]));
+        assert_eq!(key.after(b"abc"), Ok(&b""[..]));
+        assert_eq!(key.after(b"abcd"), Err(Ordering::Less));
+        assert_eq!(key.after(b"b"), Err(Ordering::Less));
+        assert_eq!(key.after(b"aa"), Err(Ordering::Greater));
+    }
+}

@@ -1,0 +1,575 @@
+//! A leaf: sorted entries in one block of bytes.
+//!
+//! ```text
+//! 0   n        u16  entries
+//! 2   prefix   u16  length of the prefix that all keys share
+//! 4   top      u16  where the heap starts; it ends with the block
+//! 6   dead     u16  bytes in the heap that belong to no entry any more
+//! 8   last     u16  where the latest insertion went ...
+//! 10  run      u16  ... and how many before it went one place further each
+//! 12  (4 bytes, zero)
+//! 16  the prefix, padded to 8 bytes
+//!     the slots, 8 bytes each, sorted by key:
+//!         first 4 bytes of the key after the prefix, as a number   32 bits
+//!         offset of the entry in the block                         16 bits
+//!         length of the inline key after the prefix                14 bits
+//!         whether the key has a tail, whether the value is a blob   2 bits
+//!     free space
+//!     the heap, growing down; an entry is
+//!         length of an inline value, u16; the inline key after the prefix;
+//!         the tail's blob, if there is one; then the value and a NUL, or
+//!         the value's blob
+//! ```
+//!
+//! Numbers are little-endian. The block has no pointers into memory, so it can
+//! be copied and moved as bytes. A search runs over the slots and touches an
+//! entry only to confirm.
+
+use std::cmp::Ordering;
+use std::ops::Range;
+
+use super::key::{Key, common_prefix, head4};
+use super::memory::{BODY_MAX, BlobId, Source};
+
+const FIXED: usize = 16;
+const SLOT: usize = 8;
+const BLOB_ID: usize = 4;
+
+const LEN_MASK: u64 = 0x3fff;
+const HAS_TAIL: u64 = 0x4000;
+const IS_BLOB: u64 = 0x8000;
+
+/// The longest value that stands in a leaf; a longer one is a blob, so that
+/// copying a leaf stays cheap.
+pub(super) const INLINE_VALUE: usize = 1024;
+
+/// Insertions in a row that make a leaf split at its end, in expectation of more.
+const RUN: usize = 4;
+
+/// A value as a leaf holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Value<'a> {
+    /// The bytes. As read from a leaf, a NUL stands after them.
+    Inline(&'a [u8]),
+    Blob(BlobId),
+}
+
+impl Value<'_> {
+    fn space(self) -> usize {
+        match self {
+            Value::Inline(bytes) => bytes.len() + 1,
+            Value::Blob(_) => BLOB_ID,
+        }
+    }
+}
+
+/// An entry to be stored.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NewEntry<'a> {
+    pub(super) key: Key<'a>,
+    pub(super) tail: Option<BlobId>,
+    pub(super) value: Value<'a>,
+}
+
+impl NewEntry<'_> {
+    /// What it takes in a leaf, slot included.
+    fn space(&self, prefix: usize) -> usize {
+        let tail = if self.tail.is_some() { BLOB_ID } else { 0 };
+        SLOT + 2 + (self.key.inline.len() - prefix) + tail + self.value.space()
+    }
+}
+
+/// An entry as it stands in a leaf.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry<'a> {
+    /// The inline key after the prefix.
+    pub(super) suffix: &'a [u8],
+    pub(super) tail: Option<BlobId>,
+    pub(super) value: Value<'a>,
+}
+
+/// A leaf, to be read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Leaf<'a> {
+    body: &'a [u8],
+}
+
+#[inline]
+fn get16(body: &[u8], at: usize) -> usize {
+    u16::from_le_bytes([body[at], body[at + 1]]) as usize
+}
+
+#[inline]
+fn put16(body: &mut [u8], at: usize, value: usize) {
+    debug_assert!(value <= u16::MAX as usize);
+    body[at..at + 2].copy_from_slice(&(value as u16).to_le_bytes());
+}
+
+fn slots_start(prefix: usize) -> usize {
+    FIXED + prefix.next_multiple_of(8)
+}
+
+fn slot_of(suffix: &[u8], offset: usize, flags: u64) -> u64 {
+    u64::from(head4(suffix)) << 32 | (offset as u64) << 16 | flags | suffix.len() as u64
+}
+
+impl<'a> Leaf<'a> {
+    #[inline]
+    pub(super) fn new(body: &'a [u8]) -> Leaf<'a> {
+        Leaf { body }
+    }
+
+    #[inline]
+    pub(super) fn len(self) -> usize {
+        get16(self.body, 0)
+    }
+
+    #[inline]
+    pub(super) fn prefix(self) -> &'a [u8] {
+        &self.body[FIXED..FIXED + get16(self.body, 2)]
+    }
+
+    #[inline]
+    fn slots(self) -> &'a [[u8; SLOT]] {
+        let start = slots_start(get16(self.body, 2));
+        self.body[start..start + self.len() * SLOT].as_chunks().0
+    }
+
+    #[inline]
+    fn slot(self, i: usize) -> u64 {
+        u64::from_le_bytes(self.slots()[i])
+    }
+
+    #[inline]
+    fn suffix(self, slot: u64) -> &'a [u8] {
+        let offset = (slot >> 16) as u16 as usize + 2;
+        &self.body[offset..offset + (slot & LEN_MASK) as usize]
+    }
+
+    #[inline]
+    pub(super) fn entry(self, i: usize) -> Entry<'a> {
+        let slot = self.slot(i);
+        let offset = (slot >> 16) as u16 as usize;
+        let bytes = &self.body[offset..];
+        let (suffix, mut rest) = bytes[2..].split_at((slot & LEN_MASK) as usize);
+        let mut blob = || {
+            let (id, after) = rest.split_first_chunk().expect("an entry lies in its leaf");
+            rest = after;
+            BlobId::from_bytes(*id)
+        };
+        let tail = (slot & HAS_TAIL != 0).then(&mut blob);
+        let value = if slot & IS_BLOB != 0 {
+            Value::Blob(blob())
+        } else {
+            Value::Inline(&rest[..get16(bytes, 0)])
+        };
+        Entry { suffix, tail, value }
+    }
+
+    /// The inline value with the NUL after it.
+    #[inline]
+    pub(super) fn value_with_nul(self, i: usize) -> Option<&'a [u8]> {
+        let slot = self.slot(i);
+        if slot & IS_BLOB != 0 {
+            return None;
+        }
+        let offset = (slot >> 16) as u16 as usize;
+        let tail = if slot & HAS_TAIL != 0 { BLOB_ID } else { 0 };
+        let start = offset + 2 + (slot & LEN_MASK) as usize + tail;
+        Some(&self.body[start..start + get16(self.body, offset) + 1])
+    }
+
+    /// Bytes of an entry's key and value.
+    pub(super) fn entry_len(self, i: usize, source: &impl Source) -> usize {
+        let entry = self.entry(i);
+        let tail = entry.tail.map_or(0, |id| source.blob(id).len());
+        let value = match entry.value {
+            Value::Inline(bytes) => bytes.len(),
+            Value::Blob(id) => source.blob(id).len(),
+        };
+        self.prefix().len() + entry.suffix.len() + tail + value
+    }
+
+    /// Bytes of an entry in the heap.
+    fn heap_space(self, i: usize) -> usize {
+        let slot = self.slot(i);
+        let tail = if slot & HAS_TAIL != 0 { BLOB_ID } else { 0 };
+        let value = if slot & IS_BLOB != 0 {
+            BLOB_ID
+        } else {
+            get16(self.body, (slot >> 16) as u16 as usize) + 1
+        };
+        2 + (slot & LEN_MASK) as usize + tail + value
+    }
+
+    /// How an entry's key compares with `rest` (a key's inline part after the
+    /// prefix) and `tail`.
+    #[inline]
+    fn compare(self, i: usize, source: &impl Source, rest: &[u8], tail: &[u8]) -> Ordering {
+        let slot = self.slot(i);
+        self.suffix(slot).cmp(rest).then_with(|| {
+            if slot & HAS_TAIL == 0 && tail.is_empty() {
+                return Ordering::Equal;
+            }
+            self.entry(i).tail.map_or(&[][..], |id| source.blob(id)).cmp(tail)
+        })
+    }
+
+    /// Where the key is, or where it would go.
+    #[inline]
+    pub(super) fn find(self, source: &impl Source, key: Key<'_>) -> Result<usize, usize> {
+        let rest = match key.after(self.prefix()) {
+            Ok(rest) => rest,
+            Err(Ordering::Less) => return Err(0),
+            Err(_) => return Err(self.len()),
+        };
+        let slots = self.slots();
+        let head = u64::from(head4(rest)) << 32;
+        let first = slots.partition_point(|slot| u64::from_le_bytes(*slot) < head);
+        // Most often the head alone decides, or the first entry with it is it.
+        match slots.get(first) {
+            Some(slot) if u64::from_le_bytes(*slot) >> 32 == head >> 32 => {}
+            _ => return Err(first),
+        }
+        match self.compare(first, source, rest, key.tail) {
+            Ordering::Equal => return Ok(first),
+            Ordering::Greater => return Err(first),
+            Ordering::Less => {}
+        }
+        let mut range = first + 1..slots.len();
+        range.end = range.start
+            + slots[range.clone()].partition_point(|s| u64::from_le_bytes(*s) >> 32 == head >> 32);
+        while !range.is_empty() {
+            let middle = range.start.midpoint(range.end);
+            match self.compare(middle, source, rest, key.tail) {
+                Ordering::Less => range.start = middle + 1,
+                Ordering::Equal => return Ok(middle),
+                Ordering::Greater => range.end = middle,
+            }
+        }
+        Err(range.start)
+    }
+
+    /// The inline part of an entry's key.
+    pub(super) fn inline_key(self, i: usize) -> Vec<u8> {
+        [self.prefix(), self.suffix(self.slot(i))].concat()
+    }
+
+    fn slots_end(self) -> usize {
+        slots_start(get16(self.body, 2)) + self.len() * SLOT
+    }
+
+    /// Bytes between the slots and the heap.
+    #[inline]
+    fn free(self) -> usize {
+        get16(self.body, 4) - self.slots_end()
+    }
+
+    /// Bytes that the leaf would take with nothing wasted.
+    pub(super) fn used(self) -> usize {
+        self.body.len() - self.free() - get16(self.body, 6)
+    }
+
+    /// Bytes that entries take in a leaf with a prefix of `prefix` bytes.
+    fn space(self, range: Range<usize>, prefix: usize) -> usize {
+        let own = get16(self.body, 2);
+        range.map(|i| SLOT + self.heap_space(i) + own - prefix).sum()
+    }
+
+    /// Whether the entry fits in place.
+    #[inline]
+    pub(super) fn has_room(self, entry: &NewEntry<'_>) -> bool {
+        entry.key.inline.starts_with(self.prefix()) && self.free() >= entry.space(get16(self.body, 2))
+    }
+
+    /// What the leaf would take, and the prefix it would have, with one more entry.
+    pub(super) fn with_entry(self, entry: &NewEntry<'_>) -> Plan {
+        let prefix = match self.len() {
+            0 => 0,
+            n => self.shared(0..n).min(common_prefix(&self.inline_key(0), entry.key.inline)),
+        };
+        let entries = self.space(0..self.len(), prefix) + entry.space(prefix);
+        Plan { prefix, len: slots_start(prefix) + entries }
+    }
+
+    /// Length of the prefix that the entries in a range share.
+    fn shared(self, range: Range<usize>) -> usize {
+        match range.len() {
+            // With one key all of it would be prefix, and not for long.
+            0 | 1 => 0,
+            _ => common_prefix(&self.inline_key(range.start), &self.inline_key(range.end - 1)),
+        }
+    }
+
+    /// Whether insertions have been coming in order and this one, at `at`, is
+    /// the next beyond the end.
+    pub(super) fn is_append(self, at: usize) -> bool {
+        at == self.len() && at > 0 && get16(self.body, 8) + 1 == at && get16(self.body, 10) >= RUN
+    }
+
+    /// Where to cut the leaf in two, given that one more entry goes to `at`:
+    /// the number of entries on the left, and whether the new one is there.
+    pub(super) fn cut(self, at: usize, entry: &NewEntry<'_>) -> (usize, bool) {
+        if !entry.key.inline.starts_with(self.prefix()) {
+            return (at, at == 0);
+        }
+        let new = entry.space(get16(self.body, 2));
+        // The entries with the new one among them; each side gets one at least.
+        let item = |i: usize| match i.cmp(&at) {
+            Ordering::Less => SLOT + self.heap_space(i),
+            Ordering::Equal => new,
+            Ordering::Greater => SLOT + self.heap_space(i - 1),
+        };
+        let half = (0..=self.len()).map(item).sum::<usize>() / 2;
+        let (mut left, mut taken) = (1, item(0));
+        while left < self.len() && taken + item(left) / 2 <= half {
+            taken += item(left);
+            left += 1;
+        }
+        (left - usize::from(at < left), at < left)
+    }
+
+    /// What a leaf with some of the entries, and perhaps a new one, would take.
+    pub(super) fn part(self, range: Range<usize>, new: Option<&NewEntry<'_>>) -> Plan {
+        let prefix = match (range.len(), new) {
+            (0, _) | (1, None) => 0,
+            (1, Some(new)) => common_prefix(&self.inline_key(range.start), new.key.inline),
+            (_, None) => self.shared(range.clone()),
+            (_, Some(new)) => self
+                .shared(range.clone())
+                .min(common_prefix(&self.inline_key(range.start), new.key.inline)),
+        };
+        let new = new.map_or(0, |new| new.space(prefix));
+        Plan { prefix, len: slots_start(prefix) + self.space(range, prefix) + new }
+    }
+
+    /// What the leaf would take together with the one after it.
+    pub(super) fn joined(self, next: Leaf<'_>) -> Plan {
+        let prefix = match (self.len(), next.len()) {
+            (0, n) => next.shared(0..n),
+            (n, 0) => self.shared(0..n),
+            (_, n) => common_prefix(&self.inline_key(0), &next.inline_key(n - 1)),
+        };
+        let entries = self.space(0..self.len(), prefix) + next.space(0..next.len(), prefix);
+        Plan { prefix, len: slots_start(prefix) + entries }
+    }
+
+    /// The first rule that the leaf breaks, as far as it shows without blobs.
+    pub(super) fn check(self) -> Result<(), &'static str> {
+        let top = get16(self.body, 4);
+        if self.body.len() > BODY_MAX || self.slots_end() > top || top > self.body.len() {
+            return Err("slots and heap of a leaf overlap");
+        }
+        let mut heap = 0;
+        for i in 0..self.len() {
+            let slot = self.slot(i);
+            let offset = (slot >> 16) as u16 as usize;
+            heap += self.heap_space(i);
+            if offset < top || offset + self.heap_space(i) > self.body.len() {
+                return Err("an entry lies outside the heap of its leaf");
+            }
+            if (slot >> 32) as u32 != head4(self.suffix(slot)) {
+                return Err("the head of a slot is not that of its key");
+            }
+            if self.value_with_nul(i).is_some_and(|value| value.last() != Some(&0)) {
+                return Err("a value is not followed by a NUL");
+            }
+        }
+        if heap + get16(self.body, 6) != self.body.len() - top {
+            return Err("the dead bytes of a leaf are miscounted");
+        }
+        Ok(())
+    }
+}
+
+/// What a leaf to be built will take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plan {
+    /// Length of its prefix.
+    pub(super) prefix: usize,
+    /// Bytes of its block.
+    pub(super) len: usize,
+}
+
+impl Plan {
+    pub(super) fn fits(self) -> bool {
+        self.len <= BODY_MAX
+    }
+}
+
+/// An entry's slot, removed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Removed {
+    slot: u64,
+    run: usize,
+}
+
+/// A leaf, to be changed.
+#[derive(Debug)]
+pub(super) struct LeafMut<'a> {
+    body: &'a mut [u8],
+}
+
+impl<'a> LeafMut<'a> {
+    pub(super) fn new(body: &'a mut [u8]) -> LeafMut<'a> {
+        LeafMut { body }
+    }
+
+    /// Makes the block an empty leaf with a prefix.
+    pub(super) fn init(body: &'a mut [u8], prefix: &[u8]) -> LeafMut<'a> {
+        let len = body.len();
+        body[..slots_start(prefix.len())].fill(0);
+        put16(body, 2, prefix.len());
+        put16(body, 4, len);
+        body[FIXED..FIXED + prefix.len()].copy_from_slice(prefix);
+        LeafMut { body }
+    }
+
+    #[inline]
+    fn read(&self) -> Leaf<'_> {
+        Leaf { body: self.body }
+    }
+
+    /// Makes room for a slot at `i` and for `space` bytes of heap; returns the
+    /// offset of these.
+    #[inline]
+    fn open(&mut self, i: usize, space: usize) -> usize {
+        let (n, end) = (self.read().len(), self.read().slots_end());
+        let offset = get16(self.body, 4) - space;
+        debug_assert!(end + SLOT <= offset);
+        let at = end - (n - i) * SLOT;
+        self.body.copy_within(at..end, at + SLOT);
+        put16(self.body, 0, n + 1);
+        put16(self.body, 4, offset);
+        offset
+    }
+
+    #[inline]
+    fn set_slot(&mut self, i: usize, slot: u64) {
+        let at = slots_start(get16(self.body, 2)) + i * SLOT;
+        self.body[at..at + SLOT].copy_from_slice(&slot.to_le_bytes());
+    }
+
+    /// Inserts an entry, for which there must be room, at `i`.
+    #[inline]
+    pub(super) fn insert(&mut self, i: usize, entry: &NewEntry<'_>) {
+        let prefix = get16(self.body, 2);
+        let suffix = &entry.key.inline[prefix..];
+        let offset = self.open(i, entry.space(prefix) - SLOT);
+        let mut flags = 0;
+        let (len, mut rest) = self.body[offset..].split_at_mut(2);
+        let mut push = |bytes: &[u8]| {
+            let (to, after) = std::mem::take(&mut rest).split_at_mut(bytes.len());
+            to.copy_from_slice(bytes);
+            rest = after;
+        };
+        push(suffix);
+        if let Some(tail) = entry.tail {
+            push(&tail.to_bytes());
+            flags |= HAS_TAIL;
+        }
+        match entry.value {
+            Value::Inline(bytes) => {
+                put16(len, 0, bytes.len());
+                push(bytes);
+                push(&[0]);
+            }
+            Value::Blob(id) => {
+                put16(len, 0, 0);
+                push(&id.to_bytes());
+                flags |= IS_BLOB;
+            }
+        }
+        self.set_slot(i, slot_of(suffix, offset, flags));
+        let run = if get16(self.body, 8) + 1 == i { get16(self.body, 10) + 1 } else { 0 };
+        put16(self.body, 8, i);
+        put16(self.body, 10, run.min(RUN));
+    }
+
+    /// Puts the value in the place of another of the same kind and length;
+    /// false, and nothing done, if it is not.
+    #[inline]
+    pub(super) fn replace(&mut self, i: usize, value: Value<'_>) -> bool {
+        let slot = self.read().slot(i);
+        let offset = (slot >> 16) as u16 as usize;
+        let tail = if slot & HAS_TAIL != 0 { BLOB_ID } else { 0 };
+        let start = offset + 2 + (slot & LEN_MASK) as usize + tail;
+        match value {
+            Value::Inline(bytes) if slot & IS_BLOB == 0 && get16(self.body, offset) == bytes.len() => {
+                self.body[start..start + bytes.len()].copy_from_slice(bytes);
+                true
+            }
+            Value::Blob(id) if slot & IS_BLOB != 0 => {
+                self.body[start..start + BLOB_ID].copy_from_slice(&id.to_bytes());
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Removes an entry; its blobs are the caller's to release. Returns what
+    /// [`LeafMut::restore`] needs to take that back.
+    pub(super) fn remove(&mut self, i: usize) -> Removed {
+        let removed = Removed { slot: self.read().slot(i), run: get16(self.body, 10) };
+        let dead = get16(self.body, 6) + self.read().heap_space(i);
+        let (n, end) = (self.read().len(), self.read().slots_end());
+        let at = end - (n - i) * SLOT;
+        self.body.copy_within(at + SLOT..end, at);
+        put16(self.body, 0, n - 1);
+        put16(self.body, 6, dead);
+        put16(self.body, 10, 0);
+        removed
+    }
+
+    /// Takes back the latest removal, with nothing done to the leaf since.
+    pub(super) fn restore(&mut self, i: usize, removed: Removed) {
+        self.open(i, 0);
+        self.set_slot(i, removed.slot);
+        let dead = get16(self.body, 6) - self.read().heap_space(i);
+        put16(self.body, 6, dead);
+        put16(self.body, 10, removed.run);
+    }
+
+    /// Adds entries of another leaf at the end, for which there must be room.
+    pub(super) fn append(&mut self, from: Leaf<'_>, range: Range<usize>) {
+        let (old, new) = (get16(from.body, 2), get16(self.body, 2));
+        for i in range {
+            let slot = from.slot(i);
+            let space = from.heap_space(i);
+            let start = (slot >> 16) as u16 as usize;
+            let bytes = &from.body[start..start + space];
+            let n = self.read().len();
+            let offset = self.open(n, space + old - new);
+            let slot = if old == new {
+                self.body[offset..offset + space].copy_from_slice(bytes);
+                slot & !0xffff_0000 | (offset as u64) << 16
+            } else {
+                // The part of the old prefix that is not in the new one, then the
+                // part of the suffix that is not in the new prefix.
+                let back = &from.prefix()[new.min(old)..];
+                let gone = new.saturating_sub(old);
+                let to = &mut self.body[offset..offset + space + old - new];
+                to[..2].copy_from_slice(&bytes[..2]);
+                to[2..2 + back.len()].copy_from_slice(back);
+                to[2 + back.len()..].copy_from_slice(&bytes[2 + gone..]);
+                let len = (slot & LEN_MASK) as usize + old - new;
+                slot_of(&to[2..2 + len], offset, slot & (HAS_TAIL | IS_BLOB))
+            };
+            self.set_slot(n, slot);
+        }
+    }
+
+    /// Takes over from the leaf that this one was, but for the latest insertion
+    /// at `i`, how insertions have been coming.
+    pub(super) fn inherit_run(&mut self, from: Leaf<'_>, i: usize) {
+        let run = if get16(from.body, 8) + 1 == i { get16(from.body, 10) + 1 } else { 0 };
+        put16(self.body, 10, run.min(RUN));
+    }
+
+    /// Says that insertions have been coming in order up to the last entry.
+    pub(super) fn expect_more(&mut self) {
+        let last = self.read().len() - 1;
+        put16(self.body, 8, last);
+        put16(self.body, 10, RUN);
+    }
+}

@@ -1,0 +1,376 @@
+//! The ordered map: a copy-on-write B+tree of slotted leaves.
+//!
+//! Entries live in leaves, sorted ([`leaf`]); inner nodes lead to them by
+//! separators ([`inner`]); both are blocks of bytes in pages that [`memory`]
+//! owns, and keys and values too long for a page are blobs there. While no
+//! snapshot can see a page it is edited in place; else the pages from the root
+//! to it are copied first. A [`Snapshot`] is a root that stays.
+//!
+//! Where things are: [`put`] inserts and splits, [`delete`] removes and merges,
+//! [`cursor`] walks, [`check`] verifies every rule that holds between calls.
+//!
+//! Promises:
+//!
+//! 1. A change happens whole or, without memory for it, not at all.
+//! 2. What a snapshot shows never changes.
+//! 3. The number of entries and of their bytes is known at any time.
+//!
+//! Not here: locks. The caller lets one thread change the tree, or many read
+//! it; snapshots and cursors on them need nobody's leave.
+
+mod check;
+mod cursor;
+mod delete;
+mod inner;
+mod key;
+mod leaf;
+mod memory;
+mod put;
+mod slab;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use cursor::{Bounds, Cursor};
+
+use crate::error::OutOfMemory;
+use inner::{Inner, InnerMut};
+use key::Key;
+use leaf::{Entry, Leaf, LeafMut, Value};
+use memory::{BlobId, Frozen, PageId, Pages, Source};
+
+/// More levels than a tree can have: a root is only split when it is full.
+const LEVELS_MAX: usize = 24;
+
+/// Where a tree begins, and the numbers about it.
+#[derive(Clone, Copy, Debug)]
+struct Tree {
+    root: PageId,
+    /// Levels of inner nodes above the leaves.
+    height: usize,
+    /// Entries.
+    count: u64,
+    /// Bytes of all keys and values.
+    bytes: u64,
+    /// Commits that led to it.
+    commits: u64,
+}
+
+/// The way from the root down to a leaf: for each inner node, which child.
+#[derive(Clone, Copy, Debug)]
+struct Path {
+    steps: [(PageId, usize); LEVELS_MAX],
+    len: usize,
+}
+
+impl Path {
+    fn new(root: PageId) -> Path {
+        Path { steps: [(root, 0); LEVELS_MAX], len: 0 }
+    }
+
+    #[inline]
+    fn push(&mut self, node: PageId, child: usize) {
+        self.steps[self.len] = (node, child);
+        self.len += 1;
+    }
+
+    /// Moves to the next leaf after (or, with `back`, before) the one that the
+    /// path leads to.
+    fn step(&mut self, source: &impl Source, back: bool) -> Option<PageId> {
+        let levels = self.len;
+        while let Some(level) = self.len.checked_sub(1) {
+            let (node, child) = self.steps[level];
+            self.len = level;
+            let inner = Inner::new(source.page(node));
+            let next = if back { child.checked_sub(1) } else { Some(child + 1) };
+            let Some(next) = next.filter(|&next| next <= inner.len()) else {
+                continue;
+            };
+            self.push(node, next);
+            let mut page = inner.child(next);
+            while self.len < levels {
+                let inner = Inner::new(source.page(page));
+                let child = if back { inner.len() } else { 0 };
+                self.push(page, child);
+                page = inner.child(child);
+            }
+            return Some(page);
+        }
+        None
+    }
+}
+
+impl Tree {
+    /// The leaf that a key belongs to.
+    #[inline]
+    fn leaf<'a>(&self, source: &'a impl Source, key: Key<'_>) -> Leaf<'a> {
+        let mut page = self.root;
+        for _ in 0..self.height {
+            let inner = Inner::new(source.page(page));
+            page = inner.child(inner.find(source, key));
+            source.prefetch(page);
+        }
+        Leaf::new(source.page(page))
+    }
+
+    /// The same, with the way to it.
+    #[inline]
+    fn descend(&self, source: &impl Source, key: Key<'_>) -> (Path, PageId) {
+        let mut path = Path::new(self.root);
+        let mut page = self.root;
+        for _ in 0..self.height {
+            let inner = Inner::new(source.page(page));
+            let child = inner.find(source, key);
+            path.push(page, child);
+            page = inner.child(child);
+            source.prefetch(page);
+        }
+        (path, page)
+    }
+
+    /// The last leaf, with the way to it.
+    fn descend_last(&self, source: &impl Source) -> (Path, PageId) {
+        let mut path = Path::new(self.root);
+        let mut page = self.root;
+        for _ in 0..self.height {
+            let inner = Inner::new(source.page(page));
+            path.push(page, inner.len());
+            page = inner.child(inner.len());
+        }
+        (path, page)
+    }
+
+    #[inline]
+    fn get<'a>(&self, source: &'a impl Source, key: &[u8]) -> Option<&'a [u8]> {
+        let key = Key::new(key);
+        let leaf = self.leaf(source, key);
+        let at = leaf.find(source, key).ok()?;
+        Some(match leaf.entry(at).value {
+            Value::Inline(bytes) => bytes,
+            Value::Blob(id) => source.blob(id),
+        })
+    }
+}
+
+/// The living tree.
+#[derive(Debug)]
+pub(crate) struct Index {
+    pages: Pages,
+    tree: Tree,
+}
+
+/// A tree as it was at one moment. Cloning it is cheap.
+#[derive(Clone, Debug)]
+pub(crate) struct Snapshot {
+    frozen: Frozen,
+    tree: Tree,
+}
+
+impl Index {
+    pub(crate) fn new() -> Result<Index, OutOfMemory> {
+        let mut pages = Pages::new();
+        pages.reserve(1)?;
+        let root = empty_leaf(&mut pages);
+        Ok(Index { pages, tree: Tree { root, height: 0, count: 0, bytes: 0, commits: 0 } })
+    }
+
+    /// The value of a key.
+    #[inline]
+    pub(crate) fn get(&self, key: &[u8]) -> Option<&[u8]> {
+        self.tree.get(&self.pages, key)
+    }
+
+    pub(crate) fn count(&self) -> u64 {
+        self.tree.count
+    }
+
+    pub(crate) fn data_bytes(&self) -> u64 {
+        self.tree.bytes
+    }
+
+    pub(crate) fn commits(&self) -> u64 {
+        self.tree.commits
+    }
+
+    /// Counts a commit.
+    #[inline]
+    pub(crate) fn committed(&mut self) {
+        self.tree.commits += 1;
+    }
+
+    /// Bytes of memory held, snapshots included.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.pages.memory_bytes() + size_of::<Index>()
+    }
+
+    /// Freezes the tree as it is now, in constant time.
+    pub(crate) fn snapshot(&mut self) -> Result<Snapshot, OutOfMemory> {
+        Ok(Snapshot { frozen: self.pages.freeze()?, tree: self.tree })
+    }
+
+    /// The newest snapshot again, if it shows what the tree holds now.
+    pub(crate) fn snapshot_already(&self) -> Option<Snapshot> {
+        Some(Snapshot { frozen: self.pages.frozen_already()?, tree: self.tree })
+    }
+
+    /// Frees up to `limit` things that only snapshots needed which are gone by
+    /// now. Returns whether there may be more.
+    pub(crate) fn collect(&mut self, limit: usize) -> bool {
+        self.pages.collect(limit)
+    }
+
+    /// To be called first by whatever changes one leaf: sees to the memory for
+    /// it, so that only blobs can be refused from then on.
+    #[inline]
+    fn begin(&mut self) -> Result<(), OutOfMemory> {
+        // At worst each level is copied, and splits in two.
+        self.pages.reserve(3 * (self.tree.height + 1) + 2)?;
+        self.pages.collect_some();
+        Ok(())
+    }
+
+    /// Runs a change of many steps, and undoes them all if one fails.
+    pub(crate) fn atomically(
+        &mut self,
+        change: impl FnOnce(&mut Index) -> Result<(), OutOfMemory>,
+    ) -> Result<(), OutOfMemory> {
+        let before = self.snapshot()?;
+        let result = change(self);
+        if result.is_err() {
+            self.drop_unshared(self.tree.root, self.tree.height);
+            self.pages.revive(&before.frozen);
+            self.tree = before.tree;
+        }
+        drop(before);
+        self.pages.collect(0);
+        result
+    }
+
+    /// Releases the pages and blobs of a subtree that no snapshot can see.
+    fn drop_unshared(&mut self, page: PageId, height: usize) {
+        if self.pages.is_shared(page) {
+            return; // and so is all below it
+        }
+        self.each_part(page, height, &mut |index, part| match part {
+            Part::Child(child) => index.drop_unshared(child, height - 1),
+            Part::Blob(id) if index.pages.is_shared_blob(id) => {}
+            Part::Blob(id) => index.pages.release_blob(id),
+        });
+        self.pages.release(page);
+    }
+
+    /// Releases all pages and blobs of a subtree.
+    fn drop_all(&mut self, page: PageId, height: usize) {
+        self.each_part(page, height, &mut |index, part| match part {
+            Part::Child(child) => index.drop_all(child, height - 1),
+            Part::Blob(id) => index.pages.release_blob(id),
+        });
+        self.pages.release(page);
+    }
+
+    /// Calls `visit` for each child and each blob that a page refers to.
+    fn each_part(
+        &mut self,
+        page: PageId,
+        height: usize,
+        visit: &mut impl FnMut(&mut Index, Part),
+    ) {
+        if height == 0 {
+            for i in 0..Leaf::new(self.pages.page(page)).len() {
+                for id in blobs_of(Leaf::new(self.pages.page(page)).entry(i)) {
+                    visit(self, Part::Blob(id));
+                }
+            }
+            return;
+        }
+        for i in 0..=Inner::new(self.pages.page(page)).len() {
+            let inner = Inner::new(self.pages.page(page));
+            let child = inner.child(i);
+            let tail = i.checked_sub(1).and_then(|slot| inner.tail(slot));
+            visit(self, Part::Child(child));
+            if let Some(id) = tail {
+                visit(self, Part::Blob(id));
+            }
+        }
+    }
+
+    /// Makes the leaf at the end of a path, and the pages on the way to it, the
+    /// living tree's own; returns the leaf.
+    #[inline]
+    fn own_path(&mut self, path: &mut Path, leaf: PageId) -> PageId {
+        // A page that is not shared has no parent that is.
+        if !self.pages.is_shared(leaf) {
+            return leaf;
+        }
+        self.own_shared_path(path, leaf)
+    }
+
+    #[cold]
+    fn own_shared_path(&mut self, path: &mut Path, leaf: PageId) -> PageId {
+        for level in 0..path.len {
+            let node = self.pages.own(path.steps[level].0);
+            path.steps[level].0 = node;
+            self.replace_child(path, level, node);
+        }
+        let leaf = self.pages.own(leaf);
+        self.replace_child(path, path.len, leaf);
+        leaf
+    }
+
+    /// Puts `page` in the place of the node on `level` of a path, where the
+    /// leaf's level is the path's length.
+    fn replace_child(&mut self, path: &Path, level: usize, page: PageId) {
+        match level.checked_sub(1).map(|up| path.steps[up]) {
+            None => self.tree.root = page,
+            Some((parent, child)) => {
+                if Inner::new(self.pages.page(parent)).child(child) != page {
+                    InnerMut::new(self.pages.edit(parent)).set_child(child, page);
+                }
+            }
+        }
+    }
+}
+
+/// What a page refers to.
+enum Part {
+    Child(PageId),
+    Blob(BlobId),
+}
+
+fn blobs_of(entry: Entry<'_>) -> impl Iterator<Item = BlobId> + use<> {
+    let value = match entry.value {
+        Value::Blob(id) => Some(id),
+        Value::Inline(_) => None,
+    };
+    entry.tail.into_iter().chain(value)
+}
+
+fn empty_leaf(pages: &mut Pages) -> PageId {
+    let root = pages.alloc(0);
+    LeafMut::init(pages.edit(root), &[]);
+    root
+}
+
+impl Snapshot {
+    /// The value of a key.
+    #[inline]
+    pub(crate) fn get(&self, key: &[u8]) -> Option<&[u8]> {
+        self.tree.get(&self.frozen, key)
+    }
+
+    pub(crate) fn count(&self) -> u64 {
+        self.tree.count
+    }
+
+    pub(crate) fn data_bytes(&self) -> u64 {
+        self.tree.bytes
+    }
+
+    pub(crate) fn commits(&self) -> u64 {
+        self.tree.commits
+    }
+
+    /// Whether dropping it may leave something to [`Index::collect`].
+    pub(crate) fn pins(&self) -> bool {
+        self.frozen.pins()
+    }
+}

@@ -1,0 +1,318 @@
+//! Putting an entry: in place, into a larger leaf, or by splitting.
+//!
+//! Whatever may be refused for want of memory - the blobs of a long key, of a
+//! long value, of a long separator - is had before anything is changed.
+
+use std::ops::Range;
+
+use super::inner::{self, Branch, Inner, InnerMut, Separator};
+use super::key::{Key, common_prefix};
+use super::leaf::{INLINE_VALUE, Leaf, LeafMut, NewEntry, Plan, Value};
+use super::memory::{BODY_MAX, BlobId, PageId, Source, round_body};
+use super::{Index, Path, empty_leaf};
+use crate::error::OutOfMemory;
+
+/// Bytes that a node gets beyond what it needs when it grows, so that the next
+/// insertion need not move it again.
+const SLACK: usize = 128;
+
+impl Index {
+    /// Sets the value of a key. Shows `old` the value that was there, before
+    /// anything is changed; what it returns is returned, or stops the put.
+    #[inline]
+    pub(crate) fn put<T, E: From<OutOfMemory>>(
+        &mut self,
+        key: &[u8],
+        value: &[u8],
+        old: impl FnOnce(Option<&[u8]>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.begin()?;
+        let parts = Key::new(key);
+        let (path, leaf) = self.tree.descend(&self.pages, parts);
+        match Leaf::new(self.pages.page(leaf)).find(&self.pages, parts) {
+            Ok(at) => {
+                let result = old(Some(self.value(leaf, at)))?;
+                self.put_over(path, leaf, at, parts, value)?;
+                Ok(result)
+            }
+            Err(at) => {
+                let result = old(None)?;
+                self.put_new(path, leaf, at, parts, value)?;
+                self.tree.count += 1;
+                self.tree.bytes += (key.len() + value.len()) as u64;
+                Ok(result)
+            }
+        }
+    }
+
+    /// The value of an entry.
+    #[inline]
+    pub(super) fn value(&self, leaf: PageId, at: usize) -> &[u8] {
+        match Leaf::new(self.pages.page(leaf)).entry(at).value {
+            Value::Inline(bytes) => bytes,
+            Value::Blob(id) => self.pages.blob(id),
+        }
+    }
+
+    /// Adds an entry at `at`.
+    fn put_new(
+        &mut self,
+        mut path: Path,
+        leaf: PageId,
+        at: usize,
+        key: Key<'_>,
+        value: &[u8],
+    ) -> Result<(), OutOfMemory> {
+        let new = self.new_value(value)?;
+        let entry = match self.new_tail(key.tail) {
+            Ok(tail) => NewEntry { key, tail, value: new },
+            Err(error) => {
+                self.release_value(new);
+                return Err(error);
+            }
+        };
+        let leaf = self.own_path(&mut path, leaf);
+        let inserted = self.insert(&path, leaf, at, &entry);
+        if inserted.is_err() {
+            self.release_value(new);
+            entry.tail.into_iter().for_each(|id| self.pages.release_blob(id));
+        }
+        inserted
+    }
+
+    /// Sets the value of entry `at`, whose key is `key`.
+    #[inline]
+    fn put_over(
+        &mut self,
+        mut path: Path,
+        leaf: PageId,
+        at: usize,
+        key: Key<'_>,
+        value: &[u8],
+    ) -> Result<(), OutOfMemory> {
+        let new = self.new_value(value)?;
+        let old = Leaf::new(self.pages.page(leaf)).entry(at);
+        let tail = old.tail;
+        let (old_len, old_blob) = match old.value {
+            Value::Inline(bytes) => (bytes.len(), None),
+            Value::Blob(id) => (self.pages.blob(id).len(), Some(id)),
+        };
+        let leaf = self.own_path(&mut path, leaf);
+        if !LeafMut::new(self.pages.edit(leaf)).replace(at, new) {
+            let removed = LeafMut::new(self.pages.edit(leaf)).remove(at);
+            let entry = NewEntry { key, tail, value: new };
+            if let Err(error) = self.insert(&path, leaf, at, &entry) {
+                LeafMut::new(self.pages.edit(leaf)).restore(at, removed);
+                self.release_value(new);
+                return Err(error);
+            }
+        }
+        old_blob.into_iter().for_each(|id| self.pages.release_blob(id));
+        self.tree.bytes = self.tree.bytes - old_len as u64 + value.len() as u64;
+        Ok(())
+    }
+
+    /// The value as a leaf will hold it.
+    #[inline]
+    fn new_value<'a>(&mut self, value: &'a [u8]) -> Result<Value<'a>, OutOfMemory> {
+        if value.len() <= INLINE_VALUE {
+            return Ok(Value::Inline(value));
+        }
+        Ok(Value::Blob(self.pages.new_blob(value)?))
+    }
+
+    fn release_value(&mut self, value: Value<'_>) {
+        if let Value::Blob(id) = value {
+            self.pages.release_blob(id);
+        }
+    }
+
+    #[inline]
+    fn new_tail(&mut self, tail: &[u8]) -> Result<Option<BlobId>, OutOfMemory> {
+        if tail.is_empty() { Ok(None) } else { self.pages.new_blob(tail).map(Some) }
+    }
+
+    /// Inserts an entry at `at` in a leaf that is owned, with its path. Changes
+    /// nothing if it fails.
+    #[inline]
+    fn insert(
+        &mut self,
+        path: &Path,
+        leaf: PageId,
+        at: usize,
+        entry: &NewEntry<'_>,
+    ) -> Result<(), OutOfMemory> {
+        if Leaf::new(self.pages.page(leaf)).has_room(entry) {
+            LeafMut::new(self.pages.edit(leaf)).insert(at, entry);
+            return Ok(());
+        }
+        self.insert_moving(path, leaf, at, entry)
+    }
+
+    #[cold]
+    fn insert_moving(
+        &mut self,
+        path: &Path,
+        leaf: PageId,
+        at: usize,
+        entry: &NewEntry<'_>,
+    ) -> Result<(), OutOfMemory> {
+        let old = Leaf::new(self.pages.page(leaf));
+        let plan = old.with_entry(entry);
+        if plan.fits() {
+            let range = 0..old.len();
+            let new = self.build_leaf(leaf, range, plan, Some((at, entry)));
+            let (mut to, [from]) = self.edit_leaf(new, [leaf]);
+            if at > 0 {
+                to.inherit_run(from, at);
+            }
+            self.pages.release(leaf);
+            self.replace_child(path, path.len, new);
+            return Ok(());
+        }
+        let append = old.is_append(at);
+        let (cut, in_left) = if append { (at, false) } else { old.cut(at, entry) };
+        let n = old.len();
+        let separator = self.separator(leaf, cut, at, in_left, entry)?;
+        let new = |here: bool, at: usize| here.then_some((at, entry));
+        let left = if cut == n && !in_left {
+            leaf // all of it stays where it is
+        } else {
+            let plan = Leaf::new(self.pages.page(leaf)).part(0..cut, in_left.then_some(entry));
+            self.build_leaf(leaf, 0..cut, plan, new(in_left, at))
+        };
+        let right = if cut == 0 && in_left && left != leaf {
+            leaf
+        } else {
+            let plan = Leaf::new(self.pages.page(leaf)).part(cut..n, (!in_left).then_some(entry));
+            self.build_leaf(leaf, cut..n, plan, new(!in_left, at.saturating_sub(cut)))
+        };
+        if append {
+            LeafMut::new(self.pages.edit(right)).expect_more();
+        }
+        if left != leaf && right != leaf {
+            self.pages.release(leaf);
+        }
+        self.insert_branch(path, left, separator, right);
+        Ok(())
+    }
+
+    fn edit_leaf<const N: usize>(
+        &mut self,
+        page: PageId,
+        others: [PageId; N],
+    ) -> (LeafMut<'_>, [Leaf<'_>; N]) {
+        let (to, from) = self.pages.edit_from(page, others);
+        (LeafMut::new(to), from.map(Leaf::new))
+    }
+
+    /// A new leaf with some entries of another, and perhaps a new one.
+    pub(super) fn build_leaf(
+        &mut self,
+        from: PageId,
+        range: Range<usize>,
+        plan: Plan,
+        new: Option<(usize, &NewEntry<'_>)>,
+    ) -> PageId {
+        let page = self.pages.alloc(round_body(plan.len + SLACK).min(BODY_MAX));
+        let (to, [from]) = self.pages.edit_from(page, [from]);
+        let from = Leaf::new(from);
+        let some_key = match new {
+            Some((_, entry)) => entry.key.inline.to_vec(),
+            None if range.is_empty() => Vec::new(),
+            None => from.inline_key(range.start),
+        };
+        let mut to = LeafMut::init(to, &some_key[..plan.prefix]);
+        to.append(from, range);
+        if let Some((at, entry)) = new {
+            to.insert(at, entry);
+        }
+        page
+    }
+
+    /// The shortest separator between the entries of a leaf that is cut before
+    /// `cut`, with a new entry at `at` at the end of the left side or at the
+    /// start of the right one, or elsewhere.
+    fn separator(
+        &mut self,
+        leaf: PageId,
+        cut: usize,
+        at: usize,
+        in_left: bool,
+        entry: &NewEntry<'_>,
+    ) -> Result<Separator, OutOfMemory> {
+        let old = Leaf::new(self.pages.page(leaf));
+        let stored = |i: usize| {
+            let tail = old.entry(i).tail.map_or(&[][..], |id| self.pages.blob(id));
+            (old.inline_key(i), tail)
+        };
+        let new = || (entry.key.inline.to_vec(), entry.key.tail);
+        let (left, left_tail) = if in_left && at == cut { new() } else { stored(cut - 1) };
+        let (mut right, right_tail) = if !in_left && at == cut { new() } else { stored(cut) };
+        let same = common_prefix(&left, &right);
+        if same < right.len() {
+            right.truncate(same + 1);
+            return Ok(Separator { inline: right, tail: None });
+        }
+        let tail = &right_tail[..=common_prefix(left_tail, right_tail)];
+        // By way of a copy: making a blob may not happen while one is read.
+        let mut copy = Vec::new();
+        copy.try_reserve_exact(tail.len())?;
+        copy.extend_from_slice(tail);
+        let tail = self.pages.new_blob(&copy)?;
+        Ok(Separator { inline: right, tail: Some(tail) })
+    }
+
+    /// Puts `left` in the place of the node that the path leads to, and `right`
+    /// after it; splits inner nodes as need be.
+    fn insert_branch(
+        &mut self,
+        path: &Path,
+        mut left: PageId,
+        mut separator: Separator,
+        mut right: PageId,
+    ) {
+        for level in (0..path.len).rev() {
+            let (node, child) = path.steps[level];
+            InnerMut::new(self.pages.edit(node)).set_child(child, left);
+            let inner = Inner::new(self.pages.page(node));
+            if inner.has_room(&separator) {
+                InnerMut::new(self.pages.edit(node)).insert(child, &separator, right);
+                return;
+            }
+            let first = inner.child(0);
+            let mut branches = inner.branches();
+            branches.insert(child, (separator, right));
+            self.pages.release(node);
+            if inner::plan(&branches) <= BODY_MAX {
+                let page = self.build_inner(first, &branches);
+                self.replace_child(path, level, page);
+                return;
+            }
+            let cut = inner::cut(&branches, child + 1 == branches.len());
+            let after = branches.split_off(cut + 1);
+            let (middle, middle_child) = branches.pop().expect("the cut is within");
+            left = self.build_inner(first, &branches);
+            right = self.build_inner(middle_child, &after);
+            separator = middle;
+        }
+        self.tree.root = self.build_inner(left, &[(separator, right)]);
+        self.tree.height += 1;
+    }
+
+    /// A new inner node.
+    pub(super) fn build_inner(&mut self, first: PageId, branches: &[Branch]) -> PageId {
+        let len = inner::plan(branches);
+        let page = self.pages.alloc(round_body(len + SLACK).min(BODY_MAX));
+        InnerMut::build(self.pages.edit(page), first, branches);
+        page
+    }
+
+    /// Makes the tree empty.
+    pub(super) fn plant(&mut self) {
+        self.tree.root = empty_leaf(&mut self.pages);
+        self.tree.height = 0;
+        self.tree.count = 0;
+        self.tree.bytes = 0;
+    }
+}

@@ -1,0 +1,218 @@
+//! Which parts of the arena are free: bookkeeping only, no memory.
+//!
+//! The arena is counted in units of 512 bytes. A slab is 128 units (64 KiB)
+//! that hold pages of one size. A page is always taken from the lowest slab
+//! that has room for it, so that what remains after many deletions gathers at
+//! the low end and slabs at the high end fall empty.
+
+use crate::error::OutOfMemory;
+
+/// Units in a slab.
+pub(super) const SLAB_UNITS: u32 = 128;
+
+/// The sizes that a page can have: 1 to 8 units.
+pub(super) const CLASSES: usize = 8;
+
+/// Empty slabs whose memory is kept for reuse, beside 1/16 of those in use.
+const KEPT_EMPTY: usize = 8;
+
+/// One slab: which of its pages are taken.
+#[derive(Clone, Copy, Debug)]
+struct Slab {
+    taken: u128,
+    /// Pages of this many units; 0 while the slab is empty.
+    units: u8,
+    /// Whether it may hold memory.
+    resident: bool,
+}
+
+/// Keeps the books of all slabs.
+#[derive(Debug, Default)]
+pub(super) struct Slabs {
+    slabs: Vec<Slab>,
+    /// For each size, the slabs of that size that have room.
+    with_room: [LowSet; CLASSES],
+    empty: LowSet,
+    resident: usize,
+    resident_empty: usize,
+}
+
+impl Slabs {
+    /// Adds `count` empty slabs at the end.
+    pub(super) fn grow(&mut self, count: usize) -> Result<(), OutOfMemory> {
+        let len = self.slabs.len() + count;
+        self.slabs.try_reserve(count)?;
+        for set in self.with_room.iter_mut().chain([&mut self.empty]) {
+            set.reserve(len)?;
+        }
+        for slab in self.slabs.len()..len {
+            self.slabs.push(Slab { taken: 0, units: 0, resident: false });
+            self.empty.insert(slab);
+        }
+        Ok(())
+    }
+
+    /// Empty slabs.
+    pub(super) fn spare(&self) -> usize {
+        self.empty.count
+    }
+
+    /// Bytes of memory that the slabs may hold.
+    pub(super) fn resident_bytes(&self) -> usize {
+        self.resident * SLAB_UNITS as usize * super::memory::UNIT
+            + self.slabs.len() * size_of::<Slab>()
+    }
+
+    /// Takes a page of `units` units; returns its first unit. There must be a
+    /// spare slab.
+    pub(super) fn take(&mut self, units: u32) -> u32 {
+        let room = &mut self.with_room[units as usize - 1];
+        let at = match room.first() {
+            Some(at) => at,
+            None => {
+                let at = self.empty.first().expect("a spare slab was reserved");
+                self.empty.remove(at);
+                room.insert(at);
+                let slab = &mut self.slabs[at];
+                slab.units = units as u8;
+                if slab.resident {
+                    self.resident_empty -= 1;
+                } else {
+                    slab.resident = true;
+                    self.resident += 1;
+                }
+                at
+            }
+        };
+        let slab = &mut self.slabs[at];
+        let page = slab.taken.trailing_ones();
+        slab.taken |= 1 << page;
+        if slab.taken == full(units) {
+            room.remove(at);
+        }
+        at as u32 * SLAB_UNITS + page * units
+    }
+
+    /// Gives a page back. Returns the slab whose memory should be discarded,
+    /// if any.
+    pub(super) fn give(&mut self, unit: u32, units: u32) -> Option<u32> {
+        let at = (unit / SLAB_UNITS) as usize;
+        let slab = &mut self.slabs[at];
+        let bit = 1 << (unit % SLAB_UNITS / units);
+        assert!(slab.units == units as u8 && slab.taken & bit != 0, "a page given back twice");
+        let room = &mut self.with_room[units as usize - 1];
+        if slab.taken == full(units) {
+            room.insert(at);
+        }
+        slab.taken &= !bit;
+        if slab.taken != 0 {
+            return None;
+        }
+        room.remove(at);
+        self.empty.insert(at);
+        slab.units = 0;
+        self.resident_empty += 1;
+        let in_use = self.resident - self.resident_empty;
+        if self.resident_empty <= KEPT_EMPTY + in_use / 16 {
+            return None;
+        }
+        slab.resident = false;
+        self.resident_empty -= 1;
+        self.resident -= 1;
+        Some(at as u32)
+    }
+
+    /// Number of pages taken; for the invariants.
+    pub(super) fn pages(&self) -> usize {
+        self.slabs.iter().map(|slab| slab.taken.count_ones() as usize).sum()
+    }
+}
+
+/// The bits of a slab all of whose pages are taken.
+fn full(units: u32) -> u128 {
+    u128::MAX >> (128 - SLAB_UNITS / units)
+}
+
+/// A set of small numbers that finds its least one quickly.
+#[derive(Debug, Default)]
+struct LowSet {
+    words: Vec<u64>,
+    /// No word before this one has a bit.
+    low: usize,
+    count: usize,
+}
+
+impl LowSet {
+    fn reserve(&mut self, len: usize) -> Result<(), OutOfMemory> {
+        let words = len.div_ceil(64);
+        self.words.try_reserve(words.saturating_sub(self.words.len()))?;
+        self.words.resize(words.max(self.words.len()), 0);
+        Ok(())
+    }
+
+    fn first(&mut self) -> Option<usize> {
+        if self.count == 0 {
+            return None;
+        }
+        while self.words[self.low] == 0 {
+            self.low += 1;
+        }
+        Some(self.low * 64 + self.words[self.low].trailing_zeros() as usize)
+    }
+
+    fn insert(&mut self, at: usize) {
+        self.words[at / 64] |= 1 << (at % 64);
+        self.low = self.low.min(at / 64);
+        self.count += 1;
+    }
+
+    fn remove(&mut self, at: usize) {
+        debug_assert!(self.words[at / 64] & 1 << (at % 64) != 0);
+        self.words[at / 64] &= !(1 << (at % 64));
+        self.count -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_come_from_the_lowest_slab_with_room() {
+        let mut slabs = Slabs::default();
+        slabs.grow(64).unwrap();
+        let pages: Vec<u32> = (0..100).map(|_| slabs.take(3)).collect();
+        assert_eq!(pages[0], 0);
+        assert_eq!(pages[41], 123, "42 pages of 3 units fit a slab");
+        assert_eq!(pages[42], 128);
+        assert_eq!(slabs.take(8), 3 * 128, "another size has a slab of its own");
+        slabs.give(pages[50], 3);
+        slabs.give(pages[7], 3);
+        assert_eq!(slabs.take(3), pages[7]);
+        assert_eq!(slabs.take(3), pages[50]);
+        assert_eq!(slabs.pages(), 101);
+    }
+
+    #[test]
+    fn empty_slabs_beyond_a_few_are_discarded() {
+        let mut slabs = Slabs::default();
+        slabs.grow(1000).unwrap();
+        let pages: Vec<u32> = (0..160 * 16).map(|_| slabs.take(8)).collect();
+        let full = slabs.resident_bytes();
+        let discarded = pages.iter().filter_map(|&page| slabs.give(page, 8)).count();
+        assert_eq!(slabs.pages(), 0);
+        assert!(discarded >= 160 - KEPT_EMPTY - 10, "{discarded}");
+        assert!(slabs.resident_bytes() < full / 4);
+        assert_eq!(slabs.spare(), 1000);
+    }
+
+    #[test]
+    #[should_panic(expected = "given back twice")]
+    fn a_page_is_given_back_once() {
+        let mut slabs = Slabs::default();
+        slabs.grow(32).unwrap();
+        let (page, _other) = (slabs.take(2), slabs.take(2));
+        slabs.give(page, 2);
+        slabs.give(page, 2);
+    }
+}

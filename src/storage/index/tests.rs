@@ -1,0 +1,219 @@
+//! The index against `BTreeMap`, every rule checked after every step.
+
+use std::collections::BTreeMap;
+
+use super::*;
+
+type Model = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// A small generator of numbers (splitmix64).
+struct Rng(u64);
+
+impl Rng {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut x = self.0;
+        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        x ^ (x >> 31)
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        (self.next() % n as u64) as usize
+    }
+}
+
+/// Keys of every awkward shape: empty, nested, with long shared prefixes, around
+/// the lengths at which nodes treat them differently.
+fn key(rng: &mut Rng, range: usize) -> Vec<u8> {
+    let n = rng.below(range);
+    match rng.below(8) {
+        0 => vec![b'a'; n % 40],
+        1 => vec![0xff; n % 20],
+        2 => n.to_be_bytes().to_vec(),
+        3 => format!("https://example.com/some/long/path/{n:06}").into_bytes(),
+        4 => [&[7; 508][..], &n.to_be_bytes()[..1 + n % 8]].concat(),
+        5 => [&[8; 600][..], format!("{n}").as_bytes()].concat(),
+        6 => [vec![9; 500 + n % 30], vec![n as u8]].concat(),
+        _ => format!("{n}").into_bytes(),
+    }
+}
+
+fn value(rng: &mut Rng) -> Vec<u8> {
+    let len = match rng.below(20) {
+        0 => 0,
+        1 => 1020 + rng.below(10),
+        2 => 5000,
+        _ => rng.below(150),
+    };
+    vec![rng.next() as u8; len]
+}
+
+fn put(index: &mut Index, key: &[u8], value: &[u8]) -> Result<Option<Vec<u8>>, OutOfMemory> {
+    index.put(key, value, |old| Ok(old.map(<[u8]>::to_vec)))
+}
+
+fn delete(index: &mut Index, key: &[u8]) -> Result<Option<Vec<u8>>, OutOfMemory> {
+    index.delete(key, |old| Ok(old.to_vec()))
+}
+
+fn contents(snapshot: &Snapshot) -> Model {
+    let mut cursor = Cursor::new(snapshot.clone(), Bounds::default());
+    let mut all = Model::new();
+    while cursor.next().unwrap() {
+        let (key, value) = (cursor.key().unwrap().to_vec(), cursor.value().unwrap().to_vec());
+        assert!(all.insert(key, value).is_none());
+    }
+    let mut backward = all.iter().rev();
+    while cursor.prev().unwrap() {
+        let (key, value) = backward.next().unwrap();
+        assert_eq!((cursor.key().unwrap(), cursor.value().unwrap()), (&key[..], &value[..]));
+    }
+    assert!(backward.next().is_none());
+    all
+}
+
+fn compare(index: &Index, model: &Model) {
+    index.check().unwrap();
+    assert_eq!(index.count(), model.len() as u64);
+    let bytes: usize = model.iter().map(|(key, value)| key.len() + value.len()).sum();
+    assert_eq!(index.data_bytes(), bytes as u64);
+}
+
+fn run(seed: u64, steps: usize, range: usize, snapshots: usize) {
+    println!("seed {seed}, {steps} steps, keys up to {range}, {snapshots} snapshots");
+    let rng = &mut Rng(seed);
+    let mut index = Index::new().unwrap();
+    let mut model = Model::new();
+    let mut frozen: Vec<(Snapshot, Model)> = Vec::new();
+    for step in 0..steps {
+        let key = key(rng, range);
+        // Grows and shrinks in turn.
+        let delete = if step / (steps / 4 + 1) % 2 == 0 { 30 } else { 65 };
+        match rng.below(100) {
+            0 if snapshots > 0 => {
+                if frozen.len() == snapshots {
+                    let (snapshot, then) = frozen.swap_remove(rng.below(snapshots));
+                    assert_eq!(contents(&snapshot), then);
+                    snapshot.check().unwrap();
+                }
+                frozen.push((index.snapshot().unwrap(), model.clone()));
+            }
+            1 if rng.below(4) == 0 => {
+                let to = self::key(rng, range);
+                index.clear(Some(&key), Some(&to)).unwrap();
+                if key < to {
+                    let gone: Vec<_> = model.range(key..to).map(|(key, _)| key.clone()).collect();
+                    gone.iter().for_each(|key| drop(model.remove(key)));
+                }
+            }
+            n if n < delete => {
+                assert_eq!(delete(&mut index, &key).unwrap(), model.remove(&key));
+            }
+            _ => {
+                let value = value(rng);
+                assert_eq!(index.get(&key), model.get(&key).map(|value| &value[..]));
+                assert_eq!(put(&mut index, &key, &value).unwrap(), model.insert(key, value));
+            }
+        }
+        if step % 16 == 0 || steps < 5_000 {
+            compare(&index, &model);
+        }
+        while rng.below(3) == 0 && index.collect(5) {}
+    }
+    for (snapshot, then) in frozen.drain(..) {
+        assert_eq!(contents(&snapshot), then);
+    }
+    while index.collect(1000) {}
+    assert_eq!(contents(&index.snapshot().unwrap()), model);
+    index.collect(0);
+    assert_eq!(index.pages.retired(), (0, 0), "nothing is kept for snapshots that are gone");
+    index.clear(None, None).unwrap();
+    assert_eq!(index.pages.population(), (1, 0), "an empty tree is one page");
+}
+
+#[test]
+fn random_changes_match_the_model() {
+    for seed in 0..6 {
+        run(seed, 4_000, 60, 0);
+        run(seed, 4_000, 2_000, 3);
+    }
+    run(100, 30_000, 20_000, 4);
+}
+
+#[test]
+fn ascending_keys_fill_leaves_to_the_brim() {
+    let mut index = Index::new().unwrap();
+    for n in 0..20_000u64 {
+        put(&mut index, &n.to_be_bytes(), &[7; 100]).unwrap();
+    }
+    index.check().unwrap();
+    let (pages, _) = index.pages.population();
+    let ideal = 20_000 * (8 + 100 + 11) / 4080;
+    assert!(pages < ideal * 11 / 10, "{pages} pages where {ideal} would do");
+}
+
+#[test]
+fn a_failed_change_of_many_steps_leaves_no_trace() {
+    let rng = &mut Rng(7);
+    let mut index = Index::new().unwrap();
+    for _ in 0..3_000 {
+        put(&mut index, &key(rng, 2_000), &value(rng)).unwrap();
+    }
+    let before = contents(&index.snapshot().unwrap());
+    index.collect(0);
+    let population = index.pages.population();
+    let failed = index.atomically(|index| {
+        for _ in 0..2_000 {
+            put(index, &key(rng, 3_000), &value(rng))?;
+            delete(index, &key(rng, 3_000))?;
+        }
+        Err(OutOfMemory)
+    });
+    assert_eq!(failed, Err(OutOfMemory));
+    assert_eq!(index.pages.population(), population);
+    compare(&index, &before);
+    assert_eq!(contents(&index.snapshot().unwrap()), before);
+}
+
+#[test]
+fn a_snapshot_outlives_its_index() {
+    let mut index = Index::new().unwrap();
+    put(&mut index, b"key", &[1; 5_000]).unwrap();
+    let snapshot = index.snapshot().unwrap();
+    put(&mut index, b"key", b"new").unwrap();
+    drop(index);
+    assert_eq!(snapshot.get(b"key"), Some(&[1; 5_000][..]));
+}
+
+#[test]
+fn an_unchanged_tree_has_one_snapshot_however_often_it_is_taken() {
+    let mut index = Index::new().unwrap();
+    assert!(index.snapshot_already().is_none());
+    let first = index.snapshot().unwrap();
+    let second = index.snapshot_already().expect("nothing has changed");
+    assert!(!first.pins() && !second.pins());
+    put(&mut index, b"a", b"").unwrap();
+    assert!(first.pins());
+    assert!(index.snapshot_already().is_none());
+    assert_eq!((second.count(), index.count()), (0, 1));
+}
+
+#[test]
+fn bounds_of_a_prefix() {
+    let mut index = Index::new().unwrap();
+    let keys: [&[u8]; 7] = [b"", b"a", b"a\xff", b"a\xff\xff", b"b", b"\xff", b"\xff\xff"];
+    for key in keys {
+        put(&mut index, key, b"").unwrap();
+    }
+    let snapshot = index.snapshot().unwrap();
+    for prefix in [&b""[..], b"a", b"a\xff", b"b", b"\xff", b"\xff\xff", b"\xff\xff\xff", b"c"] {
+        let mut cursor = Cursor::new(snapshot.clone(), Bounds::prefix(prefix).unwrap());
+        let mut found = Vec::new();
+        while cursor.next().unwrap() {
+            found.push(cursor.key().unwrap().to_vec());
+        }
+        let expected: Vec<_> = keys.into_iter().filter(|key| key.starts_with(prefix)).collect();
+        assert_eq!(found, expected);
+    }
+}

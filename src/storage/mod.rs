@@ -1,0 +1,21 @@
+//! The engine: what holds the data.
+//!
+//! [`index`] is the ordered map, memory only and without locks. [`in_memory_db`]
+//! puts a lock around it and makes it a database.
+//!
+//! The life of a put: [`InMemoryDB`] takes the lock for writing; the index goes
+//! down from the root to the leaf that the key belongs to, copies the pages on
+//! the way if a snapshot can see them, and edits the leaf in place, or moves it
+//! to a larger page, or splits it.
+//!
+//! The life of a get: the lock for reading, down to the leaf, a search there,
+//! and the caller is shown the bytes while the lock is held.
+//!
+//! The life of a cursor: it takes a snapshot, which is the root's page number
+//! and a mark that keeps pages born until now from changing; from then on it
+//! reads pages without any lock.
+
+mod in_memory_db;
+mod index;
+
+pub use in_memory_db::{Cursor, DBIterator, InMemoryDB, Snapshot};

@@ -1,0 +1,59 @@
+//! The reader-writer lock that everything here uses.
+//!
+//! It is std's, with one rule added: a panic under the write lock leaves the
+//! data in doubt, so from then on the lock refuses everybody with
+//! [`DBError::Internal`]. A build for ThreadSanitizer (`--cfg minidb_tsan`)
+//! uses parking_lot, which can be instrumented where std cannot.
+
+use crate::error::DBError;
+
+#[cfg(not(minidb_tsan))]
+use std::sync as imp;
+
+#[cfg(minidb_tsan)]
+use parking_lot as imp;
+
+pub(crate) use imp::{RwLockReadGuard, RwLockWriteGuard};
+
+#[derive(Debug, Default)]
+pub(crate) struct RwLock<T>(imp::RwLock<T>);
+
+impl<T> RwLock<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        RwLock(imp::RwLock::new(value))
+    }
+}
+
+#[cfg(not(minidb_tsan))]
+impl<T> RwLock<T> {
+    #[inline]
+    pub(crate) fn read(&self) -> Result<RwLockReadGuard<'_, T>, DBError> {
+        self.0.read().map_err(|_| DBError::Internal)
+    }
+
+    #[inline]
+    pub(crate) fn write(&self) -> Result<RwLockWriteGuard<'_, T>, DBError> {
+        self.0.write().map_err(|_| DBError::Internal)
+    }
+
+    /// The write lock if nobody holds the lock at all.
+    #[inline]
+    pub(crate) fn try_write(&self) -> Option<RwLockWriteGuard<'_, T>> {
+        self.0.try_write().ok()
+    }
+}
+
+#[cfg(minidb_tsan)]
+impl<T> RwLock<T> {
+    pub(crate) fn read(&self) -> Result<RwLockReadGuard<'_, T>, DBError> {
+        Ok(self.0.read())
+    }
+
+    pub(crate) fn write(&self) -> Result<RwLockWriteGuard<'_, T>, DBError> {
+        Ok(self.0.write())
+    }
+
+    pub(crate) fn try_write(&self) -> Option<RwLockWriteGuard<'_, T>> {
+        self.0.try_write()
+    }
+}
