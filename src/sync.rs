@@ -36,10 +36,12 @@ impl<T> RwLock<T> {
         self.0.write().map_err(|_| DBError::Internal)
     }
 
-    /// The write lock if nobody holds the lock at all.
-    #[inline]
-    pub(crate) fn try_write(&self) -> Option<RwLockWriteGuard<'_, T>> {
-        self.0.try_write().ok()
+    /// The write lock also after a panic under it, which is forgotten: for who
+    /// takes the data away.
+    pub(crate) fn write_anyway(&self) -> RwLockWriteGuard<'_, T> {
+        let guard = self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.0.clear_poison();
+        guard
     }
 }
 
@@ -53,7 +55,7 @@ impl<T> RwLock<T> {
         Ok(self.0.write())
     }
 
-    pub(crate) fn try_write(&self) -> Option<RwLockWriteGuard<'_, T>> {
-        self.0.try_write()
+    pub(crate) fn write_anyway(&self) -> RwLockWriteGuard<'_, T> {
+        self.0.write()
     }
 }

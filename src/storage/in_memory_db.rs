@@ -476,8 +476,8 @@ impl Iterator for DBIterator {
             Ok(false) => None,
             Ok(true) => {
                 let copy = |bytes: Option<&[u8]>| to_vec(bytes.unwrap_or_default());
-                let entry = copy(self.cursor.key())
-                    .and_then(|key| Ok((key, copy(self.cursor.value())?)));
+                let entry =
+                    copy(self.cursor.key()).and_then(|key| Ok((key, copy(self.cursor.value())?)));
                 Some(entry)
             }
             Err(error) => Some(Err(error)),

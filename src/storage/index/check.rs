@@ -98,7 +98,14 @@ fn walk(
             {
                 return Err(here("a key is not between the separators around it"));
             }
-            if leaf.find(source, super::Key { inline: &key.inline, tail: entry.tail.map_or(&[], |id| source.blob(id)) }) != Ok(i) {
+            if leaf.find(
+                source,
+                super::Key {
+                    inline: &key.inline,
+                    tail: entry.tail.map_or(&[], |id| source.blob(id)),
+                },
+            ) != Ok(i)
+            {
                 return Err(here("a key is not found where it is"));
             }
             census.entries += 1;

@@ -76,7 +76,8 @@ mod tests {
 
     #[test]
     fn heads_compare_as_the_bytes_do() {
-        let keys: [&[u8]; 7] = [b"", b"\0", b"\0\0\0\0\0", b"a", b"ab", b"ab\xff", b"\xff\xff\xff\xff"];
+        let keys: [&[u8]; 7] =
+            [b"", b"\0", b"\0\0\0\0\0", b"a", b"ab", b"ab\xff", b"\xff\xff\xff\xff"];
         for pair in keys.windows(2) {
             assert!(head4(pair[0]) <= head4(pair[1]));
             assert!(head8(pair[0]) <= head8(pair[1]));

@@ -279,7 +279,8 @@ impl<'a> Leaf<'a> {
     /// Whether the entry fits in place.
     #[inline]
     pub(super) fn has_room(self, entry: &NewEntry<'_>) -> bool {
-        entry.key.inline.starts_with(self.prefix()) && self.free() >= entry.space(get16(self.body, 2))
+        entry.key.inline.starts_with(self.prefix())
+            && self.free() >= entry.space(get16(self.body, 2))
     }
 
     /// What the leaf would take, and the prefix it would have, with one more entry.
@@ -495,7 +496,9 @@ impl<'a> LeafMut<'a> {
         let tail = if slot & HAS_TAIL != 0 { BLOB_ID } else { 0 };
         let start = offset + 2 + (slot & LEN_MASK) as usize + tail;
         match value {
-            Value::Inline(bytes) if slot & IS_BLOB == 0 && get16(self.body, offset) == bytes.len() => {
+            Value::Inline(bytes)
+                if slot & IS_BLOB == 0 && get16(self.body, offset) == bytes.len() =>
+            {
                 self.body[start..start + bytes.len()].copy_from_slice(bytes);
                 true
             }

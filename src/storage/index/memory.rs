@@ -36,6 +36,7 @@ use std::sync::{Arc, OnceLock};
 use super::slab::{SLAB_UNITS, Slabs};
 use crate::error::OutOfMemory;
 use crate::os::memory::{HUGE_PAGE, Region};
+use crate::segments::Segments;
 
 /// Pages are a multiple of this many bytes.
 pub(crate) const UNIT: usize = 512;
@@ -118,9 +119,6 @@ pub(crate) trait Source {
 const FIRST_CHUNK_UNITS: u32 = (HUGE_PAGE / UNIT) as u32;
 /// Chunks until the 29 bits of a unit's number are used up, at 256 GiB.
 const CHUNKS: usize = 18;
-/// Blobs in the first segment of their table; each later one is twice as long.
-const FIRST_SEGMENT_BLOBS: u32 = 64;
-const SEGMENTS: usize = 26;
 
 fn chunk_of(unit: u32) -> (usize, u32) {
     let chunk = u32::BITS - (unit / FIRST_CHUNK_UNITS).leading_zeros();
@@ -140,7 +138,7 @@ struct Blob {
 #[derive(Debug, Default)]
 struct Memory {
     chunks: [OnceLock<Region>; CHUNKS],
-    blobs: [OnceLock<Box<[Blob]>>; SEGMENTS],
+    blobs: Segments<Blob, 64, 26>,
 }
 
 impl Memory {
@@ -174,10 +172,7 @@ impl Memory {
     }
 
     fn blob_entry(&self, id: BlobId) -> &Blob {
-        let segment = (id.0 / FIRST_SEGMENT_BLOBS + 1).ilog2();
-        let first = FIRST_SEGMENT_BLOBS * ((1 << segment) - 1);
-        let table = self.blobs[segment as usize].get().expect("a blob id from another store");
-        &table[(id.0 - first) as usize]
+        self.blobs.get(id.0).expect("a blob id from another store")
     }
 
     /// # Safety
@@ -213,7 +208,7 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        for blob in self.blobs.iter().filter_map(OnceLock::get).flatten() {
+        for blob in self.blobs.iter() {
             // SAFETY: with `self` going, nobody is left who could hold a slice.
             unsafe { self.free_blob(blob) };
         }
@@ -413,8 +408,8 @@ impl Pages {
     ) -> (&mut [u8], [&[u8]; N]) {
         assert!(!self.is_shared(id), "a page that a snapshot can see is not to be edited");
         for other in others {
-            let apart = other.unit() >= id.unit() + id.units()
-                || id.unit() >= other.unit() + other.units();
+            let apart =
+                other.unit() >= id.unit() + id.units() || id.unit() >= other.unit() + other.units();
             assert!(apart, "a page is not to be edited while it is read");
         }
         self.changed = true;
@@ -469,8 +464,7 @@ impl Pages {
             }
             Item::Blob(id) => {
                 // SAFETY: nobody can reach the blob, so nobody holds its bytes.
-                self.blob_bytes -=
-                    unsafe { self.memory.free_blob(self.memory.blob_entry(id)) };
+                self.blob_bytes -= unsafe { self.memory.free_blob(self.memory.blob_entry(id)) };
                 self.blobs -= 1;
                 self.free_blobs.push(id.0);
             }
@@ -507,18 +501,10 @@ impl Pages {
 
     #[cold]
     fn add_blob_segment(&mut self) -> Result<(), OutOfMemory> {
-        let slot = self.memory.blobs.get(self.blob_segments).ok_or(OutOfMemory)?;
-        let len = FIRST_SEGMENT_BLOBS << self.blob_segments;
-        let first = len - FIRST_SEGMENT_BLOBS;
+        let ids = self.memory.blobs.grow(self.blob_segments)?;
         // Room for every id there is, so that freeing a blob never allocates.
-        self.free_blobs.try_reserve((first + len) as usize)?;
-        if slot.get().is_none() {
-            let mut table = Vec::new();
-            table.try_reserve_exact(len as usize)?;
-            table.resize_with(len as usize, Blob::default);
-            slot.set(table.into_boxed_slice()).expect("segments are added under &mut self");
-        }
-        self.free_blobs.extend((first..first + len).rev());
+        self.free_blobs.try_reserve(ids.end as usize)?;
+        self.free_blobs.extend(ids.rev());
         self.blob_segments += 1;
         Ok(())
     }

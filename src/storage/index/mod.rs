@@ -268,12 +268,7 @@ impl Index {
     }
 
     /// Calls `visit` for each child and each blob that a page refers to.
-    fn each_part(
-        &mut self,
-        page: PageId,
-        height: usize,
-        visit: &mut impl FnMut(&mut Index, Part),
-    ) {
+    fn each_part(&mut self, page: PageId, height: usize, visit: &mut impl FnMut(&mut Index, Part)) {
         if height == 0 {
             for i in 0..Leaf::new(self.pages.page(page)).len() {
                 for id in blobs_of(Leaf::new(self.pages.page(page)).entry(i)) {

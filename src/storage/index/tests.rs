@@ -89,7 +89,7 @@ fn run(seed: u64, steps: usize, range: usize, snapshots: usize) {
     for step in 0..steps {
         let key = key(rng, range);
         // Grows and shrinks in turn.
-        let delete = if step / (steps / 4 + 1) % 2 == 0 { 30 } else { 65 };
+        let deletes = if (step / (steps / 4 + 1)).is_multiple_of(2) { 30 } else { 65 };
         match rng.below(100) {
             0 if snapshots > 0 => {
                 if frozen.len() == snapshots {
@@ -107,7 +107,7 @@ fn run(seed: u64, steps: usize, range: usize, snapshots: usize) {
                     gone.iter().for_each(|key| drop(model.remove(key)));
                 }
             }
-            n if n < delete => {
+            n if n < deletes => {
                 assert_eq!(delete(&mut index, &key).unwrap(), model.remove(&key));
             }
             _ => {

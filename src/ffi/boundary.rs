@@ -1,0 +1,281 @@
+//! What comes in and goes out by pointers, and the guard around each call.
+
+use std::ffi::{c_char, c_int, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
+
+use super::code::MINIDB_INTERNAL;
+use super::text::{Failure, invalid, keep};
+use crate::{DBError, DBResult, MAX_LEN};
+
+#[cfg(panic = "abort")]
+compile_error!("minidb must unwind: it turns a panic into MINIDB_INTERNAL");
+
+/// As a length: the argument is a NUL-terminated string. The header has it as
+/// MINIDB_STR.
+const STR: usize = usize::MAX;
+
+/// Runs the body of a function: a failure's text is kept for
+/// `minidb_strerror`, and a panic stays on this side.
+#[inline]
+pub(super) fn guard(body: impl FnOnce() -> Result<c_int, Failure>) -> c_int {
+    match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(Ok(code)) => code,
+        Ok(Err(failure)) => keep(&failure),
+        Err(payload) => {
+            std::mem::forget(payload); // dropping it might panic again
+            keep(&DBError::Internal.into());
+            MINIDB_INTERNAL
+        }
+    }
+}
+
+/// The same for a function that returns no code.
+#[inline]
+pub(super) fn guard_or<T>(otherwise: T, body: impl FnOnce() -> T) -> T {
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| {
+        std::mem::forget(payload);
+        otherwise
+    })
+}
+
+/// The bytes of an argument; NULL with length 0 is the empty string.
+///
+/// # Safety
+///
+/// `start` is NULL or points to `len` bytes, or to a NUL-terminated string if
+/// `len` is MINIDB_STR, that nobody changes during the call.
+#[inline]
+pub(super) unsafe fn bytes<'a>(
+    what: &str,
+    start: *const c_void,
+    len: usize,
+) -> Result<&'a [u8], Failure> {
+    // SAFETY: passed on.
+    Ok(unsafe { bytes_or_none(what, start, len) }?.unwrap_or_default())
+}
+
+/// The bytes of an argument for which NULL means that there is none.
+///
+/// # Safety
+///
+/// As for [`bytes`].
+#[inline]
+pub(super) unsafe fn bytes_or_none<'a>(
+    what: &str,
+    start: *const c_void,
+    len: usize,
+) -> Result<Option<&'a [u8]>, Failure> {
+    let len = if len == STR && !start.is_null() {
+        // SAFETY: not NULL, so the caller says that it is NUL-terminated.
+        unsafe { libc::strlen(start.cast()) }
+    } else {
+        len
+    };
+    // SAFETY: passed on.
+    unsafe { input(what, start, len, MAX_LEN) }
+}
+
+/// What lies at a pointer, no longer than `max`, which is less than isize::MAX.
+///
+/// # Safety
+///
+/// `start` is NULL or points to `len` bytes that nobody changes during the call.
+#[inline]
+pub(super) unsafe fn input<'a>(
+    what: &str,
+    start: *const c_void,
+    len: usize,
+    max: usize,
+) -> Result<Option<&'a [u8]>, Failure> {
+    if start.is_null() {
+        return if len == 0 { Ok(None) } else { Err(null_with_length(what)) };
+    }
+    if len > max {
+        return Err(too_long(what, len, max));
+    }
+    // SAFETY: not NULL, `len` bytes long, and unchanged, as the caller says.
+    Ok(Some(unsafe { std::slice::from_raw_parts(start.cast(), len) }))
+}
+
+#[cold]
+fn null_with_length(what: &str) -> Failure {
+    invalid(format!("{what} is NULL, but its length is not 0"))
+}
+
+#[cold]
+fn too_long(what: &str, len: usize, max: usize) -> Failure {
+    invalid(format!("{what} has {len} bytes, more than {max}"))
+}
+
+/// A buffer of the caller's, to be filled from its start. What it holds before
+/// is never read: it may be uninitialised.
+#[derive(Debug)]
+pub(super) struct Buffer {
+    start: *mut u8,
+    len: usize,
+}
+
+/// # Safety
+///
+/// `start` is NULL or points to `len` bytes that nobody else uses during the call.
+#[inline]
+pub(super) unsafe fn buffer(start: *mut c_void, len: usize) -> Result<Buffer, Failure> {
+    if start.is_null() && len > 0 {
+        return Err(null_with_length("buffer"));
+    }
+    if len > isize::MAX as usize {
+        return Err(too_long("buffer", len, isize::MAX as usize));
+    }
+    Ok(Buffer { start: start.cast(), len })
+}
+
+impl Buffer {
+    /// Bytes not yet filled.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Copies as much of `bytes` as fits.
+    #[inline]
+    pub(super) fn fill(&mut self, bytes: &[u8]) {
+        let len = bytes.len().min(self.len);
+        // SAFETY: `len` bytes are left in the buffer, which is the caller's and
+        // so does not overlap what minidb holds.
+        unsafe { self.start.copy_from_nonoverlapping(bytes.as_ptr(), len) };
+        self.start = self.start.wrapping_add(len);
+        self.len -= len;
+    }
+}
+
+/// Sets an out-parameter, if it is wanted.
+///
+/// # Safety
+///
+/// `out` is NULL or points to a variable of the caller's.
+#[inline]
+pub(super) unsafe fn set<T>(out: *mut T, value: T) {
+    if !out.is_null() {
+        // SAFETY: not NULL, so it points to a variable. It need not have a value yet.
+        unsafe { out.write(value) };
+    }
+}
+
+/// Sets an out-parameter for a handle to NULL; without one the call is not valid.
+///
+/// # Safety
+///
+/// As for [`set`].
+pub(super) unsafe fn clear_handle<T>(out: *mut *mut T) -> Result<(), Failure> {
+    // SAFETY: passed on.
+    unsafe { set(out, ptr::null_mut()) };
+    if out.is_null() { Err(invalid("the out-parameter for the handle is NULL")) } else { Ok(()) }
+}
+
+/// A copy of some bytes in memory from malloc, followed by a NUL: freed again
+/// unless it is given to the caller.
+#[derive(Debug)]
+struct Copied {
+    start: *mut c_char,
+}
+
+impl Copied {
+    fn new(bytes: &[u8]) -> DBResult<Copied> {
+        // SAFETY: any size may be asked for.
+        let start = unsafe { libc::malloc(bytes.len() + 1) }.cast::<u8>();
+        if start.is_null() {
+            return Err(DBError::OutOfMemory);
+        }
+        // SAFETY: malloc gave one byte more than `bytes` has.
+        unsafe {
+            start.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+            start.add(bytes.len()).write(0);
+        }
+        Ok(Copied { start: start.cast() })
+    }
+
+    /// Hands the copy out: the caller's from now on.
+    ///
+    /// # Safety
+    ///
+    /// As for [`set`].
+    unsafe fn give(self, out: *mut *mut c_char) {
+        if !out.is_null() {
+            // SAFETY: passed on.
+            unsafe { set(out, self.start) };
+            std::mem::forget(self);
+        }
+    }
+}
+
+impl Drop for Copied {
+    fn drop(&mut self) {
+        // SAFETY: it came from malloc and was not given away.
+        unsafe { libc::free(self.start.cast()) };
+    }
+}
+
+/// A value to be handed out as far as it is wanted: its length, and a copy.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    len: usize,
+    copy: Option<Copied>,
+}
+
+impl Wanted {
+    #[inline]
+    pub(super) fn new(bytes: &[u8], copy: bool) -> DBResult<Wanted> {
+        let copy = if copy { Some(Copied::new(bytes)?) } else { None };
+        Ok(Wanted { len: bytes.len(), copy })
+    }
+
+    /// # Safety
+    ///
+    /// As for [`set`].
+    #[inline]
+    pub(super) unsafe fn give(self, out: *mut *mut c_char, out_len: *mut usize) {
+        // SAFETY: passed on.
+        unsafe {
+            set(out_len, self.len);
+            if let Some(copy) = self.copy {
+                copy.give(out);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ffi::{MINIDB_INVALID, MINIDB_OK};
+
+    #[test]
+    fn a_panic_becomes_a_code() {
+        assert_eq!(guard(|| panic!("on purpose")), MINIDB_INTERNAL);
+        assert_eq!(guard_or(7, || panic!("on purpose")), 7);
+        assert_eq!(guard(|| Ok(MINIDB_OK)), MINIDB_OK);
+        assert_eq!(guard(|| Err(invalid("so"))), MINIDB_INVALID);
+    }
+
+    #[test]
+    fn arguments_of_all_shapes() {
+        let text = c"text".as_ptr().cast::<c_void>();
+        // SAFETY: NULL, or the NUL-terminated text above with lengths within it;
+        // a longer one is refused before it is read.
+        unsafe {
+            assert_eq!(bytes("key", text, 4).unwrap(), b"text");
+            assert_eq!(bytes("key", text, STR).unwrap(), b"text");
+            assert_eq!(bytes("key", text, 0).unwrap(), b"");
+            assert_eq!(bytes("key", ptr::null(), 0).unwrap(), b"");
+            assert_eq!(bytes_or_none("key", ptr::null(), 0).unwrap(), None);
+            assert_eq!(bytes_or_none("key", text, 0).unwrap(), Some(&b""[..]));
+            for len in [1, STR] {
+                assert!(bytes("key", ptr::null(), len).is_err());
+            }
+            for len in [MAX_LEN + 1, isize::MAX as usize, STR - 1] {
+                assert!(bytes("key", text, len).is_err());
+            }
+        }
+    }
+}

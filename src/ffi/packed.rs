@@ -1,0 +1,97 @@
+//! Packed entries, as `minidb_cursor_read` fills them and `minidb_write` reads them.
+//!
+//! An entry is its key's length and its value's length, each a `u32` in the
+//! machine's byte order, then the key, then the value, with nothing between
+//! and nothing after.
+
+use std::ffi::c_void;
+
+use super::boundary::{Buffer, input};
+use super::text::{Failure, invalid};
+use crate::MAX_LEN;
+
+const HEADER: usize = 8;
+
+/// The entries of a packed buffer, which is checked first.
+///
+/// # Safety
+///
+/// `start` is NULL or points to `size` bytes that nobody changes during the call.
+pub(super) unsafe fn entries<'a>(
+    start: *const c_void,
+    size: usize,
+) -> Result<Entries<'a>, Failure> {
+    // SAFETY: passed on.
+    let rest = unsafe { input("the packed buffer", start, size, isize::MAX as usize) }?;
+    let entries = Entries { rest: rest.unwrap_or_default() };
+    let mut check = Entries { rest: entries.rest };
+    while !check.rest.is_empty() {
+        if check.next().is_none() {
+            let at = size - check.rest.len();
+            return Err(invalid(format!("the packed buffer has no whole entry at byte {at}")));
+        }
+    }
+    Ok(entries)
+}
+
+/// Goes through packed entries up to the end, or to what is none.
+#[derive(Debug)]
+pub(super) struct Entries<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (key_len, rest) = self.rest.split_first_chunk()?;
+        let (value_len, rest) = rest.split_first_chunk()?;
+        let [key_len, value_len] =
+            [key_len, value_len].map(|len| u32::from_ne_bytes(*len) as usize);
+        if key_len.max(value_len) > MAX_LEN {
+            return None;
+        }
+        let (key, rest) = rest.split_at_checked(key_len)?;
+        let (value, rest) = rest.split_at_checked(value_len)?;
+        self.rest = rest;
+        Some((key, value))
+    }
+}
+
+/// Fills a buffer with packed entries.
+#[derive(Debug)]
+pub(super) struct Packer {
+    buffer: Buffer,
+    used: usize,
+}
+
+impl Packer {
+    pub(super) fn new(buffer: Buffer) -> Packer {
+        Packer { buffer, used: 0 }
+    }
+
+    /// Adds an entry if it fits. If not even the first one does, notes the size
+    /// that it needs.
+    pub(super) fn push(&mut self, key: &[u8], value: &[u8]) -> bool {
+        let need = HEADER + key.len() + value.len();
+        if need > self.buffer.len() {
+            if self.used == 0 {
+                self.used = need;
+            }
+            return false;
+        }
+        // Keys and values are no longer than MAX_LEN.
+        for part in
+            [&(key.len() as u32).to_ne_bytes(), &(value.len() as u32).to_ne_bytes(), key, value]
+        {
+            self.buffer.fill(part);
+        }
+        self.used += need;
+        true
+    }
+
+    /// Bytes filled, or needed for the first entry.
+    pub(super) fn used(&self) -> usize {
+        self.used
+    }
+}

@@ -1,0 +1,157 @@
+//! Views: opening databases, snapshots and transactions, and closing them.
+
+use std::ffi::{CStr, c_char, c_int};
+
+use super::boundary::{clear_handle, guard, guard_or, set};
+use super::code::*;
+use super::handle;
+use super::object::{Object, Open, View};
+use super::text::{Failure, invalid};
+use crate::InMemoryDB;
+
+/// A view: a database, a snapshot or a transaction.
+#[allow(missing_debug_implementations)] // never made: C has pointers to it only
+pub struct minidb_t {
+    _opaque: [u8; 0],
+}
+
+/// A position in the ordered entries of a view.
+#[allow(missing_debug_implementations)] // never made: C has pointers to it only
+pub struct minidb_cursor_t {
+    _opaque: [u8; 0],
+}
+
+/// Makes a handle for a view.
+///
+/// # Safety
+///
+/// `out` points to a variable of the caller's.
+unsafe fn hand_out(view: View, open: Open, out: *mut *mut minidb_t) -> Result<c_int, Failure> {
+    let handle = handle::open(Object::View(view, open))?;
+    // SAFETY: passed on.
+    unsafe { set(out, handle) };
+    Ok(MINIDB_OK)
+}
+
+/// The failure for a combination of flags that means nothing.
+fn check_flags(flags: u32, in_memory: bool) -> Result<(), Failure> {
+    let all = MINIDB_OPEN_READONLY | MINIDB_OPEN_EXISTING | MINIDB_OPEN_NEW | MINIDB_OPEN_NOSYNC;
+    if flags & !all != 0 {
+        return Err(invalid(format!("there are no flags {:#x}", flags & !all)));
+    }
+    if flags & MINIDB_OPEN_NEW != 0 && flags & (MINIDB_OPEN_EXISTING | MINIDB_OPEN_READONLY) != 0 {
+        return Err(invalid("MINIDB_OPEN_NEW goes with neither EXISTING nor READONLY"));
+    }
+    if in_memory && flags & !MINIDB_OPEN_NOSYNC != 0 {
+        return Err(invalid("a database in memory takes no flag but MINIDB_OPEN_NOSYNC"));
+    }
+    Ok(())
+}
+
+/// Opens the database file at `path`, creating it if need be, or, with `path`
+/// NULL or ":memory:", a new empty database in memory, which goes with its
+/// last handle. While a file is open its log lies beside it (beside its
+/// target, if `path` is a symbolic link), named like it with "-log" added;
+/// after the last close the file alone holds everything and may be copied. An
+/// empty file is an empty database; a file that needs its log, and finds it
+/// missing, is MINIDB_CORRUPT. `flags` is 0 or MINIDB_OPEN_* values joined by
+/// `|`. Unknown flags are MINIDB_INVALID, and so are NEW beside EXISTING or
+/// READONLY, and any but NOSYNC in memory. The file is locked until its last
+/// handle is closed: by one writer, or by any number of MINIDB_OPEN_READONLY;
+/// MINIDB_BUSY is returned if the lock cannot be had.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn minidb_open(
+    path: *const c_char,
+    flags: u32,
+    db: *mut *mut minidb_t,
+) -> c_int {
+    guard(|| {
+        // SAFETY: as the header says of out-parameters; a path is NULL or NUL-terminated.
+        let path = unsafe {
+            clear_handle(db)?;
+            (!path.is_null()).then(|| CStr::from_ptr(path))
+        };
+        let in_memory = path.is_none_or(|path| path == c":memory:");
+        check_flags(flags, in_memory)?;
+        if !in_memory {
+            return Err(invalid("database files are not there yet: open NULL or \":memory:\""));
+        }
+        // SAFETY: not NULL, as just checked.
+        unsafe { hand_out(View::Database(InMemoryDB::new()?), Open::first(), db) }
+    })
+}
+
+/// Makes a frozen view of what `db` holds now, in constant time. It reads
+/// the same for ever, whatever is written to `db`, and refuses writes with
+/// MINIDB_READONLY. A snapshot of a snapshot is the same view again; of a
+/// transaction there is none (MINIDB_INVALID).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn minidb_snapshot(
+    db: *const minidb_t,
+    snapshot: *mut *mut minidb_t,
+) -> c_int {
+    guard(|| {
+        // SAFETY: as the header says of out-parameters.
+        unsafe { clear_handle(snapshot)? };
+        let (view, open) = handle::with_view(db, |view, open| {
+            Ok((View::Snapshot(view.snapshot()?), open.clone()))
+        })?;
+        // SAFETY: not NULL, as just checked.
+        unsafe { hand_out(view, open, snapshot) }
+    })
+}
+
+/// Begins a transaction on the database `db` (another kind of view is
+/// MINIDB_INVALID): a private view that starts as what `db` holds now and
+/// sees its own writes, which nobody else sees until minidb_commit. Any
+/// number may be open at once; beginning never waits, and an open one makes
+/// nobody wait. On a database opened read-only it can only read.
+///
+/// What counts as read: a key that minidb_get, minidb_get_into or minidb_cas
+/// looked at, or whose `old` or `old_len` was wanted, whether there or not;
+/// every key, there or not, from where a cursor's or minidb_each's walk began
+/// to where it went; and everything, by minidb_stat's COUNT and DATA_BYTES,
+/// minidb_check and minidb_backup. A key that the transaction wrote before is
+/// its own, and not read by looking at it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn minidb_begin(db: *const minidb_t, txn: *mut *mut minidb_t) -> c_int {
+    guard(|| {
+        // SAFETY: as the header says of out-parameters.
+        unsafe { clear_handle(txn)? };
+        handle::with_view(db, |view, _| view.database().map(drop))?;
+        Err(invalid("transactions are not there yet"))
+    })
+}
+
+/// Applies all writes of a transaction to its database, as one atomic step
+/// that is on disk when this returns (unless opened with NOSYNC). Returns
+/// MINIDB_CONFLICT, applying nothing, if anything that the transaction read
+/// was written by another commit since it began, be it with an equal value;
+/// in rare cases, such as a transaction left open over very many commits,
+/// also if not. One that wrote nothing always commits: what it read was the
+/// view of one moment. One that read nothing always commits too: it is an
+/// atomic batch, whose deletes and clears also remove what others have put
+/// there meanwhile.
+///
+/// After MINIDB_OK and MINIDB_CONFLICT the transaction has begun anew on what
+/// the database now holds, to be used again or closed; cursors opened before
+/// go on over the view they had, and count as reading no more. After a failure
+/// it still holds its writes. After MINIDB_FULL nothing was applied, and
+/// committing works again once there is space. After MINIDB_IO it is not
+/// certain whether this commit is in the database once that is opened again.
+/// Commits work on while the store lives, also after the database handle that
+/// the transaction was begun on is closed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn minidb_commit(txn: *mut minidb_t) -> c_int {
+    guard(|| {
+        handle::with_view(txn, |_, _| Ok(()))?;
+        Err(invalid("the handle is not one of a transaction: these are not there yet"))
+    })
+}
+
+/// Releases a database, snapshot or transaction; uncommitted writes of a
+/// transaction are dropped. Does nothing with NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn minidb_close(db: *mut minidb_t) {
+    guard_or((), || handle::close(db, |object| matches!(object, Object::View(..))));
+}
