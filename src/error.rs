@@ -20,8 +20,8 @@ pub enum DBError {
     OutOfMemory,
     /// The data break a rule that always holds; the text says which and where.
     Corrupt(String),
-    /// An earlier operation panicked half-way: a bug in minidb. The store
-    /// refuses everything from then on.
+    /// An operation panicked half-way: a bug in minidb. If that was a write, the
+    /// store refuses everything from then on.
     Internal,
 }
 
@@ -33,7 +33,7 @@ impl fmt::Display for DBError {
             DBError::OutOfMemory => f.write_str("out of memory"),
             DBError::Corrupt(what) => write!(f, "damaged: {what}"),
             DBError::Internal => {
-                f.write_str("an earlier call hit a bug in minidb; close the handle")
+                f.write_str("this call or an earlier one hit a bug in minidb; close the handle")
             }
         }
     }

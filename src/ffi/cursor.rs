@@ -5,8 +5,8 @@ use std::ptr;
 
 use super::boundary::{buffer, bytes, bytes_or_none, clear_handle, guard, guard_or, set};
 use super::code::*;
-use super::handle::{self, with_cursor, with_cursor_mut, with_view};
-use super::object::{Object, Open, View};
+use super::handle::{cursor as handle, view};
+use super::object::View;
 use super::packed::Packer;
 use super::text::{Failure, invalid};
 use super::view::{minidb_cursor_t, minidb_t};
@@ -35,9 +35,8 @@ unsafe fn open_on(
     open: impl FnOnce(&View) -> DBResult<Cursor>,
     out: *mut *mut minidb_cursor_t,
 ) -> Result<c_int, Failure> {
-    let (cursor, count): (Cursor, Open) =
-        with_view(db, |view, count| Ok((open(view)?, count.clone())))?;
-    let handle = handle::open(Object::Cursor(Box::new(cursor), count))?;
+    let (cursor, count) = view::with(db, |view, count| Ok((open(view)?, count.clone())))?;
+    let handle = handle::open(cursor, count)?;
     // SAFETY: passed on.
     unsafe { set(out, handle) };
     Ok(MINIDB_OK)
@@ -88,7 +87,7 @@ fn step(
     cursor: *mut minidb_cursor_t,
     go: impl FnOnce(&mut Cursor) -> DBResult<bool>,
 ) -> Result<c_int, Failure> {
-    let found = with_cursor_mut(cursor, |cursor| Ok(go(cursor)?))?;
+    let found = handle::with(cursor, |cursor| Ok(go(cursor)?))?;
     Ok(if found { MINIDB_OK } else { MINIDB_NOTFOUND })
 }
 
@@ -132,21 +131,14 @@ pub unsafe extern "C" fn minidb_cursor_seek(
     })
 }
 
-/// Lends what stands in a cursor, followed by a NUL.
+/// Hands out what a cursor lends: its key, or else its value.
 ///
 /// # Safety
 ///
 /// `len` is NULL or points to a variable of the caller's.
 #[inline]
-unsafe fn lend(
-    cursor: *const minidb_cursor_t,
-    what: impl FnOnce(&Cursor) -> Option<&[u8]>,
-    len: *mut usize,
-) -> *const c_char {
-    let lent = guard_or(None, || {
-        with_cursor(cursor, |cursor| what(cursor).map(|it| (it.as_ptr(), it.len() - 1)))?
-    });
-    let (start, bytes) = lent.unwrap_or((ptr::null(), 0));
+unsafe fn lend(cursor: *const minidb_cursor_t, key: bool, len: *mut usize) -> *const c_char {
+    let (start, bytes) = guard_or((ptr::null(), 0), || handle::lent(cursor, key));
     // SAFETY: passed on.
     unsafe { set(len, bytes) };
     start.cast()
@@ -160,7 +152,7 @@ pub unsafe extern "C" fn minidb_cursor_key(
     key_len: *mut usize,
 ) -> *const c_char {
     // SAFETY: as the header says of out-parameters.
-    unsafe { lend(cursor, Cursor::key_with_nul, key_len) }
+    unsafe { lend(cursor, true, key_len) }
 }
 
 /// Returns the value at the cursor, as minidb_cursor_key does.
@@ -170,7 +162,7 @@ pub unsafe extern "C" fn minidb_cursor_value(
     value_len: *mut usize,
 ) -> *const c_char {
     // SAFETY: as the header says of out-parameters.
-    unsafe { lend(cursor, Cursor::value_with_nul, value_len) }
+    unsafe { lend(cursor, false, value_len) }
 }
 
 /// Moves over as many entries after the cursor's as fit, packed, into the
@@ -204,7 +196,7 @@ pub unsafe extern "C" fn minidb_cursor_read(
 /// Releases a cursor. Does nothing with NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn minidb_cursor_close(cursor: *mut minidb_cursor_t) {
-    guard_or((), || handle::close(cursor, |object| matches!(object, Object::Cursor(..))));
+    guard_or((), || handle::close(cursor));
 }
 
 /// Calls `visit` with `ctx` for each entry whose key begins with `prefix`
@@ -224,7 +216,7 @@ pub unsafe extern "C" fn minidb_each(
         let prefix = unsafe { bytes("prefix", prefix, prefix_len)? };
         let visit = visit.ok_or_else(|| invalid("visit is NULL"))?;
         // From here on the handle may be closed: the cursor is our own.
-        let mut cursor = with_view(db, |view, _| Ok(view.scan_prefix(prefix)?))?;
+        let mut cursor = view::with(db, |view, _| Ok(view.scan_prefix(prefix)?))?;
         while cursor.next()? {
             let (Some(key), Some(value)) = (cursor.key_with_nul(), cursor.value_with_nul()) else {
                 break;

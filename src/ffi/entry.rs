@@ -5,7 +5,7 @@ use std::ptr;
 
 use super::boundary::{Wanted, buffer, bytes, bytes_or_none, guard, set};
 use super::code::*;
-use super::handle::with_view;
+use super::handle::view;
 use super::packed;
 use super::view::minidb_t;
 
@@ -26,7 +26,7 @@ pub unsafe extern "C" fn minidb_get(
         set(value_len, 0);
         let key = bytes("key", key, key_len)?;
         let copy = !value.is_null();
-        let found = with_view(db, |view, _| {
+        let found = view::with(db, |view, _| {
             Ok(view.get_with(key, |found| found.map(|it| Wanted::new(it, copy)).transpose())?)
         })?;
         let Some(found) = found else {
@@ -56,7 +56,7 @@ pub unsafe extern "C" fn minidb_get_into(
         set(value_len, 0);
         let key = bytes("key", key, key_len)?;
         let mut buffer = self::buffer(buffer, size)?;
-        let found = with_view(db, |view, _| {
+        let found = view::with(db, |view, _| {
             Ok(view.get_with(key, |found| {
                 Ok(found.map(|it| {
                     buffer.fill(it);
@@ -93,7 +93,7 @@ pub unsafe extern "C" fn minidb_put(
         let key = bytes("key", key, key_len)?;
         let value = bytes("value", value, value_len)?;
         let copy = !old.is_null();
-        let previous = with_view(db, |view, _| {
+        let previous = view::with(db, |view, _| {
             Ok(view.writable()?.put_with(key, value, |was| {
                 #[cfg(test)]
                 assert!(key != tests::PANIC_KEY, "on purpose");
@@ -125,7 +125,7 @@ pub unsafe extern "C" fn minidb_delete(
         set(old_len, 0);
         let key = bytes("key", key, key_len)?;
         let copy = !old.is_null();
-        let removed = with_view(db, |view, _| {
+        let removed = view::with(db, |view, _| {
             Ok(view.writable()?.delete_with(key, |was| Wanted::new(was, copy))?)
         })?;
         let Some(removed) = removed else {
@@ -151,7 +151,7 @@ pub unsafe extern "C" fn minidb_clear(
     guard(|| unsafe {
         let from = bytes_or_none("from", from, from_len)?;
         let to = bytes_or_none("to", to, to_len)?;
-        with_view(db, |view, _| Ok(view.writable()?.clear(from, to)?))?;
+        view::with(db, |view, _| Ok(view.writable()?.clear(from, to)?))?;
         Ok(MINIDB_OK)
     })
 }
@@ -175,7 +175,8 @@ pub unsafe extern "C" fn minidb_cas(
         let key = bytes("key", key, key_len)?;
         let expected = bytes_or_none("expected", expected, expected_len)?;
         let desired = bytes_or_none("desired", desired, desired_len)?;
-        let swapped = with_view(db, |view, _| Ok(view.writable()?.cas(key, expected, desired)?))?;
+        let swapped =
+            view::with(db, |view, _| Ok(view.writable()?.cas(key, expected, desired)?))?;
         Ok(if swapped { MINIDB_OK } else { MINIDB_CONFLICT })
     })
 }
@@ -192,7 +193,7 @@ pub unsafe extern "C" fn minidb_write(
     // SAFETY: as the header says of arguments.
     guard(|| unsafe {
         let entries = packed::entries(entries, size)?;
-        with_view(db, |view, _| Ok(view.writable()?.write_all(entries)?))?;
+        view::with(db, |view, _| Ok(view.writable()?.write_all(entries)?))?;
         Ok(MINIDB_OK)
     })
 }

@@ -11,7 +11,7 @@
 //! - `boundary`: the guard, and what comes in and goes out by pointers
 //! - `packed`: entries in a packed buffer
 //! - `handle`: which handles there are; a handle is never followed
-//! - `object`: what handles stand for
+//! - `object`: what the handle of a view stands for
 //! - `text`: what `minidb_strerror` says
 //!
 //! `cbindgen.toml`, beside this file, has the rest of the header.

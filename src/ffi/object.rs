@@ -1,4 +1,4 @@
-//! What handles stand for: views and cursors, and the count of those open.
+//! What the handle of a view stands for, and the count of handles.
 
 use std::ffi::c_int;
 use std::sync::Arc;
@@ -8,18 +8,11 @@ use super::code::*;
 use super::text::{Failure, invalid};
 use crate::{Cursor, DBError, DBResult, InMemoryDB, Snapshot};
 
-/// What a `minidb_t *` stands for.
+/// What a view shows.
 #[derive(Debug)]
 pub(super) enum View {
     Database(InMemoryDB),
     Snapshot(Snapshot),
-}
-
-/// What a handle stands for.
-#[derive(Debug)]
-pub(super) enum Object {
-    View(View, Open),
-    Cursor(Box<Cursor>, #[expect(dead_code, reason = "counts while it is there")] Open),
 }
 
 /// Counts the handles that are open on a store, itself included.

@@ -4,7 +4,7 @@ use std::ffi::{c_char, c_int};
 
 use super::boundary::{guard, set};
 use super::code::*;
-use super::handle::with_view;
+use super::handle::view;
 use super::text::invalid;
 use super::view::minidb_t;
 
@@ -15,7 +15,7 @@ pub unsafe extern "C" fn minidb_stat(db: *const minidb_t, what: c_int, value: *m
     // SAFETY: as the header says of out-parameters.
     guard(|| unsafe {
         set(value, 0);
-        let number = with_view(db, |view, open| match what {
+        let number = view::with(db, |view, open| match what {
             MINIDB_STAT_HANDLES => Ok(open.count()),
             _ => view.stat(what),
         })?;
@@ -29,7 +29,7 @@ pub unsafe extern "C" fn minidb_stat(db: *const minidb_t, what: c_int, value: *m
 /// (MINIDB_INVALID if not); in memory both have nothing to do.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn minidb_sync(db: *mut minidb_t) -> c_int {
-    guard(|| with_view(db, |view, _| view.database().map(|_| MINIDB_OK)))
+    guard(|| view::with(db, |view, _| view.database().map(|_| MINIDB_OK)))
 }
 
 /// Folds the log into the file, so that the next open need not replay it.
@@ -37,7 +37,7 @@ pub unsafe extern "C" fn minidb_sync(db: *mut minidb_t) -> c_int {
 /// fails, the file and the log are as they were, and writing goes on.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn minidb_checkpoint(db: *mut minidb_t) -> c_int {
-    guard(|| with_view(db, |view, _| view.database().map(|_| MINIDB_OK)))
+    guard(|| view::with(db, |view, _| view.database().map(|_| MINIDB_OK)))
 }
 
 /// Reads all that a view holds, in memory and on disk, and verifies every
@@ -46,7 +46,7 @@ pub unsafe extern "C" fn minidb_checkpoint(db: *mut minidb_t) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn minidb_check(db: *const minidb_t) -> c_int {
     guard(|| {
-        with_view(db, |view, _| Ok(view.check()?))?;
+        view::with(db, |view, _| Ok(view.check()?))?;
         Ok(MINIDB_OK)
     })
 }
@@ -58,7 +58,7 @@ pub unsafe extern "C" fn minidb_check(db: *const minidb_t) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn minidb_backup(db: *const minidb_t, path: *const c_char) -> c_int {
     guard(|| {
-        with_view(db, |_, _| Ok(()))?;
+        view::with(db, |_, _| Ok(()))?;
         if path.is_null() {
             return Err(invalid("path is NULL"));
         }

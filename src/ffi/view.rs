@@ -4,8 +4,8 @@ use std::ffi::{CStr, c_char, c_int};
 
 use super::boundary::{clear_handle, guard, guard_or, set};
 use super::code::*;
-use super::handle;
-use super::object::{Object, Open, View};
+use super::handle::view as handle;
+use super::object::{Open, View};
 use super::text::{Failure, invalid};
 use crate::InMemoryDB;
 
@@ -27,7 +27,7 @@ pub struct minidb_cursor_t {
 ///
 /// `out` points to a variable of the caller's.
 unsafe fn hand_out(view: View, open: Open, out: *mut *mut minidb_t) -> Result<c_int, Failure> {
-    let handle = handle::open(Object::View(view, open))?;
+    let handle = handle::open(view, open)?;
     // SAFETY: passed on.
     unsafe { set(out, handle) };
     Ok(MINIDB_OK)
@@ -93,9 +93,8 @@ pub unsafe extern "C" fn minidb_snapshot(
     guard(|| {
         // SAFETY: as the header says of out-parameters.
         unsafe { clear_handle(snapshot)? };
-        let (view, open) = handle::with_view(db, |view, open| {
-            Ok((View::Snapshot(view.snapshot()?), open.clone()))
-        })?;
+        let (view, open) =
+            handle::with(db, |view, open| Ok((View::Snapshot(view.snapshot()?), open.clone())))?;
         // SAFETY: not NULL, as just checked.
         unsafe { hand_out(view, open, snapshot) }
     })
@@ -118,7 +117,7 @@ pub unsafe extern "C" fn minidb_begin(db: *const minidb_t, txn: *mut *mut minidb
     guard(|| {
         // SAFETY: as the header says of out-parameters.
         unsafe { clear_handle(txn)? };
-        handle::with_view(db, |view, _| view.database().map(drop))?;
+        handle::with(db, |view, _| view.database().map(drop))?;
         Err(invalid("transactions are not there yet"))
     })
 }
@@ -144,7 +143,7 @@ pub unsafe extern "C" fn minidb_begin(db: *const minidb_t, txn: *mut *mut minidb
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn minidb_commit(txn: *mut minidb_t) -> c_int {
     guard(|| {
-        handle::with_view(txn, |_, _| Ok(()))?;
+        handle::with(txn, |_, _| Ok(()))?;
         Err(invalid("the handle is not one of a transaction: these are not there yet"))
     })
 }
@@ -153,5 +152,5 @@ pub unsafe extern "C" fn minidb_commit(txn: *mut minidb_t) -> c_int {
 /// transaction are dropped. Does nothing with NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn minidb_close(db: *mut minidb_t) {
-    guard_or((), || handle::close(db, |object| matches!(object, Object::View(..))));
+    guard_or((), || handle::close(db));
 }

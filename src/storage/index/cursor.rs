@@ -76,6 +76,9 @@ pub(crate) struct Cursor {
     bounds: Bounds,
     place: Place,
     spot: Spot,
+    /// Whether it goes from entry to entry, so that what comes next is worth
+    /// having at hand.
+    walking: bool,
     /// The key at the cursor and a NUL, if it is at an entry.
     key: Vec<u8>,
 }
@@ -85,7 +88,7 @@ impl Cursor {
         let root = snapshot.tree.root;
         let path = Path::new(root);
         let spot = Spot { path, leaf: root, start: 0, end: 0, at: 0 };
-        Cursor { snapshot, bounds, place: Place::New, spot, key: Vec::new() }
+        Cursor { snapshot, bounds, place: Place::New, spot, walking: false, key: Vec::new() }
     }
 
     /// The view that the cursor walks.
@@ -100,12 +103,12 @@ impl Cursor {
             Some(from) => self.at_or_after(from),
             None => self.at_or_after(&[]),
         };
-        self.go(spot, Place::AfterLast)
+        self.jump(spot, Place::AfterLast)
     }
 
     pub(crate) fn last(&mut self) -> Result<bool, OutOfMemory> {
         let spot = self.before_end();
-        self.go(spot, Place::BeforeFirst)
+        self.jump(spot, Place::BeforeFirst)
     }
 
     pub(crate) fn seek(&mut self, key: &[u8]) -> Result<bool, OutOfMemory> {
@@ -113,7 +116,7 @@ impl Cursor {
             Some(from) if key < &from[..] => self.at_or_after(from),
             _ => self.at_or_after(key),
         };
-        self.go(spot, Place::AfterLast)
+        self.jump(spot, Place::AfterLast)
     }
 
     #[inline]
@@ -205,12 +208,29 @@ impl Cursor {
     /// Moves within the leaf.
     #[inline]
     fn step_to(&mut self, at: usize) -> Result<bool, OutOfMemory> {
+        if !self.walking {
+            self.start_walking(at < self.spot.at);
+        }
         let before = std::mem::replace(&mut self.spot.at, at);
         if let Err(error) = self.load_key() {
             self.spot.at = before;
             return Err(error);
         }
         Ok(true)
+    }
+
+    #[cold]
+    fn start_walking(&mut self, back: bool) {
+        self.walking = true;
+        self.snapshot.frozen.prefetch_whole(self.spot.leaf);
+        self.fetch_sibling(&self.spot.path, back);
+    }
+
+    /// Says that the leaf beyond one will be read soon.
+    fn fetch_sibling(&self, path: &Path, back: bool) {
+        if let Some(leaf) = path.sibling(&self.snapshot.frozen, back) {
+            self.snapshot.frozen.prefetch_whole(leaf);
+        }
     }
 
     /// Moves to a spot, or past an end if there is none.
@@ -226,6 +246,12 @@ impl Cursor {
         }
         self.place = Place::Entry;
         Ok(true)
+    }
+
+    /// The same, from wherever the cursor was.
+    fn jump(&mut self, spot: Option<Spot>, end: Place) -> Result<bool, OutOfMemory> {
+        self.walking = false;
+        self.go(spot, end)
     }
 
     /// Puts the key at the spot together. If that fails, the key that was there
@@ -302,7 +328,9 @@ impl Cursor {
         }
         let mut path = spot.path;
         let leaf = path.step(&self.snapshot.frozen, back)?;
-        self.snapshot.frozen.prefetch(leaf);
+        if self.walking {
+            self.fetch_sibling(&path, back);
+        }
         let spot = self.window(path, leaf);
         if spot.start >= spot.end {
             return None;

@@ -103,7 +103,7 @@ pub(crate) trait Source {
     fn page(&self, id: PageId) -> &[u8];
     /// The bytes of a blob, with a NUL after them that belongs to the slice.
     fn blob_with_nul(&self, id: BlobId) -> &[u8];
-    /// Says that a page will be read soon.
+    /// Says that a page will be searched soon.
     fn prefetch(&self, id: PageId);
 
     /// The bytes of a blob.
@@ -254,7 +254,14 @@ impl Source for Frozen {
 
     #[inline]
     fn prefetch(&self, id: PageId) {
-        prefetch(self.0.memory.page_start(id), id);
+        prefetch(self.0.memory.page_start(id), id, SEARCHED_LINES);
+    }
+}
+
+impl Frozen {
+    /// Says that all of a page will be read soon.
+    pub(crate) fn prefetch_whole(&self, id: PageId) {
+        prefetch(self.0.memory.page_start(id), id, usize::MAX);
     }
 }
 
@@ -528,10 +535,11 @@ impl Pages {
         Ok(Frozen(ticket))
     }
 
-    /// The newest snapshot again, if nothing was changed since.
+    /// The snapshot taken last again, if it is living and nothing was changed since.
     pub(crate) fn frozen_already(&self) -> Option<Frozen> {
-        let newest = self.living.last().filter(|_| !self.changed)?;
-        Some(Frozen(newest.ticket.clone()))
+        let newest = self.living.last()?;
+        let taken_last = newest.ticket.epoch + 1 == self.epoch;
+        (taken_last && !self.changed).then(|| Frozen(newest.ticket.clone()))
     }
 
     /// Forgets the newest snapshots as far as they are no longer in use.
@@ -646,20 +654,23 @@ impl Source for Pages {
 
     #[inline]
     fn prefetch(&self, id: PageId) {
-        prefetch(self.memory.page_start(id), id);
+        prefetch(self.memory.page_start(id), id, SEARCHED_LINES);
     }
 }
 
-/// Asks the processor for the part of a page that a search reads first: its
-/// header and the slots after it.
+/// Cache lines of a page that a search reads first: its header and the slots
+/// after it.
+const SEARCHED_LINES: usize = 6;
+
+/// Asks the processor for the first cache lines of a page.
 #[inline(always)]
-fn prefetch(start: *const u8, id: PageId) {
+fn prefetch(start: *const u8, id: PageId, lines: usize) {
     #[cfg(target_arch = "x86_64")]
-    for line in 0..(id.units() as usize * UNIT / 64).min(6) {
+    for line in 0..(id.units() as usize * UNIT / 64).min(lines) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         // SAFETY: a hint that reads nothing; the address is in the page anyway.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(start.add(line * 64).cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = (start, id);
+    let _ = (start, id, lines);
 }

@@ -73,6 +73,15 @@ impl Path {
         self.len += 1;
     }
 
+    /// The leaf after (or, with `back`, before) the one that the path leads to,
+    /// if both have the same parent.
+    fn sibling(&self, source: &impl Source, back: bool) -> Option<PageId> {
+        let (node, child) = self.steps[self.len.checked_sub(1)?];
+        let inner = Inner::new(source.page(node));
+        let beside = if back { child.checked_sub(1)? } else { child + 1 };
+        (beside <= inner.len()).then(|| inner.child(beside))
+    }
+
     /// Moves to the next leaf after (or, with `back`, before) the one that the
     /// path leads to.
     fn step(&mut self, source: &impl Source, back: bool) -> Option<PageId> {

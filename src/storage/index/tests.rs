@@ -200,6 +200,19 @@ fn an_unchanged_tree_has_one_snapshot_however_often_it_is_taken() {
 }
 
 #[test]
+fn an_older_snapshot_does_not_pass_for_the_one_taken_last() {
+    let mut index = Index::new().unwrap();
+    put(&mut index, b"a", b"1").unwrap();
+    let old = index.snapshot().unwrap();
+    put(&mut index, b"a", b"2").unwrap();
+    drop(index.snapshot().unwrap());
+    index.collect(0);
+    assert!(index.snapshot_already().is_none());
+    assert_eq!(index.snapshot().unwrap().get(b"a"), Some(&b"2"[..]));
+    assert_eq!(old.get(b"a"), Some(&b"1"[..]));
+}
+
+#[test]
 fn bounds_of_a_prefix() {
     let mut index = Index::new().unwrap();
     let keys: [&[u8]; 7] = [b"", b"a", b"a\xff", b"a\xff\xff", b"b", b"\xff", b"\xff\xff"];

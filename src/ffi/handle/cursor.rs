@@ -1,0 +1,174 @@
+//! Handles of cursors.
+//!
+//! A cursor is used by one thread at a time, and for each entry it is called
+//! three times. So a slot has no lock that waits, but a flag: a call that finds
+//! it set by another thread is refused. What the cursor lends is noted beside
+//! it after each move, so asking for it takes no flag.
+
+use std::cell::UnsafeCell;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+
+use super::super::object::Open;
+use super::super::text::{Failure, invalid};
+use super::super::view::minidb_cursor_t;
+use super::{CURSOR, Handles, Named};
+use crate::{Cursor, DBError};
+
+pub(super) static HANDLES: Handles<Slot> = Handles::new(CURSOR);
+
+#[derive(Debug, Default)]
+pub(super) struct Slot {
+    /// The generation of the handle that the slot has, or will have next; and
+    /// [`OPEN`] and [`BUSY`].
+    state: AtomicU32,
+    key: Lent,
+    value: Lent,
+    /// Belongs to the thread that has set `BUSY`, or else that fills the slot.
+    cursor: UnsafeCell<Option<(Box<Cursor>, Open)>>,
+}
+
+const BUSY: u32 = 1;
+const OPEN: u32 = 2;
+const GENERATION: u32 = 4;
+
+// SAFETY: `cursor` is only touched between setting BUSY and clearing it, by the
+// thread that did so, or while the slot is being filled, when no handle names it.
+unsafe impl Sync for Slot {}
+
+/// Bytes that C may read until the cursor moves; NULL if there are none.
+#[derive(Debug, Default)]
+struct Lent {
+    start: AtomicPtr<u8>,
+    len: AtomicUsize,
+}
+
+impl Lent {
+    #[inline]
+    fn set(&self, bytes_and_nul: Option<&[u8]>) {
+        let (start, len) = match bytes_and_nul {
+            Some(bytes) => (bytes.as_ptr().cast_mut(), bytes.len() - 1),
+            None => (ptr::null_mut(), 0),
+        };
+        self.start.store(start, Ordering::Relaxed);
+        self.len.store(len, Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn get(&self) -> (*const u8, usize) {
+        (self.start.load(Ordering::Relaxed), self.len.load(Ordering::Relaxed))
+    }
+}
+
+impl Slot {
+    /// Sets `BUSY` for a handle; returns the state that was there if it is not
+    /// open, or busy.
+    #[inline]
+    fn enter(&self, generation: u32) -> Result<Inside<'_>, u32> {
+        let open = generation * GENERATION | OPEN;
+        self.state.compare_exchange(open, open | BUSY, Ordering::Acquire, Ordering::Relaxed)?;
+        Ok(Inside { slot: self, after: open })
+    }
+}
+
+/// A thread's time with `BUSY` set.
+struct Inside<'a> {
+    slot: &'a Slot,
+    /// The state that it will leave behind.
+    after: u32,
+}
+
+impl Inside<'_> {
+    #[inline]
+    fn cursor(&mut self) -> &mut Option<(Box<Cursor>, Open)> {
+        // SAFETY: BUSY keeps all others out while `self` lives, and `&mut self`
+        // keeps this thread from having it twice.
+        unsafe { &mut *self.slot.cursor.get() }
+    }
+}
+
+impl Drop for Inside<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.slot.state.store(self.after, Ordering::Release);
+    }
+}
+
+/// Makes a handle for a cursor.
+pub(in super::super) fn open(cursor: Cursor, open: Open) -> Result<*mut minidb_cursor_t, Failure> {
+    let cursor = Some((Box::new(cursor), open));
+    let handle = HANDLES.open(|slot| {
+        // SAFETY: the slot is nobody else's until its handle is known.
+        unsafe { *slot.cursor.get() = cursor };
+        slot.state.fetch_or(OPEN, Ordering::Release) / GENERATION
+    })?;
+    Ok(ptr::without_provenance_mut(handle))
+}
+
+/// Runs a move of the cursor of a handle.
+#[inline]
+pub(in super::super) fn with<T>(
+    handle: *mut minidb_cursor_t,
+    f: impl FnOnce(&mut Cursor) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let Some(Named { slot, generation, .. }) = HANDLES.find(handle.addr()) else {
+        return Err(HANDLES.refuse(handle.addr()));
+    };
+    let Ok(mut inside) = slot.enter(generation) else {
+        return Err(not_now(slot, generation, handle));
+    };
+    // Should `f` panic, there is no cursor any more, and nothing is lent.
+    slot.key.set(None);
+    slot.value.set(None);
+    let Some((mut cursor, open)) = inside.cursor().take() else {
+        return Err(DBError::Internal.into());
+    };
+    let result = f(&mut cursor);
+    slot.key.set(cursor.key_with_nul());
+    slot.value.set(cursor.value_with_nul());
+    *inside.cursor() = Some((cursor, open));
+    result
+}
+
+#[cold]
+fn not_now(slot: &Slot, generation: u32, handle: *mut minidb_cursor_t) -> Failure {
+    if slot.state.load(Ordering::Relaxed) == generation * GENERATION | OPEN | BUSY {
+        return invalid("the cursor is in use by another thread");
+    }
+    HANDLES.refuse(handle.addr())
+}
+
+/// The key, or else the value, that the cursor of a handle lends.
+#[inline]
+pub(in super::super) fn lent(handle: *const minidb_cursor_t, key: bool) -> (*const u8, usize) {
+    let Some(Named { slot, generation, .. }) = HANDLES.find(handle.addr()) else {
+        return (ptr::null(), 0);
+    };
+    if slot.state.load(Ordering::Acquire) != generation * GENERATION | OPEN {
+        return (ptr::null(), 0);
+    }
+    if key { slot.key.get() } else { slot.value.get() }
+}
+
+/// Closes a handle if it is one; waits if another thread is inside a call on it.
+pub(in super::super) fn close(handle: *mut minidb_cursor_t) {
+    let Some(Named { slot, number, generation }) = HANDLES.find(handle.addr()) else {
+        return;
+    };
+    let mut inside = loop {
+        match slot.enter(generation) {
+            Ok(inside) => break inside,
+            Err(state) if state == generation * GENERATION | OPEN | BUSY => {
+                std::thread::yield_now();
+            }
+            Err(_) => return,
+        }
+    };
+    let cursor = inside.cursor().take();
+    slot.key.set(None);
+    slot.value.set(None);
+    inside.after = (generation + 1) * GENERATION;
+    drop(inside);
+    drop(cursor); // may take a while; nobody waits for it
+    HANDLES.give_back(number, generation + 1);
+}
