@@ -21,9 +21,11 @@ impl<T: Default, const FIRST: u32, const N: usize> Segments<T, FIRST, N> {
     /// Entry `i`, if the table has grown as far as that.
     #[inline]
     pub(crate) fn get(&self, i: u32) -> Option<&T> {
-        let segment = (i / FIRST + 1).ilog2();
-        let first = FIRST * ((1 << segment) - 1);
-        self.0.get(segment as usize)?.get()?.get((i - first) as usize)
+        const { assert!(FIRST.is_power_of_two()) };
+        // Counted from FIRST, each segment begins at a power of two.
+        let i = i.checked_add(FIRST)?;
+        let segment = i.ilog2() - FIRST.ilog2();
+        self.0.get(segment as usize)?.get()?.get((i - (FIRST << segment)) as usize)
     }
 
     /// Adds a segment to the `segments` that there are, and returns the numbers

@@ -455,7 +455,7 @@ impl Cursor {
 impl Drop for Cursor {
     fn drop(&mut self) {
         if let Some(cursor) = self.cursor.take() {
-            let pinned = cursor.snapshot().pins();
+            let pinned = cursor.pins();
             self.store.let_go(cursor, pinned);
         }
     }

@@ -19,8 +19,8 @@ pub(super) static HANDLES: Handles<Slot> = Handles::new(CURSOR);
 
 #[derive(Debug, Default)]
 pub(super) struct Slot {
-    /// The generation of the handle that the slot has, or will have next; and
-    /// [`OPEN`] and [`BUSY`].
+    /// The generation of the handle that the slot has, or will have next, and
+    /// the flags below.
     state: AtomicU32,
     key: Lent,
     value: Lent,
@@ -28,9 +28,13 @@ pub(super) struct Slot {
     cursor: UnsafeCell<Option<(Box<Cursor>, Open)>>,
 }
 
+/// A thread is inside a call.
 const BUSY: u32 = 1;
+/// There is a cursor.
 const OPEN: u32 = 2;
-const GENERATION: u32 = 4;
+/// A call on it panicked.
+const BROKEN: u32 = 4;
+const GENERATION: u32 = 8;
 
 // SAFETY: `cursor` is only touched between setting BUSY and clearing it, by the
 // thread that did so, or while the slot is being filled, when no handle names it.
@@ -61,20 +65,18 @@ impl Lent {
 }
 
 impl Slot {
-    /// Sets `BUSY` for a handle; returns the state that was there if it is not
-    /// open, or busy.
+    /// Sets `BUSY` in a state; returns the one that was there if it is another.
     #[inline]
-    fn enter(&self, generation: u32) -> Result<Inside<'_>, u32> {
-        let open = generation * GENERATION | OPEN;
-        self.state.compare_exchange(open, open | BUSY, Ordering::Acquire, Ordering::Relaxed)?;
-        Ok(Inside { slot: self, after: open })
+    fn enter(&self, state: u32) -> Result<Inside<'_>, u32> {
+        self.state.compare_exchange(state, state | BUSY, Ordering::Acquire, Ordering::Relaxed)?;
+        Ok(Inside { slot: self, after: state | BROKEN })
     }
 }
 
 /// A thread's time with `BUSY` set.
 struct Inside<'a> {
     slot: &'a Slot,
-    /// The state that it will leave behind.
+    /// The state that it will leave behind: unless said otherwise, `BROKEN`.
     after: u32,
 }
 
@@ -94,12 +96,19 @@ impl Drop for Inside<'_> {
     }
 }
 
+/// The state of a slot whose cursor nobody is using.
+fn idle(generation: u32) -> u32 {
+    generation * GENERATION | OPEN
+}
+
 /// Makes a handle for a cursor.
 pub(in super::super) fn open(cursor: Cursor, open: Open) -> Result<*mut minidb_cursor_t, Failure> {
     let cursor = Some((Box::new(cursor), open));
     let handle = HANDLES.open(|slot| {
         // SAFETY: the slot is nobody else's until its handle is known.
         unsafe { *slot.cursor.get() = cursor };
+        slot.key.set(None);
+        slot.value.set(None);
         slot.state.fetch_or(OPEN, Ordering::Release) / GENERATION
     })?;
     Ok(ptr::without_provenance_mut(handle))
@@ -114,28 +123,29 @@ pub(in super::super) fn with<T>(
     let Some(Named { slot, generation, .. }) = HANDLES.find(handle.addr()) else {
         return Err(HANDLES.refuse(handle.addr()));
     };
-    let Ok(mut inside) = slot.enter(generation) else {
-        return Err(not_now(slot, generation, handle));
+    let mut inside = match slot.enter(idle(generation)) {
+        Ok(inside) => inside,
+        Err(state) => return Err(not_now(state, generation, handle)),
     };
-    // Should `f` panic, there is no cursor any more, and nothing is lent.
-    slot.key.set(None);
-    slot.value.set(None);
-    let Some((mut cursor, open)) = inside.cursor().take() else {
+    let Some((cursor, _)) = inside.cursor() else {
         return Err(DBError::Internal.into());
     };
-    let result = f(&mut cursor);
+    let result = f(cursor);
     slot.key.set(cursor.key_with_nul());
     slot.value.set(cursor.value_with_nul());
-    *inside.cursor() = Some((cursor, open));
+    inside.after = idle(generation);
     result
 }
 
 #[cold]
-fn not_now(slot: &Slot, generation: u32, handle: *mut minidb_cursor_t) -> Failure {
-    if slot.state.load(Ordering::Relaxed) == generation * GENERATION | OPEN | BUSY {
-        return invalid("the cursor is in use by another thread");
+fn not_now(state: u32, generation: u32, handle: *mut minidb_cursor_t) -> Failure {
+    if state & !(BUSY | BROKEN) != idle(generation) {
+        HANDLES.refuse(handle.addr())
+    } else if state & BUSY != 0 {
+        invalid("the cursor is in use by another thread")
+    } else {
+        DBError::Internal.into()
     }
-    HANDLES.refuse(handle.addr())
 }
 
 /// The key, or else the value, that the cursor of a handle lends.
@@ -144,7 +154,7 @@ pub(in super::super) fn lent(handle: *const minidb_cursor_t, key: bool) -> (*con
     let Some(Named { slot, generation, .. }) = HANDLES.find(handle.addr()) else {
         return (ptr::null(), 0);
     };
-    if slot.state.load(Ordering::Acquire) != generation * GENERATION | OPEN {
+    if slot.state.load(Ordering::Acquire) != idle(generation) {
         return (ptr::null(), 0);
     }
     if key { slot.key.get() } else { slot.value.get() }
@@ -156,17 +166,16 @@ pub(in super::super) fn close(handle: *mut minidb_cursor_t) {
         return;
     };
     let mut inside = loop {
-        match slot.enter(generation) {
+        let state = slot.state.load(Ordering::Relaxed);
+        if state & !(BUSY | BROKEN) != idle(generation) {
+            return;
+        }
+        match slot.enter(state & !BUSY) {
             Ok(inside) => break inside,
-            Err(state) if state == generation * GENERATION | OPEN | BUSY => {
-                std::thread::yield_now();
-            }
-            Err(_) => return,
+            Err(_) => std::thread::yield_now(),
         }
     };
     let cursor = inside.cursor().take();
-    slot.key.set(None);
-    slot.value.set(None);
     inside.after = (generation + 1) * GENERATION;
     drop(inside);
     drop(cursor); // may take a while; nobody waits for it

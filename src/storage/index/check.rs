@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use super::inner::Inner;
 use super::leaf::{Leaf, Value};
-use super::memory::{BlobId, PageId, Source};
+use super::page::{BlobId, PageId, Source};
 use super::{Index, LEVELS_MAX, Snapshot, Tree};
 
 /// A whole key as nodes hold it.

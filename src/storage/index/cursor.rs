@@ -5,10 +5,13 @@
 //! that lies within its bounds, so that most steps only count. A step that
 //! fails for want of memory leaves it where it was.
 
+use std::ops::Range;
+
 use super::key::Key;
 use super::leaf::{Leaf, Value};
-use super::memory::{PageId, Source};
-use super::{Path, Snapshot};
+use super::memory::Reader;
+use super::page::{PageId, Source};
+use super::{Path, Snapshot, Tree};
 use crate::error::OutOfMemory;
 
 /// The keys from `from` up to, but not including, `to`; `None` is no bound.
@@ -72,7 +75,9 @@ struct Spot {
 /// A position in the entries of a snapshot.
 #[derive(Debug)]
 pub(crate) struct Cursor {
-    snapshot: Snapshot,
+    /// The snapshot, with the leaf at hand that the cursor is in.
+    reader: Reader,
+    tree: Tree,
     bounds: Bounds,
     place: Place,
     spot: Spot,
@@ -81,19 +86,29 @@ pub(crate) struct Cursor {
     walking: bool,
     /// The key at the cursor and a NUL, if it is at an entry.
     key: Vec<u8>,
+    /// Where the value and a NUL are in the leaf; `None` if it is a blob.
+    value: Option<Range<usize>>,
 }
 
 impl Cursor {
-    pub(crate) fn new(snapshot: Snapshot, bounds: Bounds) -> Cursor {
-        let root = snapshot.tree.root;
-        let path = Path::new(root);
-        let spot = Spot { path, leaf: root, start: 0, end: 0, at: 0 };
-        Cursor { snapshot, bounds, place: Place::New, spot, walking: false, key: Vec::new() }
+    pub(crate) fn new(Snapshot { frozen, tree }: Snapshot, bounds: Bounds) -> Cursor {
+        let path = Path::new(tree.root);
+        let spot = Spot { path, leaf: tree.root, start: 0, end: 0, at: 0 };
+        Cursor {
+            reader: Reader::new(frozen, tree.root),
+            tree,
+            bounds,
+            place: Place::New,
+            spot,
+            walking: false,
+            key: Vec::new(),
+            value: None,
+        }
     }
 
-    /// The view that the cursor walks.
-    pub(crate) fn snapshot(&self) -> &Snapshot {
-        &self.snapshot
+    /// Whether dropping it may leave something to `Index::collect`.
+    pub(crate) fn pins(&self) -> bool {
+        self.reader.frozen().pins()
     }
 
     /// The moves return whether they found an entry; if not, the cursor is past
@@ -169,11 +184,13 @@ impl Cursor {
         if self.place != Place::Entry {
             return None;
         }
-        let leaf = Leaf::new(self.snapshot.frozen.page(self.spot.leaf));
-        leaf.value_with_nul(self.spot.at).or_else(|| match leaf.entry(self.spot.at).value {
-            Value::Blob(id) => Some(self.snapshot.frozen.blob_with_nul(id)),
+        if let Some(range) = &self.value {
+            return Some(&self.reader.page()[range.clone()]);
+        }
+        match Leaf::new(self.reader.page()).entry(self.spot.at).value {
+            Value::Blob(id) => Some(self.reader.frozen().blob_with_nul(id)),
             Value::Inline(_) => None,
-        })
+        }
     }
 
     /// Hands the entries after the cursor to `take`, moving over each that it
@@ -185,23 +202,21 @@ impl Cursor {
     ) -> Result<bool, OutOfMemory> {
         let mut any = false;
         loop {
-            let before = (self.place, self.spot);
-            if !self.next()? {
-                if any {
-                    (self.place, self.spot) = before;
-                    self.load_key()?;
-                }
-                return Ok(any);
+            // Within the leaf the way back is known; else it is kept.
+            let in_leaf = self.place == Place::Entry && self.spot.at + 1 < self.spot.end;
+            let before = (!in_leaf).then_some((self.place, self.spot));
+            let found = self.next()?;
+            if found && take(self.key().unwrap_or_default(), self.value().unwrap_or_default()) {
+                any = true;
+                continue;
             }
-            let (key, value) = (self.key(), self.value());
-            if !take(key.unwrap_or_default(), value.unwrap_or_default()) {
-                (self.place, self.spot) = before;
-                if self.place == Place::Entry {
-                    self.load_key()?;
-                }
-                return Ok(true);
+            match before {
+                _ if !found && !any => {}
+                None => drop(self.step_to(self.spot.at - 1)?),
+                Some((Place::Entry, spot)) => drop(self.go(Some(spot), Place::AfterLast)?),
+                Some((place, spot)) => (self.place, self.spot) = (place, spot),
             }
-            any = true;
+            return Ok(found || any);
         }
     }
 
@@ -212,7 +227,9 @@ impl Cursor {
             self.start_walking(at < self.spot.at);
         }
         let before = std::mem::replace(&mut self.spot.at, at);
-        if let Err(error) = self.load_key() {
+        // The key there begins as the one before it does.
+        let same = Leaf::new(self.reader.page()).prefix().len();
+        if let Err(error) = self.load(same) {
             self.spot.at = before;
             return Err(error);
         }
@@ -222,14 +239,14 @@ impl Cursor {
     #[cold]
     fn start_walking(&mut self, back: bool) {
         self.walking = true;
-        self.snapshot.frozen.prefetch_whole(self.spot.leaf);
+        self.reader.prefetch_whole(self.spot.leaf);
         self.fetch_sibling(&self.spot.path, back);
     }
 
     /// Says that the leaf beyond one will be read soon.
     fn fetch_sibling(&self, path: &Path, back: bool) {
-        if let Some(leaf) = path.sibling(&self.snapshot.frozen, back) {
-            self.snapshot.frozen.prefetch_whole(leaf);
+        if let Some(leaf) = path.sibling(self.reader.frozen(), back) {
+            self.reader.prefetch_whole(leaf);
         }
     }
 
@@ -240,8 +257,10 @@ impl Cursor {
             return Ok(false);
         };
         let before = std::mem::replace(&mut self.spot, spot);
-        if let Err(error) = self.load_key() {
+        self.reader.turn_to(self.spot.leaf);
+        if let Err(error) = self.load(0) {
             self.spot = before;
+            self.reader.turn_to(self.spot.leaf);
             return Err(error);
         }
         self.place = Place::Entry;
@@ -254,25 +273,38 @@ impl Cursor {
         self.go(spot, end)
     }
 
-    /// Puts the key at the spot together. If that fails, the key that was there
-    /// still is.
+    /// Puts the key at the spot together, of which the first `same` bytes are
+    /// there already. If that fails, the key that was there still is.
     #[inline]
-    fn load_key(&mut self) -> Result<(), OutOfMemory> {
-        let leaf = Leaf::new(self.snapshot.frozen.page(self.spot.leaf));
-        let entry = leaf.entry(self.spot.at);
-        let tail = entry.tail.map_or(&[][..], |id| self.snapshot.frozen.blob(id));
-        let len = leaf.prefix().len() + entry.suffix.len() + tail.len() + 1;
-        self.key.try_reserve(len.saturating_sub(self.key.len()))?;
-        self.key.clear();
-        for part in [leaf.prefix(), entry.suffix, tail, &[0]] {
-            self.key.extend_from_slice(part);
+    fn load(&mut self, same: usize) -> Result<(), OutOfMemory> {
+        let leaf = Leaf::new(self.reader.page());
+        let place = leaf.place(self.spot.at);
+        let prefix = &leaf.prefix()[same..];
+        let suffix = leaf.bytes(place.suffix);
+        let tail = match place.has_tail {
+            false => None,
+            true => leaf.entry(self.spot.at).tail.map(|id| self.reader.frozen().blob(id)),
+        };
+        let len = same + prefix.len() + suffix.len() + tail.map_or(0, <[u8]>::len) + 1;
+        if len > self.key.capacity() {
+            self.key.try_reserve(len - self.key.len().min(len))?;
         }
+        self.key.truncate(same);
+        if !prefix.is_empty() {
+            self.key.extend_from_slice(prefix);
+        }
+        self.key.extend_from_slice(suffix);
+        if let Some(tail) = tail {
+            self.key.extend_from_slice(tail);
+        }
+        self.key.push(0);
+        self.value = place.value_len.map(|len| place.value..place.value + len + 1);
         Ok(())
     }
 
     /// The part of a leaf that lies within the bounds, `at` not yet set.
     fn window(&self, path: Path, leaf: PageId) -> Spot {
-        let source = &self.snapshot.frozen;
+        let source = self.reader.frozen();
         let node = Leaf::new(source.page(leaf));
         let find = |bound: &Vec<u8>| node.find(source, Key::new(bound)).unwrap_or_else(|at| at);
         let start = self.bounds.from.as_ref().map_or(0, find);
@@ -286,9 +318,9 @@ impl Cursor {
         if self.bounds.is_empty() {
             return None;
         }
-        let source = &self.snapshot.frozen;
+        let source = self.reader.frozen();
         let key = Key::new(key);
-        let (path, leaf) = self.snapshot.tree.descend(source, key);
+        let (path, leaf) = self.tree.descend(source, key);
         let at = Leaf::new(source.page(leaf)).find(source, key).unwrap_or_else(|at| at);
         let spot = Spot { at, ..self.window(path, leaf) };
         if at < spot.end {
@@ -302,8 +334,8 @@ impl Cursor {
         if self.bounds.is_empty() {
             return None;
         }
-        let source = &self.snapshot.frozen;
-        let tree = &self.snapshot.tree;
+        let source = self.reader.frozen();
+        let tree = &self.tree;
         let (path, leaf) = match &self.bounds.to {
             Some(to) => tree.descend(source, Key::new(to)),
             None => tree.descend_last(source),
@@ -321,13 +353,13 @@ impl Cursor {
     }
 
     fn step(&self, spot: Spot, back: bool) -> Option<Spot> {
-        let len = Leaf::new(self.snapshot.frozen.page(spot.leaf)).len();
+        let len = Leaf::new(self.reader.frozen().page(spot.leaf)).len();
         // A leaf that the bounds cut has nothing beyond the cut.
         if if back { spot.start > 0 } else { spot.end < len } {
             return None;
         }
         let mut path = spot.path;
-        let leaf = path.step(&self.snapshot.frozen, back)?;
+        let leaf = path.step(self.reader.frozen(), back)?;
         if self.walking {
             self.fetch_sibling(&path, back);
         }

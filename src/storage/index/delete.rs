@@ -7,7 +7,7 @@
 use super::inner::{self, Inner, InnerMut};
 use super::key::Key;
 use super::leaf::{Leaf, LeafMut};
-use super::memory::{BODY_MAX, PageId, Source, UNIT, round_body};
+use super::page::{BODY_MAX, PageId, Source, UNIT, round_body};
 use super::{Index, Path, blobs_of};
 use crate::error::OutOfMemory;
 

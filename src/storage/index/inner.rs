@@ -27,7 +27,7 @@
 use std::cmp::Ordering;
 
 use super::key::{Key, common_prefix, head8};
-use super::memory::{BODY_MAX, BlobId, PageId, Source};
+use super::page::{BODY_MAX, BlobId, PageId, Source};
 
 const FIXED: usize = 16;
 const SLOT: usize = 16;

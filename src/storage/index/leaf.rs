@@ -29,7 +29,7 @@ use std::cmp::Ordering;
 use std::ops::Range;
 
 use super::key::{Key, common_prefix, head4};
-use super::memory::{BODY_MAX, BlobId, Source};
+use super::page::{BODY_MAX, BlobId, Source};
 
 const FIXED: usize = 16;
 const SLOT: usize = 8;
@@ -86,6 +86,16 @@ pub(super) struct Entry<'a> {
     pub(super) suffix: &'a [u8],
     pub(super) tail: Option<BlobId>,
     pub(super) value: Value<'a>,
+}
+
+/// Where the parts of an entry are in the block of its leaf.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) suffix: Range<usize>,
+    pub(super) has_tail: bool,
+    pub(super) value: usize,
+    /// Length of an inline value, a NUL after it not counted.
+    pub(super) value_len: Option<usize>,
 }
 
 /// A leaf, to be read.
@@ -148,35 +158,35 @@ impl<'a> Leaf<'a> {
 
     #[inline]
     pub(super) fn entry(self, i: usize) -> Entry<'a> {
-        let slot = self.slot(i);
-        let offset = (slot >> 16) as u16 as usize;
-        let bytes = &self.body[offset..];
-        let (suffix, mut rest) = bytes[2..].split_at((slot & LEN_MASK) as usize);
-        let mut blob = || {
-            let (id, after) = rest.split_first_chunk().expect("an entry lies in its leaf");
-            rest = after;
+        let place = self.place(i);
+        let blob = |at: usize| {
+            let id = self.body[at..].first_chunk().expect("an entry lies in its leaf");
             BlobId::from_bytes(*id)
         };
-        let tail = (slot & HAS_TAIL != 0).then(&mut blob);
-        let value = if slot & IS_BLOB != 0 {
-            Value::Blob(blob())
-        } else {
-            Value::Inline(&rest[..get16(bytes, 0)])
+        let value = match place.value_len {
+            Some(len) => Value::Inline(&self.body[place.value..place.value + len]),
+            None => Value::Blob(blob(place.value)),
         };
-        Entry { suffix, tail, value }
+        let tail = place.has_tail.then(|| blob(place.value - BLOB_ID));
+        Entry { suffix: &self.body[place.suffix], tail, value }
     }
 
-    /// The inline value with the NUL after it.
+    /// Where an entry's parts are in the block.
     #[inline]
-    pub(super) fn value_with_nul(self, i: usize) -> Option<&'a [u8]> {
+    pub(super) fn place(self, i: usize) -> Place {
         let slot = self.slot(i);
-        if slot & IS_BLOB != 0 {
-            return None;
-        }
         let offset = (slot >> 16) as u16 as usize;
-        let tail = if slot & HAS_TAIL != 0 { BLOB_ID } else { 0 };
-        let start = offset + 2 + (slot & LEN_MASK) as usize + tail;
-        Some(&self.body[start..start + get16(self.body, offset) + 1])
+        let has_tail = slot & HAS_TAIL != 0;
+        let suffix = offset + 2..offset + 2 + (slot & LEN_MASK) as usize;
+        let value = suffix.end + if has_tail { BLOB_ID } else { 0 };
+        let value_len = (slot & IS_BLOB == 0).then(|| get16(self.body, offset));
+        Place { suffix, has_tail, value, value_len }
+    }
+
+    /// The part of a block that [`Leaf::place`] named.
+    #[inline]
+    pub(super) fn bytes(self, range: Range<usize>) -> &'a [u8] {
+        &self.body[range]
     }
 
     /// Bytes of an entry's key and value.
@@ -192,14 +202,8 @@ impl<'a> Leaf<'a> {
 
     /// Bytes of an entry in the heap.
     fn heap_space(self, i: usize) -> usize {
-        let slot = self.slot(i);
-        let tail = if slot & HAS_TAIL != 0 { BLOB_ID } else { 0 };
-        let value = if slot & IS_BLOB != 0 {
-            BLOB_ID
-        } else {
-            get16(self.body, (slot >> 16) as u16 as usize) + 1
-        };
-        2 + (slot & LEN_MASK) as usize + tail + value
+        let place = self.place(i);
+        place.value - (place.suffix.start - 2) + place.value_len.map_or(BLOB_ID, |len| len + 1)
     }
 
     /// How an entry's key compares with `rest` (a key's inline part after the
@@ -363,16 +367,16 @@ impl<'a> Leaf<'a> {
         }
         let mut heap = 0;
         for i in 0..self.len() {
-            let slot = self.slot(i);
-            let offset = (slot >> 16) as u16 as usize;
-            heap += self.heap_space(i);
-            if offset < top || offset + self.heap_space(i) > self.body.len() {
+            let (slot, place) = (self.slot(i), self.place(i));
+            let (start, space) = (place.suffix.start - 2, self.heap_space(i));
+            heap += space;
+            if start < top || start + space > self.body.len() {
                 return Err("an entry lies outside the heap of its leaf");
             }
             if (slot >> 32) as u32 != head4(self.suffix(slot)) {
                 return Err("the head of a slot is not that of its key");
             }
-            if self.value_with_nul(i).is_some_and(|value| value.last() != Some(&0)) {
+            if place.value_len.is_some_and(|len| self.body[place.value + len] != 0) {
                 return Err("a value is not followed by a NUL");
             }
         }
@@ -491,23 +495,14 @@ impl<'a> LeafMut<'a> {
     /// false, and nothing done, if it is not.
     #[inline]
     pub(super) fn replace(&mut self, i: usize, value: Value<'_>) -> bool {
-        let slot = self.read().slot(i);
-        let offset = (slot >> 16) as u16 as usize;
-        let tail = if slot & HAS_TAIL != 0 { BLOB_ID } else { 0 };
-        let start = offset + 2 + (slot & LEN_MASK) as usize + tail;
-        match value {
-            Value::Inline(bytes)
-                if slot & IS_BLOB == 0 && get16(self.body, offset) == bytes.len() =>
-            {
-                self.body[start..start + bytes.len()].copy_from_slice(bytes);
-                true
-            }
-            Value::Blob(id) if slot & IS_BLOB != 0 => {
-                self.body[start..start + BLOB_ID].copy_from_slice(&id.to_bytes());
-                true
-            }
-            _ => false,
-        }
+        let place = self.read().place(i);
+        let bytes = match (value, place.value_len) {
+            (Value::Inline(bytes), Some(len)) if len == bytes.len() => bytes,
+            (Value::Blob(id), None) => &id.to_bytes(),
+            _ => return false,
+        };
+        self.body[place.value..place.value + bytes.len()].copy_from_slice(bytes);
+        true
     }
 
     /// Removes an entry; its blobs are the caller's to release. Returns what

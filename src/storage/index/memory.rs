@@ -2,8 +2,8 @@
 //!
 //! Pages of 512 to 4,096 bytes come from an arena of huge pages and are named
 //! by a [`PageId`]; a blob is one allocation of any length, for what is too
-//! long for a page. Both are born in an epoch. Taking a snapshot ([`Frozen`])
-//! ends the epoch; what was born before is frozen from then on.
+//! long for a page. [`Epochs`] keeps the books about which of them a snapshot
+//! ([`Frozen`]) can see.
 //!
 //! Promises:
 //!
@@ -22,96 +22,19 @@
 //! ones that snapshots read without a lock.
 //!
 //! Not here: what the bytes mean, and locking.
-//!
-//! The epochs replace reference counts, which a copy of an inner node would
-//! have to touch in each child; the lists of retired pages that hang on the
-//! newest snapshot are an idea of ZFS's dead lists.
 
 #![allow(unsafe_code)] // the bytes of pages and blobs
 
 use std::alloc::{Layout, alloc, dealloc};
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use super::epochs::{Epochs, Item, Ticket};
+use super::page::{BlobId, HEADER, PageId, Source, UNIT};
 use super::slab::{SLAB_UNITS, Slabs};
 use crate::error::OutOfMemory;
 use crate::os::memory::{HUGE_PAGE, Region};
 use crate::segments::Segments;
-
-/// Pages are a multiple of this many bytes.
-pub(crate) const UNIT: usize = 512;
-/// What of a page its birth takes.
-const HEADER: usize = 8;
-/// The longest body of a page.
-pub(crate) const BODY_MAX: usize = 8 * UNIT - HEADER;
-
-/// Names a page: its first unit, and its size in units less one in the low 3 bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct PageId(u32);
-
-impl PageId {
-    fn new(unit: u32, units: u32) -> PageId {
-        PageId(unit << 3 | (units - 1))
-    }
-
-    fn unit(self) -> u32 {
-        self.0 >> 3
-    }
-
-    fn units(self) -> u32 {
-        (self.0 & 7) + 1
-    }
-
-    /// As it stands in an inner node.
-    pub(crate) fn to_bytes(self) -> [u8; 4] {
-        self.0.to_le_bytes()
-    }
-
-    pub(crate) fn from_bytes(bytes: [u8; 4]) -> PageId {
-        PageId(u32::from_le_bytes(bytes))
-    }
-
-    /// Length of the page's body.
-    pub(crate) fn body_len(self) -> usize {
-        self.units() as usize * UNIT - HEADER
-    }
-}
-
-/// The least body length of a page that has `len` bytes.
-pub(crate) fn round_body(len: usize) -> usize {
-    (len + HEADER).next_multiple_of(UNIT) - HEADER
-}
-
-/// Names a blob.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct BlobId(u32);
-
-impl BlobId {
-    /// As it stands in a node.
-    pub(crate) fn to_bytes(self) -> [u8; 4] {
-        self.0.to_le_bytes()
-    }
-
-    pub(crate) fn from_bytes(bytes: [u8; 4]) -> BlobId {
-        BlobId(u32::from_le_bytes(bytes))
-    }
-}
-
-/// Where pages and blobs are read from: the living tree or a snapshot.
-pub(crate) trait Source {
-    /// The body of a page.
-    fn page(&self, id: PageId) -> &[u8];
-    /// The bytes of a blob, with a NUL after them that belongs to the slice.
-    fn blob_with_nul(&self, id: BlobId) -> &[u8];
-    /// Says that a page will be searched soon.
-    fn prefetch(&self, id: PageId);
-
-    /// The bytes of a blob.
-    fn blob(&self, id: BlobId) -> &[u8] {
-        let bytes = self.blob_with_nul(id);
-        &bytes[..bytes.len() - 1]
-    }
-}
 
 /// Units in the first chunk of the arena, and in the second; each later one is
 /// as large as all before it. So few chunks make a large arena, and the place
@@ -215,23 +138,14 @@ impl Drop for Memory {
     }
 }
 
-/// What a snapshot holds on to.
-#[derive(Debug)]
-struct Ticket {
-    epoch: u64,
-    memory: Arc<Memory>,
-    /// Whether anything was retired that only this snapshot may still need.
-    pins: AtomicBool,
-}
-
 /// The pages and blobs as they were when it was made, readable without a lock.
 #[derive(Clone, Debug)]
-pub(crate) struct Frozen(Arc<Ticket>);
+pub(super) struct Frozen(Arc<Ticket<Arc<Memory>>>);
 
 impl Frozen {
     /// Whether dropping the snapshot may leave something to [`Pages::collect`].
-    pub(crate) fn pins(&self) -> bool {
-        self.0.pins.load(Ordering::Relaxed)
+    pub(super) fn pins(&self) -> bool {
+        self.0.pins()
     }
 }
 
@@ -258,38 +172,52 @@ impl Source for Frozen {
     }
 }
 
-impl Frozen {
-    /// Says that all of a page will be read soon.
-    pub(crate) fn prefetch_whole(&self, id: PageId) {
-        prefetch(self.0.memory.page_start(id), id, usize::MAX);
-    }
-}
-
-/// Something no longer in the living tree that a snapshot may still need.
-#[derive(Clone, Copy, Debug)]
-struct Retired {
-    item: Item,
-    birth: u64,
-    death: u64,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Item {
-    Page(PageId),
-    Blob(BlobId),
-}
-
-/// A snapshot that may still be in use, with what was retired since it was
-/// taken and before the next one was.
+/// A snapshot with one of its pages at hand, for who reads that page often.
 #[derive(Debug)]
-struct Living {
-    ticket: Arc<Ticket>,
-    retired: Vec<Retired>,
+pub(super) struct Reader {
+    frozen: Frozen,
+    start: *const u8,
+    len: usize,
+}
+
+// SAFETY: the pointer is to bytes that `frozen`, which may be sent, keeps
+// unchanged for as long as it lives.
+unsafe impl Send for Reader {}
+// SAFETY: as above.
+unsafe impl Sync for Reader {}
+
+impl Reader {
+    pub(super) fn new(frozen: Frozen, id: PageId) -> Reader {
+        let mut reader = Reader { frozen, start: std::ptr::null(), len: 0 };
+        reader.turn_to(id);
+        reader
+    }
+
+    pub(super) fn turn_to(&mut self, id: PageId) {
+        let page = self.frozen.page(id);
+        (self.start, self.len) = (page.as_ptr(), page.len());
+    }
+
+    /// The body of the page at hand.
+    #[inline]
+    pub(super) fn page(&self) -> &[u8] {
+        // SAFETY: `turn_to` had it from a page that `self.frozen` keeps.
+        unsafe { std::slice::from_raw_parts(self.start, self.len) }
+    }
+
+    pub(super) fn frozen(&self) -> &Frozen {
+        &self.frozen
+    }
+
+    /// Says that all of a page will be read soon.
+    pub(super) fn prefetch_whole(&self, id: PageId) {
+        prefetch(self.frozen.0.memory.page_start(id), id, usize::MAX);
+    }
 }
 
 /// The pages and blobs of the living tree: the one who may change them.
 #[derive(Debug)]
-pub(crate) struct Pages {
+pub(super) struct Pages {
     memory: Arc<Memory>,
     slabs: Slabs,
     chunks: usize,
@@ -298,20 +226,11 @@ pub(crate) struct Pages {
     blob_segments: usize,
     blobs: usize,
     blob_bytes: usize,
-    /// What is born now is born in this epoch; 1 to begin with.
-    epoch: u64,
-    /// The epoch of the newest living snapshot, 0 if there is none.
-    newest: u64,
-    /// Whether anything was changed since the newest snapshot.
-    changed: bool,
-    /// By epoch, oldest first.
-    living: Vec<Living>,
-    /// Retired in the time of snapshots that are gone, and not yet looked at.
-    orphans: Vec<Retired>,
+    epochs: Epochs<Arc<Memory>>,
 }
 
 impl Pages {
-    pub(crate) fn new() -> Pages {
+    pub(super) fn new() -> Pages {
         Pages {
             memory: Arc::default(),
             slabs: Slabs::default(),
@@ -320,17 +239,13 @@ impl Pages {
             blob_segments: 0,
             blobs: 0,
             blob_bytes: 0,
-            epoch: 1,
-            newest: 0,
-            changed: true,
-            living: Vec::new(),
-            orphans: Vec::new(),
+            epochs: Epochs::new(),
         }
     }
 
     /// Makes sure that `pages` pages can be taken.
     #[inline]
-    pub(crate) fn reserve(&mut self, pages: usize) -> Result<(), OutOfMemory> {
+    pub(super) fn reserve(&mut self, pages: usize) -> Result<(), OutOfMemory> {
         // Each of them might be the first of a slab.
         while self.slabs.spare() < pages {
             self.add_chunk()?;
@@ -356,30 +271,21 @@ impl Pages {
     }
 
     /// A new page whose body has at least `len` bytes. They are not cleared.
-    pub(crate) fn alloc(&mut self, len: usize) -> PageId {
+    pub(super) fn alloc(&mut self, len: usize) -> PageId {
         let units = ((len + HEADER).div_ceil(UNIT)) as u32;
         assert!((1..=8).contains(&units), "no page has {len} bytes");
         let id = PageId::new(self.slabs.take(units), units);
-        self.memory.page_birth(id).store(self.epoch, Ordering::Relaxed);
-        self.changed = true;
+        self.memory.page_birth(id).store(self.epochs.birth(), Ordering::Relaxed);
+        self.epochs.changed();
         id
-    }
-
-    #[inline]
-    fn is_frozen(&self, birth: u64) -> bool {
-        birth <= self.newest
     }
 
     /// The page that may be edited in place of this one: itself, or, if a
     /// snapshot can see it, a copy. A copy's parent must be told.
     #[inline]
-    pub(crate) fn own(&mut self, id: PageId) -> PageId {
+    pub(super) fn own(&mut self, id: PageId) -> PageId {
         let birth = self.memory.page_birth(id).load(Ordering::Relaxed);
-        if !self.is_frozen(birth) {
-            return id;
-        }
-        self.forget_newest();
-        if !self.is_frozen(birth) {
+        if !self.epochs.is_still_frozen(birth) {
             return id;
         }
         let copy = self.alloc(id.body_len());
@@ -391,24 +297,24 @@ impl Pages {
 
     /// Whether a snapshot may see the page.
     #[inline]
-    pub(crate) fn is_shared(&self, id: PageId) -> bool {
-        self.is_frozen(self.memory.page_birth(id).load(Ordering::Relaxed))
+    pub(super) fn is_shared(&self, id: PageId) -> bool {
+        self.epochs.is_frozen(self.memory.page_birth(id).load(Ordering::Relaxed))
     }
 
     /// Whether a snapshot may see the blob.
-    pub(crate) fn is_shared_blob(&self, id: BlobId) -> bool {
-        self.is_frozen(self.memory.blob_entry(id).birth.load(Ordering::Relaxed))
+    pub(super) fn is_shared_blob(&self, id: BlobId) -> bool {
+        self.epochs.is_frozen(self.memory.blob_entry(id).birth.load(Ordering::Relaxed))
     }
 
     /// The body of a page that is owned, to be changed.
     #[inline]
-    pub(crate) fn edit(&mut self, id: PageId) -> &mut [u8] {
+    pub(super) fn edit(&mut self, id: PageId) -> &mut [u8] {
         self.edit_from(id, []).0
     }
 
     /// The same, beside the bodies of other pages.
     #[inline]
-    pub(crate) fn edit_from<const N: usize>(
+    pub(super) fn edit_from<const N: usize>(
         &mut self,
         id: PageId,
         others: [PageId; N],
@@ -419,7 +325,7 @@ impl Pages {
                 other.unit() >= id.unit() + id.units() || id.unit() >= other.unit() + other.units();
             assert!(apart, "a page is not to be edited while it is read");
         }
-        self.changed = true;
+        self.epochs.changed();
         // SAFETY: the page lies in the arena and its bytes are initialised, as
         // `Memory::page` has it. It is not frozen, so no snapshot reads it; all
         // else that reads borrows this `Pages`, which is borrowed mutably for as
@@ -432,26 +338,19 @@ impl Pages {
     }
 
     /// Takes a page out of the living tree.
-    pub(crate) fn release(&mut self, id: PageId) {
+    pub(super) fn release(&mut self, id: PageId) {
         let birth = self.memory.page_birth(id).load(Ordering::Relaxed);
         self.retire(Item::Page(id), birth);
     }
 
     /// Takes a blob out of the living tree.
-    pub(crate) fn release_blob(&mut self, id: BlobId) {
+    pub(super) fn release_blob(&mut self, id: BlobId) {
         let birth = self.memory.blob_entry(id).birth.load(Ordering::Relaxed);
         self.retire(Item::Blob(id), birth);
     }
 
     fn retire(&mut self, item: Item, birth: u64) {
-        self.changed = true;
-        if self.is_frozen(birth) {
-            self.forget_newest();
-        }
-        if self.is_frozen(birth) {
-            let newest = self.living.len() - 1;
-            keep(&mut self.living[newest], Retired { item, birth, death: self.epoch });
-        } else {
+        if let Some(item) = self.epochs.retire(item, birth) {
             self.free(item);
         }
     }
@@ -479,7 +378,7 @@ impl Pages {
     }
 
     /// A new blob with a copy of the bytes.
-    pub(crate) fn new_blob(&mut self, bytes: &[u8]) -> Result<BlobId, OutOfMemory> {
+    pub(super) fn new_blob(&mut self, bytes: &[u8]) -> Result<BlobId, OutOfMemory> {
         let len = u32::try_from(bytes.len()).map_err(|_| OutOfMemory)?;
         if self.free_blobs.is_empty() {
             self.add_blob_segment()?;
@@ -499,10 +398,10 @@ impl Pages {
         let blob = self.memory.blob_entry(id);
         blob.start.store(start, Ordering::Relaxed);
         blob.len.store(len, Ordering::Relaxed);
-        blob.birth.store(self.epoch, Ordering::Relaxed);
+        blob.birth.store(self.epochs.birth(), Ordering::Relaxed);
         self.blobs += 1;
         self.blob_bytes += layout.size();
-        self.changed = true;
+        self.epochs.changed();
         Ok(id)
     }
 
@@ -517,126 +416,55 @@ impl Pages {
     }
 
     /// Freezes what there is now.
-    pub(crate) fn freeze(&mut self) -> Result<Frozen, OutOfMemory> {
-        if let Some(frozen) = self.frozen_already() {
-            return Ok(frozen);
-        }
-        self.forget_newest();
-        self.living.try_reserve(1)?;
-        let ticket = Arc::new(Ticket {
-            epoch: self.epoch,
-            memory: self.memory.clone(),
-            pins: AtomicBool::new(false),
-        });
-        self.living.push(Living { ticket: ticket.clone(), retired: Vec::new() });
-        self.newest = self.epoch;
-        self.epoch += 1;
-        self.changed = false;
-        Ok(Frozen(ticket))
+    pub(super) fn freeze(&mut self) -> Result<Frozen, OutOfMemory> {
+        Ok(Frozen(self.epochs.freeze(self.memory.clone())?))
     }
 
-    /// The snapshot taken last again, if it is living and nothing was changed since.
-    pub(crate) fn frozen_already(&self) -> Option<Frozen> {
-        let newest = self.living.last()?;
-        let taken_last = newest.ticket.epoch + 1 == self.epoch;
-        (taken_last && !self.changed).then(|| Frozen(newest.ticket.clone()))
+    /// The newest snapshot again, if nothing was changed since.
+    pub(super) fn frozen_already(&self) -> Option<Frozen> {
+        self.epochs.frozen_already().map(Frozen)
     }
 
-    /// Forgets the newest snapshots as far as they are no longer in use.
-    #[cold]
-    fn forget_newest(&mut self) {
-        while let Some(living) = self.living.last_mut() {
-            // `get_mut` sees all that the snapshot's last reader has done.
-            if Arc::get_mut(&mut living.ticket).is_none() {
-                break;
-            }
-            let living = self.living.pop().expect("it is the last one");
-            self.adopt(living);
+    /// Looks at up to `limit` things that only snapshots needed, and frees those
+    /// that none needs any more. Returns whether there may be more.
+    pub(super) fn collect(&mut self, mut limit: usize) -> bool {
+        self.epochs.forget();
+        while let Some(item) = self.epochs.collect(&mut limit) {
+            self.free(item);
         }
-        self.newest = self.living.last().map_or(0, |living| living.ticket.epoch);
-    }
-
-    /// Frees up to `limit` things that no snapshot needs any more. Returns
-    /// whether there may be more.
-    pub(crate) fn collect(&mut self, limit: usize) -> bool {
-        self.forget_newest();
-        let mut at = 0;
-        while at < self.living.len() {
-            if Arc::get_mut(&mut self.living[at].ticket).is_some() {
-                let living = self.living.remove(at);
-                self.adopt(living);
-            } else {
-                at += 1;
-            }
-        }
-        for _ in 0..limit {
-            let Some(orphan) = self.orphans.pop() else {
-                return false;
-            };
-            let older = self.living.partition_point(|l| l.ticket.epoch < orphan.death);
-            match older.checked_sub(1).map(|at| &mut self.living[at]) {
-                Some(living) if living.ticket.epoch >= orphan.birth => keep(living, orphan),
-                _ => self.free(orphan.item),
-            }
-        }
-        !self.orphans.is_empty()
+        self.epochs.has_orphans()
     }
 
     /// Does a little of what is left to [`Pages::collect`].
     #[inline]
-    pub(crate) fn collect_some(&mut self) {
-        if !self.orphans.is_empty() {
+    pub(super) fn collect_some(&mut self) {
+        if self.epochs.has_orphans() {
             self.collect(16);
         }
     }
 
     /// Says that all that was retired since `newest`, which must be the newest
     /// snapshot, is in the living tree again.
-    pub(crate) fn revive(&mut self, newest: &Frozen) {
-        let living = self.living.last_mut().expect("the snapshot is living");
-        assert!(Arc::ptr_eq(&living.ticket, &newest.0), "only the newest snapshot can be revived");
-        living.retired.clear();
-    }
-
-    fn adopt(&mut self, mut gone: Living) {
-        if self.orphans.is_empty() {
-            self.orphans = gone.retired;
-        } else if self.orphans.try_reserve(gone.retired.len()).is_ok() {
-            self.orphans.append(&mut gone.retired);
-        } // else they stay allocated until the store goes
+    pub(super) fn revive(&mut self, newest: &Frozen) {
+        self.epochs.revive(&newest.0);
     }
 
     /// Bytes of memory held, snapshots included.
-    pub(crate) fn memory_bytes(&self) -> usize {
-        let lists = self.living.iter().map(|l| l.retired.capacity()).sum::<usize>()
-            + self.orphans.capacity();
+    pub(super) fn memory_bytes(&self) -> usize {
         self.slabs.resident_bytes()
             + self.blob_bytes
             + self.free_blobs.capacity() * (size_of::<u32>() + size_of::<Blob>())
-            + lists * size_of::<Retired>()
+            + self.epochs.memory_bytes()
     }
 
     /// Number of pages and of blobs there are; for the invariants.
-    pub(crate) fn population(&self) -> (usize, usize) {
+    pub(super) fn population(&self) -> (usize, usize) {
         (self.slabs.pages(), self.blobs)
     }
 
     /// Number of pages and blobs kept for snapshots only; for the invariants.
-    pub(crate) fn retired(&self) -> (usize, usize) {
-        let lists = self.living.iter().map(|l| &l.retired).chain([&self.orphans]);
-        lists.flatten().fold((0, 0), |(pages, blobs), retired| match retired.item {
-            Item::Page(_) => (pages + 1, blobs),
-            Item::Blob(_) => (pages, blobs + 1),
-        })
-    }
-}
-
-/// Notes that `living` is the newest snapshot to need `retired`. Without the
-/// memory for the note, the thing stays allocated until the store goes.
-fn keep(living: &mut Living, retired: Retired) {
-    living.ticket.pins.store(true, Ordering::Relaxed);
-    if living.retired.try_reserve(1).is_ok() {
-        living.retired.push(retired);
+    pub(super) fn retired(&self) -> (usize, usize) {
+        self.epochs.population()
     }
 }
 

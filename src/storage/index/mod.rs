@@ -21,10 +21,12 @@
 mod check;
 mod cursor;
 mod delete;
+mod epochs;
 mod inner;
 mod key;
 mod leaf;
 mod memory;
+mod page;
 mod put;
 mod slab;
 #[cfg(test)]
@@ -36,7 +38,8 @@ use crate::error::OutOfMemory;
 use inner::{Inner, InnerMut};
 use key::Key;
 use leaf::{Entry, Leaf, LeafMut, Value};
-use memory::{BlobId, Frozen, PageId, Pages, Source};
+use memory::{Frozen, Pages};
+use page::{BlobId, PageId, Source};
 
 /// More levels than a tree can have: a root is only split when it is full.
 const LEVELS_MAX: usize = 24;

@@ -8,7 +8,7 @@ use std::ops::Range;
 use super::inner::{self, Branch, Inner, InnerMut, Separator};
 use super::key::{Key, common_prefix};
 use super::leaf::{INLINE_VALUE, Leaf, LeafMut, NewEntry, Plan, Value};
-use super::memory::{BODY_MAX, BlobId, PageId, Source, round_body};
+use super::page::{BODY_MAX, BlobId, PageId, Source, round_body};
 use super::{Index, Path, empty_leaf};
 use crate::error::OutOfMemory;
 

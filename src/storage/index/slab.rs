@@ -59,7 +59,7 @@ impl Slabs {
 
     /// Bytes of memory that the slabs may hold.
     pub(super) fn resident_bytes(&self) -> usize {
-        self.resident * SLAB_UNITS as usize * super::memory::UNIT
+        self.resident * SLAB_UNITS as usize * super::page::UNIT
             + self.slabs.len() * size_of::<Slab>()
     }
 

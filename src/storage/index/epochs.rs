@@ -1,0 +1,229 @@
+//! Who may still see what: bookkeeping only, no memory.
+//!
+//! A page or blob is born in an epoch. Taking a snapshot ends the epoch, and
+//! what was born before is frozen from then on. When something frozen leaves
+//! the living tree it is retired: noted with the newest living snapshot, and
+//! freed once no living snapshot falls between its birth and its death.
+//!
+//! The epochs replace reference counts, which a copy of an inner node would
+//! have to touch in each child; the lists of retired things that hang on the
+//! newest snapshot are an idea of ZFS's dead lists.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::page::{BlobId, PageId};
+use crate::error::OutOfMemory;
+
+/// What a snapshot holds on to: its epoch, and the memory it reads.
+#[derive(Debug)]
+pub(super) struct Ticket<M> {
+    pub(super) epoch: u64,
+    pub(super) memory: M,
+    /// Whether anything was retired that only this snapshot may still need.
+    pins: AtomicBool,
+}
+
+impl<M> Ticket<M> {
+    /// Whether dropping it may leave something to [`Epochs::collect`].
+    pub(super) fn pins(&self) -> bool {
+        self.pins.load(Ordering::Relaxed)
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Item {
+    Page(PageId),
+    Blob(BlobId),
+}
+
+/// Something no longer in the living tree that a snapshot may still need.
+#[derive(Clone, Copy, Debug)]
+struct Retired {
+    item: Item,
+    birth: u64,
+    death: u64,
+}
+
+/// A snapshot that may still be in use, with what was retired since it was
+/// taken and before the next one was.
+#[derive(Debug)]
+struct Living<M> {
+    ticket: Arc<Ticket<M>>,
+    retired: Vec<Retired>,
+}
+
+impl<M> Living<M> {
+    /// Notes that this is the newest snapshot to need `retired`. Without the
+    /// memory for the note, the thing stays allocated until the store goes.
+    fn keep(&mut self, retired: Retired) {
+        self.ticket.pins.store(true, Ordering::Relaxed);
+        if self.retired.try_reserve(1).is_ok() {
+            self.retired.push(retired);
+        }
+    }
+}
+
+/// The books of one store.
+#[derive(Debug)]
+pub(super) struct Epochs<M> {
+    /// What is born now is born in this epoch; 1 to begin with.
+    now: u64,
+    /// The epoch of the newest living snapshot, 0 if there is none.
+    newest: u64,
+    /// Whether anything was changed since the newest snapshot.
+    changed: bool,
+    /// By epoch, oldest first.
+    living: Vec<Living<M>>,
+    /// Retired in the time of snapshots that are gone, and not yet looked at.
+    orphans: Vec<Retired>,
+}
+
+impl<M> Epochs<M> {
+    pub(super) fn new() -> Epochs<M> {
+        Epochs { now: 1, newest: 0, changed: true, living: Vec::new(), orphans: Vec::new() }
+    }
+
+    /// The epoch that something is born in which is made now.
+    pub(super) fn birth(&self) -> u64 {
+        self.now
+    }
+
+    /// Notes that the living tree is no longer what the newest snapshot shows.
+    #[inline]
+    pub(super) fn changed(&mut self) {
+        self.changed = true;
+    }
+
+    /// Whether a snapshot may see what was born in an epoch.
+    #[inline]
+    pub(super) fn is_frozen(&self, birth: u64) -> bool {
+        birth <= self.newest
+    }
+
+    /// The same, with snapshots forgotten that are no longer in use.
+    #[inline]
+    pub(super) fn is_still_frozen(&mut self, birth: u64) -> bool {
+        if !self.is_frozen(birth) {
+            return false;
+        }
+        self.forget_newest();
+        self.is_frozen(birth)
+    }
+
+    /// Takes something out of the living tree; returns it if it is to be freed
+    /// at once.
+    pub(super) fn retire(&mut self, item: Item, birth: u64) -> Option<Item> {
+        self.changed = true;
+        if !self.is_still_frozen(birth) {
+            return Some(item);
+        }
+        let newest = self.living.last_mut().expect("it has frozen the item");
+        newest.keep(Retired { item, birth, death: self.now });
+        None
+    }
+
+    /// Freezes what there is now, which lies in `memory`.
+    pub(super) fn freeze(&mut self, memory: M) -> Result<Arc<Ticket<M>>, OutOfMemory> {
+        if let Some(ticket) = self.frozen_already() {
+            return Ok(ticket);
+        }
+        self.forget_newest();
+        self.living.try_reserve(1)?;
+        let ticket = Arc::new(Ticket { epoch: self.now, memory, pins: AtomicBool::new(false) });
+        self.living.push(Living { ticket: ticket.clone(), retired: Vec::new() });
+        self.newest = self.now;
+        self.now += 1;
+        self.changed = false;
+        Ok(ticket)
+    }
+
+    /// The snapshot taken last again, if it is living and nothing was changed since.
+    pub(super) fn frozen_already(&self) -> Option<Arc<Ticket<M>>> {
+        let newest = self.living.last()?;
+        let taken_last = newest.ticket.epoch + 1 == self.now;
+        (taken_last && !self.changed).then(|| newest.ticket.clone())
+    }
+
+    /// Forgets the newest snapshots as far as they are no longer in use.
+    #[cold]
+    fn forget_newest(&mut self) {
+        while let Some(living) = self.living.last_mut() {
+            // `get_mut` sees all that the snapshot's last reader has done.
+            if Arc::get_mut(&mut living.ticket).is_none() {
+                break;
+            }
+            let living = self.living.pop().expect("it is the last one");
+            self.adopt(living);
+        }
+        self.newest = self.living.last().map_or(0, |living| living.ticket.epoch);
+    }
+
+    fn adopt(&mut self, mut gone: Living<M>) {
+        if self.orphans.is_empty() {
+            self.orphans = gone.retired;
+        } else if self.orphans.try_reserve(gone.retired.len()).is_ok() {
+            self.orphans.append(&mut gone.retired);
+        } // else they stay allocated until the store goes
+    }
+
+    /// Whether [`Epochs::collect`] has something to do that is known already.
+    #[inline]
+    pub(super) fn has_orphans(&self) -> bool {
+        !self.orphans.is_empty()
+    }
+
+    /// Forgets all snapshots that are no longer in use.
+    pub(super) fn forget(&mut self) {
+        self.forget_newest();
+        let mut at = 0;
+        while at < self.living.len() {
+            if Arc::get_mut(&mut self.living[at].ticket).is_some() {
+                let living = self.living.remove(at);
+                self.adopt(living);
+            } else {
+                at += 1;
+            }
+        }
+    }
+
+    /// Returns a retired thing that no snapshot needs any more, having looked at
+    /// no more than `limit`, which is counted down.
+    pub(super) fn collect(&mut self, limit: &mut usize) -> Option<Item> {
+        while *limit > 0 {
+            let orphan = self.orphans.pop()?;
+            *limit -= 1;
+            let older = self.living.partition_point(|l| l.ticket.epoch < orphan.death);
+            match older.checked_sub(1).map(|at| &mut self.living[at]) {
+                Some(living) if living.ticket.epoch >= orphan.birth => living.keep(orphan),
+                _ => return Some(orphan.item),
+            }
+        }
+        None
+    }
+
+    /// Says that all that was retired since `newest`, which must be the newest
+    /// snapshot, is in the living tree again.
+    pub(super) fn revive(&mut self, newest: &Arc<Ticket<M>>) {
+        let living = self.living.last_mut().expect("the snapshot is living");
+        assert!(Arc::ptr_eq(&living.ticket, newest), "only the newest snapshot can be revived");
+        living.retired.clear();
+    }
+
+    fn retired(&self) -> impl Iterator<Item = &Vec<Retired>> {
+        self.living.iter().map(|living| &living.retired).chain([&self.orphans])
+    }
+
+    /// Bytes that the books take.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.retired().map(Vec::capacity).sum::<usize>() * size_of::<Retired>()
+    }
+
+    /// Number of pages and blobs kept for snapshots only; for the invariants.
+    pub(super) fn population(&self) -> (usize, usize) {
+        self.retired().flatten().fold((0, 0), |(pages, blobs), retired| match retired.item {
+            Item::Page(_) => (pages + 1, blobs),
+            Item::Blob(_) => (pages, blobs + 1),
+        })
+    }
+}
