@@ -84,6 +84,8 @@ pub(crate) struct Cursor {
     /// Whether it goes from entry to entry, so that what comes next is worth
     /// having at hand.
     walking: bool,
+    /// At which entry of the leaf the one beyond is asked for.
+    fetch_at: usize,
     /// The key at the cursor and a NUL, if it is at an entry.
     key: Vec<u8>,
     /// Where the value and a NUL are in the leaf; `None` if it is a blob.
@@ -101,6 +103,7 @@ impl Cursor {
             place: Place::New,
             spot,
             walking: false,
+            fetch_at: 0,
             key: Vec::new(),
             value: None,
         }
@@ -140,7 +143,7 @@ impl Cursor {
             Place::Entry if self.spot.at + 1 < self.spot.end => self.step_to(self.spot.at + 1),
             Place::Entry => {
                 let spot = self.beside(false);
-                self.go(spot, Place::AfterLast)
+                self.cross(spot, false)
             }
             Place::AfterLast => Ok(false),
             Place::New | Place::BeforeFirst => self.first(),
@@ -153,7 +156,7 @@ impl Cursor {
             Place::Entry if self.spot.at > self.spot.start => self.step_to(self.spot.at - 1),
             Place::Entry => {
                 let spot = self.beside(true);
-                self.go(spot, Place::BeforeFirst)
+                self.cross(spot, true)
             }
             Place::BeforeFirst => Ok(false),
             Place::New | Place::AfterLast => self.last(),
@@ -225,6 +228,8 @@ impl Cursor {
     fn step_to(&mut self, at: usize) -> Result<bool, OutOfMemory> {
         if !self.walking {
             self.start_walking(at < self.spot.at);
+        } else if at == self.fetch_at {
+            self.fetch_beyond(at < self.spot.at);
         }
         let before = std::mem::replace(&mut self.spot.at, at);
         // The key there begins as the one before it does.
@@ -236,16 +241,29 @@ impl Cursor {
         Ok(true)
     }
 
+    /// Has the entries of the leaf ahead fetched, in the order in which they
+    /// will be read.
     #[cold]
     fn start_walking(&mut self, back: bool) {
         self.walking = true;
-        self.reader.prefetch_whole(self.spot.leaf);
-        self.fetch_sibling(&self.spot.path, back);
+        self.plan_fetch(back);
+        let leaf = Leaf::new(self.reader.page());
+        let fetch = |at| self.reader.prefetch(leaf.entry_start(at));
+        match back {
+            false => (self.spot.at + 1..self.spot.end).for_each(fetch),
+            true => (self.spot.start..self.spot.at).rev().for_each(fetch),
+        }
     }
 
-    /// Says that the leaf beyond one will be read soon.
-    fn fetch_sibling(&self, path: &Path, back: bool) {
-        if let Some(leaf) = path.sibling(self.reader.frozen(), back) {
+    /// The leaf beyond will be asked for half-way to it.
+    fn plan_fetch(&mut self, back: bool) {
+        let end = if back { self.spot.start } else { self.spot.end };
+        self.fetch_at = self.spot.at.midpoint(end);
+    }
+
+    #[cold]
+    fn fetch_beyond(&self, back: bool) {
+        if let Some(leaf) = self.spot.path.sibling(self.reader.frozen(), back) {
             self.reader.prefetch_whole(leaf);
         }
     }
@@ -265,6 +283,13 @@ impl Cursor {
         }
         self.place = Place::Entry;
         Ok(true)
+    }
+
+    /// The same, to the leaf beside.
+    fn cross(&mut self, spot: Option<Spot>, back: bool) -> Result<bool, OutOfMemory> {
+        let found = self.go(spot, if back { Place::BeforeFirst } else { Place::AfterLast });
+        self.plan_fetch(back);
+        found
     }
 
     /// The same, from wherever the cursor was.
@@ -360,9 +385,6 @@ impl Cursor {
         }
         let mut path = spot.path;
         let leaf = path.step(self.reader.frozen(), back)?;
-        if self.walking {
-            self.fetch_sibling(&path, back);
-        }
         let spot = self.window(path, leaf);
         if spot.start >= spot.end {
             return None;

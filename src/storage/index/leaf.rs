@@ -183,6 +183,12 @@ impl<'a> Leaf<'a> {
         Place { suffix, has_tail, value, value_len }
     }
 
+    /// Where an entry begins in the block.
+    #[inline]
+    pub(super) fn entry_start(self, i: usize) -> usize {
+        (self.slot(i) >> 16) as u16 as usize
+    }
+
     /// The part of a block that [`Leaf::place`] named.
     #[inline]
     pub(super) fn bytes(self, range: Range<usize>) -> &'a [u8] {

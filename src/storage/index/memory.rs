@@ -209,6 +209,16 @@ impl Reader {
         &self.frozen
     }
 
+    /// Says that the page at hand will be read soon from `at` on: two cache lines.
+    #[inline]
+    pub(super) fn prefetch(&self, at: usize) {
+        let bytes = &self.page()[at..];
+        prefetch_line(bytes.as_ptr());
+        if let Some(next) = bytes.get(64..) {
+            prefetch_line(next.as_ptr());
+        }
+    }
+
     /// Says that all of a page will be read soon.
     pub(super) fn prefetch_whole(&self, id: PageId) {
         prefetch(self.frozen.0.memory.page_start(id), id, usize::MAX);
@@ -493,12 +503,19 @@ const SEARCHED_LINES: usize = 6;
 /// Asks the processor for the first cache lines of a page.
 #[inline(always)]
 fn prefetch(start: *const u8, id: PageId, lines: usize) {
-    #[cfg(target_arch = "x86_64")]
     for line in 0..(id.units() as usize * UNIT / 64).min(lines) {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a hint that reads nothing; the address is in the page anyway.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.add(line * 64).cast()) };
+        prefetch_line(start.wrapping_add(line * 64));
+    }
+}
+
+/// Asks the processor for the cache line of an address: a hint, which never fails.
+#[inline(always)]
+fn prefetch_line(address: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: it reads nothing, whatever the address.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = (start, id, lines);
+    let _ = address;
 }
