@@ -98,7 +98,7 @@ impl Drop for Inside<'_> {
 
 /// The state of a slot whose cursor nobody is using.
 fn idle(generation: u32) -> u32 {
-    generation * GENERATION | OPEN
+    (generation * GENERATION) | OPEN
 }
 
 /// Makes a handle for a cursor.

@@ -54,6 +54,9 @@ struct Table<S> {
     len: AtomicU32,
     slots: Segments<S, 64, 16>,
     free: RwLock<Free>,
+    /// That of the parent process, if it had one: never looked into again, but
+    /// to tools that look for leaks it is not one.
+    _parents: AtomicPtr<Table<S>>,
 }
 
 /// The handles of one kind. Its table is made when it is first needed, and
@@ -62,6 +65,8 @@ struct Table<S> {
 struct Handles<S: 'static> {
     kind: usize,
     table: AtomicPtr<Table<S>>,
+    /// The parent's table.
+    parents: AtomicPtr<Table<S>>,
     /// Where the next table begins.
     base: AtomicU32,
 }
@@ -80,14 +85,20 @@ extern "C" fn forked() {
 
 impl<S: Default> Handles<S> {
     const fn new(kind: usize) -> Handles<S> {
-        Handles { kind, table: AtomicPtr::new(ptr::null_mut()), base: AtomicU32::new(0) }
+        Handles {
+            kind,
+            table: AtomicPtr::new(ptr::null_mut()),
+            parents: AtomicPtr::new(ptr::null_mut()),
+            base: AtomicU32::new(0),
+        }
     }
 
     fn forget(&self) {
         if let Some(table) = self.table() {
             let end = table.base + table.len.load(Ordering::Relaxed);
             self.base.store(end, Ordering::Relaxed);
-            self.table.store(ptr::null_mut(), Ordering::Relaxed);
+            let table = self.table.swap(ptr::null_mut(), Ordering::Relaxed);
+            self.parents.store(table, Ordering::Relaxed);
         }
     }
 
@@ -113,6 +124,7 @@ impl<S: Default> Handles<S> {
             len: AtomicU32::new(0),
             slots: Segments::default(),
             free: RwLock::new(Free::default()),
+            _parents: AtomicPtr::new(self.parents.load(Ordering::Relaxed)),
         }));
         let none = ptr::null_mut();
         if self.table.compare_exchange(none, new, Ordering::AcqRel, Ordering::Acquire).is_err() {

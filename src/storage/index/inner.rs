@@ -211,7 +211,9 @@ impl<'a> Inner<'a> {
 
     /// All separators, each with the child to its right.
     pub(super) fn branches(self) -> Vec<Branch> {
-        (0..self.len()).map(|i| (self.separator(i), self.slot(i).child())).collect()
+        let mut branches = Vec::with_capacity(self.len() + 1); // one is often added
+        branches.extend((0..self.len()).map(|i| (self.separator(i), self.slot(i).child())));
+        branches
     }
 
     fn slots_end(self) -> usize {

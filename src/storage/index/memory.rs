@@ -369,7 +369,8 @@ impl Pages {
     fn free(&mut self, item: Item) {
         match item {
             Item::Page(id) => {
-                if let Some(slab) = self.slabs.give(id.unit(), id.units()) {
+                self.slabs.give(id.unit(), id.units());
+                while let Some(slab) = self.slabs.surplus() {
                     let (chunk, first) = chunk_of(slab * SLAB_UNITS);
                     let region = self.memory.chunks[chunk].get().expect("the page was in it");
                     let offset = (slab * SLAB_UNITS - first) as usize * UNIT;

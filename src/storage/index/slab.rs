@@ -22,8 +22,6 @@ struct Slab {
     taken: u128,
     /// Pages of this many units; 0 while the slab is empty.
     units: u8,
-    /// Whether it may hold memory.
-    resident: bool,
 }
 
 /// Keeps the books of all slabs.
@@ -32,9 +30,10 @@ pub(super) struct Slabs {
     slabs: Vec<Slab>,
     /// For each size, the slabs of that size that have room.
     with_room: [LowSet; CLASSES],
-    empty: LowSet,
-    resident: usize,
-    resident_empty: usize,
+    /// Empty slabs that hold no memory, and those that still may.
+    bare: LowSet,
+    kept: LowSet,
+    in_use: usize,
 }
 
 impl Slabs {
@@ -42,24 +41,24 @@ impl Slabs {
     pub(super) fn grow(&mut self, count: usize) -> Result<(), OutOfMemory> {
         let len = self.slabs.len() + count;
         self.slabs.try_reserve(count)?;
-        for set in self.with_room.iter_mut().chain([&mut self.empty]) {
+        for set in self.with_room.iter_mut().chain([&mut self.bare, &mut self.kept]) {
             set.reserve(len)?;
         }
         for slab in self.slabs.len()..len {
-            self.slabs.push(Slab { taken: 0, units: 0, resident: false });
-            self.empty.insert(slab);
+            self.slabs.push(Slab { taken: 0, units: 0 });
+            self.bare.insert(slab);
         }
         Ok(())
     }
 
     /// Empty slabs.
     pub(super) fn spare(&self) -> usize {
-        self.empty.count
+        self.bare.count + self.kept.count
     }
 
     /// Bytes of memory that the slabs may hold.
     pub(super) fn resident_bytes(&self) -> usize {
-        self.resident * SLAB_UNITS as usize * super::page::UNIT
+        (self.in_use + self.kept.count) * SLAB_UNITS as usize * super::page::UNIT
             + self.slabs.len() * size_of::<Slab>()
     }
 
@@ -70,17 +69,12 @@ impl Slabs {
         let at = match room.first() {
             Some(at) => at,
             None => {
-                let at = self.empty.first().expect("a spare slab was reserved");
-                self.empty.remove(at);
+                let from = if self.kept.count > 0 { &mut self.kept } else { &mut self.bare };
+                let at = from.first().expect("a spare slab was reserved");
+                from.remove(at);
                 room.insert(at);
-                let slab = &mut self.slabs[at];
-                slab.units = units as u8;
-                if slab.resident {
-                    self.resident_empty -= 1;
-                } else {
-                    slab.resident = true;
-                    self.resident += 1;
-                }
+                self.slabs[at].units = units as u8;
+                self.in_use += 1;
                 at
             }
         };
@@ -93,9 +87,8 @@ impl Slabs {
         at as u32 * SLAB_UNITS + page * units
     }
 
-    /// Gives a page back. Returns the slab whose memory should be discarded,
-    /// if any.
-    pub(super) fn give(&mut self, unit: u32, units: u32) -> Option<u32> {
+    /// Gives a page back.
+    pub(super) fn give(&mut self, unit: u32, units: u32) {
         let at = (unit / SLAB_UNITS) as usize;
         let slab = &mut self.slabs[at];
         let bit = 1 << (unit % SLAB_UNITS / units);
@@ -105,20 +98,23 @@ impl Slabs {
             room.insert(at);
         }
         slab.taken &= !bit;
-        if slab.taken != 0 {
+        if slab.taken == 0 {
+            room.remove(at);
+            slab.units = 0;
+            self.in_use -= 1;
+            self.kept.insert(at);
+        }
+    }
+
+    /// An empty slab whose memory is to be discarded, being more than is worth
+    /// keeping.
+    pub(super) fn surplus(&mut self) -> Option<u32> {
+        if self.kept.count <= KEPT_EMPTY + self.in_use / 16 {
             return None;
         }
-        room.remove(at);
-        self.empty.insert(at);
-        slab.units = 0;
-        self.resident_empty += 1;
-        let in_use = self.resident - self.resident_empty;
-        if self.resident_empty <= KEPT_EMPTY + in_use / 16 {
-            return None;
-        }
-        slab.resident = false;
-        self.resident_empty -= 1;
-        self.resident -= 1;
+        let at = self.kept.first()?;
+        self.kept.remove(at);
+        self.bare.insert(at);
         Some(at as u32)
     }
 
@@ -199,9 +195,13 @@ mod tests {
         slabs.grow(1000).unwrap();
         let pages: Vec<u32> = (0..160 * 16).map(|_| slabs.take(8)).collect();
         let full = slabs.resident_bytes();
-        let discarded = pages.iter().filter_map(|&page| slabs.give(page, 8)).count();
+        let mut discarded = 0;
+        for page in pages {
+            slabs.give(page, 8);
+            discarded += std::iter::from_fn(|| slabs.surplus()).count();
+        }
         assert_eq!(slabs.pages(), 0);
-        assert!(discarded >= 160 - KEPT_EMPTY - 10, "{discarded}");
+        assert_eq!(discarded, 160 - KEPT_EMPTY);
         assert!(slabs.resident_bytes() < full / 4);
         assert_eq!(slabs.spare(), 1000);
     }
