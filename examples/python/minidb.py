@@ -1,0 +1,528 @@
+"""minidb for Python: an ordered mapping of bytes to bytes.
+
+One file without dependencies: ctypes finds the shared library by the
+environment variable MINIDB_LIBRARY, else beside this file, else in the target
+directory of a checkout, else where the system keeps its libraries.
+
+>>> db = Database()  # in memory; give it a path to keep it
+>>> db[b"apple"] = b"green"
+>>> db.write({b"banana": b"yellow", b"cherry": b"red"})
+>>> db[b"apple"], len(db), b"plum" in db
+(b'green', 3, False)
+>>> list(db.range(b"b"))
+[(b'banana', b'yellow'), (b'cherry', b'red')]
+>>> with db.snapshot() as before:
+...     del db[b"apple"]
+...     list(db), list(before)
+([b'banana', b'cherry'], [b'apple', b'banana', b'cherry'])
+>>> db.close()
+
+Keys and values are bytes, or whatever has their buffer, such as bytearray and
+memoryview. A str is refused with a TypeError, not encoded by some rule: the
+order of the keys is that of their bytes. What is read is always bytes.
+
+A key that is not there is a KeyError, as in a dict; what fails is an Error.
+Close views in any order, or leave it to the garbage collector: iterators and
+snapshots go on without their database. Any thread may use any view.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import os
+import struct
+import sys
+import weakref
+from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
+from typing import (
+    Any, Dict, ItemsView, Iterable, Iterator, List, Mapping, MutableMapping, Optional, Tuple,
+    Type, TypeVar, Union, ValuesView, overload,
+)
+
+__version__ = "0.1.0"
+
+Bytes = Union[bytes, bytearray, memoryview]
+Entry = Tuple[bytes, bytes]
+Path = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
+T = TypeVar("T")
+V = TypeVar("V", bound="View")
+
+
+class Error(Exception):
+    """A call failed. `code` is what it returned, a MINIDB_* of minidb.h."""
+
+    code = 0
+
+
+class NotFoundError(Error, FileNotFoundError):
+    """There is no such file."""
+
+    code = 1
+
+
+class ConflictError(Error, FileExistsError):
+    """There is such a file already."""
+
+    code = 2
+
+
+class InvalidError(Error, ValueError):
+    """The call is not valid; what was closed is used, for example."""
+
+    code = -1
+
+
+class ReadOnlyError(Error):
+    """The database was opened to read only."""
+
+    code = -2
+
+
+class BusyError(Error):
+    """The file is in use by another process or another Database."""
+
+    code = -3
+
+
+class StorageError(Error, OSError):
+    """The operating system refused to read or write."""
+
+    code = -4
+
+
+class FullError(StorageError):
+    """No space is left on the device."""
+
+    code = -5
+
+
+class CorruptError(Error):
+    """The file is damaged."""
+
+    code = -6
+
+
+class FormatError(Error):
+    """The file is not one of minidb, or of a newer version."""
+
+    code = -7
+
+
+class NoMemoryError(Error, MemoryError):
+    """Out of memory."""
+
+    code = -8
+
+
+class InternalError(Error):
+    """A bug in minidb, caught. Close what it came from."""
+
+    code = -9
+
+
+_ERRORS: Dict[int, Type[Error]] = {
+    kind.code: kind
+    for kind in (
+        NotFoundError, ConflictError, InvalidError, ReadOnlyError, BusyError, StorageError,
+        FullError, CorruptError, FormatError, NoMemoryError, InternalError,
+    )
+}
+
+_MISSING = object()
+_READONLY, _EXISTING, _NEW, _NOSYNC = 1, 2, 4, 8
+_STATS = ("count", "data_bytes", "memory_bytes", "file_bytes", "commits", "handles")
+_COUNT = _STATS.index("count")
+
+# What comes before an entry in a packed buffer: the lengths of key and value.
+_LENGTHS = struct.Struct("=II")
+_SMALLEST_BLOCK, _LARGEST_BLOCK = 4 << 10, 1 << 20
+
+_BYTES = (c_char_p, c_size_t)
+_OUT = (POINTER(c_void_p), POINTER(c_size_t))  # not c_char_p, which would end at a NUL
+_HANDLE_OUT = POINTER(c_void_p)
+
+_FUNCTIONS: Dict[str, Tuple[Any, ...]] = {  # the result, then the arguments
+    "minidb_open": (c_int, c_char_p, c_uint32, _HANDLE_OUT),
+    "minidb_snapshot": (c_int, c_void_p, _HANDLE_OUT),
+    "minidb_close": (None, c_void_p),
+    "minidb_get": (c_int, c_void_p, *_BYTES, *_OUT),
+    "minidb_put": (c_int, c_void_p, *_BYTES, *_BYTES, *_OUT),
+    "minidb_delete": (c_int, c_void_p, *_BYTES, *_OUT),
+    "minidb_clear": (c_int, c_void_p, *_BYTES, *_BYTES),
+    "minidb_cas": (c_int, c_void_p, *_BYTES, *_BYTES, *_BYTES),
+    "minidb_write": (c_int, c_void_p, *_BYTES),
+    "minidb_scan": (c_int, c_void_p, *_BYTES, *_BYTES, _HANDLE_OUT),
+    "minidb_scan_prefix": (c_int, c_void_p, *_BYTES, _HANDLE_OUT),
+    "minidb_cursor_prev": (c_int, c_void_p),
+    "minidb_cursor_key": (c_void_p, c_void_p, POINTER(c_size_t)),
+    "minidb_cursor_value": (c_void_p, c_void_p, POINTER(c_size_t)),
+    "minidb_cursor_read": (c_int, c_void_p, c_void_p, c_size_t, POINTER(c_size_t)),
+    "minidb_cursor_close": (None, c_void_p),
+    "minidb_stat": (c_int, c_void_p, c_int, POINTER(c_uint64)),
+    "minidb_sync": (c_int, c_void_p),
+    "minidb_checkpoint": (c_int, c_void_p),
+    "minidb_check": (c_int, c_void_p),
+    "minidb_backup": (c_int, c_void_p, c_char_p),
+    "minidb_strerror": (c_char_p, c_int),
+    "minidb_free": (None, c_void_p),
+    "minidb_version": (c_char_p,),
+}
+
+
+def _error(code: int) -> Error:
+    text: bytes = _lib.minidb_strerror(code)
+    error = _ERRORS.get(code, Error)(text.decode("utf-8", "replace"))
+    error.code = code
+    return error
+
+
+def _check(code: int, _function: object, _arguments: object) -> bool:
+    """What a function returning int gives in Python: whether it is done."""
+    if code < 0:
+        raise _error(code)
+    return code == 0
+
+
+def _done(code: int, _function: object, _arguments: object) -> None:
+    """The same for one that has no "no" to answer."""
+    if code != 0:
+        raise _error(code)
+
+
+_ANSWERING = {
+    "minidb_get", "minidb_delete", "minidb_cas", "minidb_cursor_prev", "minidb_cursor_read",
+}
+
+
+_FILE = {"win32": "minidb.dll", "darwin": "libminidb.dylib"}.get(sys.platform, "libminidb.so")
+
+
+def _find() -> str:
+    wanted = os.environ.get("MINIDB_LIBRARY")
+    if wanted:
+        return wanted
+    here = os.path.dirname(os.path.abspath(__file__))
+    target = os.path.join(here, os.pardir, os.pardir, "target")
+    for place in (here, os.path.join(target, "release"), os.path.join(target, "debug")):
+        path = os.path.join(place, _FILE)
+        if os.path.exists(path):
+            return path
+    found = ctypes.util.find_library("minidb")
+    if found is None:
+        raise ImportError("the minidb library is not found; set MINIDB_LIBRARY to its path")
+    return found
+
+
+def _load(path: str) -> ctypes.CDLL:
+    try:
+        lib = ctypes.CDLL(path)
+        for name, (result, *arguments) in _FUNCTIONS.items():
+            function = getattr(lib, name)
+            function.restype, function.argtypes = result, arguments
+            if result is c_int:
+                function.errcheck = _check if name in _ANSWERING else _done
+    except (OSError, AttributeError) as error:
+        raise ImportError(f"{path} is not the minidb library: {error}") from error
+    version: str = lib.minidb_version().decode()
+    if version.split(".")[:2] != __version__.split(".")[:2]:
+        raise ImportError(f"{path} is minidb {version}, this module is for {__version__}")
+    return lib
+
+
+_lib = _load(_find())
+
+
+def _bytes(value: Any) -> bytes:
+    if type(value) is bytes:
+        return value
+    try:
+        return bytes(memoryview(value))
+    except TypeError:
+        raise TypeError(f"bytes are needed, not {type(value).__name__}") from None
+
+
+def _sized(value: Any) -> Tuple[bytes, int]:
+    """A pair of arguments: a pointer and a length."""
+    value = _bytes(value)
+    return value, len(value)
+
+
+def _optional(value: Optional[Bytes]) -> Tuple[Optional[bytes], int]:
+    """The same where None, and only None, becomes NULL."""
+    return (None, 0) if value is None else _sized(value)
+
+
+def _path(path: Path) -> bytes:
+    name = os.fsencode(path)
+    if b"\0" in name:
+        raise ValueError("a path has no NUL")
+    return name
+
+
+def _take(value: c_void_p, length: c_size_t) -> Optional[bytes]:
+    """Copies bytes that the library handed out, and gives them back to it."""
+    if not value:
+        return None
+    try:
+        return ctypes.string_at(value, length.value)
+    finally:
+        _lib.minidb_free(value)
+
+
+class _Owner:
+    """Closes its handle when told to, when collected, or at exit: once."""
+
+    def __init__(self, handle: c_void_p, close: Any) -> None:
+        self._handle = handle
+        self._closer = weakref.finalize(self, close, handle)
+
+    def close(self) -> None:
+        """Does nothing the second time. What was closed raises InvalidError."""
+        self._closer()
+
+
+def _forward(cursor: _Owner) -> Iterator[Entry]:
+    """Reads blocks of entries, since a call costs more than a copy."""
+    size, used = _SMALLEST_BLOCK, c_size_t()
+    while True:
+        block = ctypes.create_string_buffer(size)
+        if not _lib.minidb_cursor_read(cursor._handle, block, size, byref(used)):
+            return
+        if used.value > size:  # what the next entry alone needs
+            size = used.value
+        else:
+            yield from _unpack(ctypes.string_at(block, used.value))
+            size = min(2 * size, _LARGEST_BLOCK)
+
+
+def _unpack(packed: bytes) -> Iterator[Entry]:
+    at = 0
+    while at < len(packed):
+        key_length, value_length = _LENGTHS.unpack_from(packed, at)
+        key = at + _LENGTHS.size
+        value = key + key_length
+        at = value + value_length
+        yield packed[key:value], packed[value:at]
+
+
+def _backward(cursor: _Owner) -> Iterator[Entry]:
+    length = c_size_t()
+    while _lib.minidb_cursor_prev(cursor._handle):
+        key = _lib.minidb_cursor_key(cursor._handle, byref(length))
+        key = ctypes.string_at(key, length.value)
+        value = _lib.minidb_cursor_value(cursor._handle, byref(length))
+        yield key, ctypes.string_at(value, length.value)
+
+
+class _Items(ItemsView[bytes, bytes]):
+    _mapping: View
+
+    def __iter__(self) -> Iterator[Entry]:
+        return self._mapping.range()
+
+
+class _Values(ValuesView[bytes]):
+    _mapping: View
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (value for _, value in self._mapping.range())
+
+    def __contains__(self, value: object) -> bool:
+        return any(value == other for other in self)
+
+
+class View(_Owner, Mapping[bytes, bytes]):
+    """What can be read: a Database or a Snapshot. An ordered Mapping.
+
+    Iterating shows the entries as they were when it began, whatever is written
+    meanwhile.
+    """
+
+    def __init__(self, handle: c_void_p) -> None:
+        super().__init__(handle, _lib.minidb_close)
+
+    def __enter__(self: V) -> V:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __getitem__(self, key: Bytes) -> bytes:
+        value = self._get(key)
+        if value is None:
+            raise KeyError(key)
+        return value
+
+    def _get(self, key: Bytes) -> Optional[bytes]:
+        value, length = c_void_p(), c_size_t()
+        _lib.minidb_get(self._handle, *_sized(key), byref(value), byref(length))
+        return _take(value, length)
+
+    def __contains__(self, key: object) -> bool:
+        return bool(_lib.minidb_get(self._handle, *_sized(key), None, None))
+
+    def __len__(self) -> int:
+        return self._stat(_COUNT)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (key for key, _ in self.range())
+
+    def __reversed__(self) -> Iterator[bytes]:
+        return (key for key, _ in self.range(reverse=True))
+
+    def items(self) -> ItemsView[bytes, bytes]:
+        return _Items(self)
+
+    def values(self) -> ValuesView[bytes]:
+        return _Values(self)
+
+    def range(
+        self, start: Optional[Bytes] = None, stop: Optional[Bytes] = None, reverse: bool = False
+    ) -> Iterator[Entry]:
+        """The entries from start up to, but not including, stop; None is no bound.
+
+        >>> db = Database()
+        >>> db.write({b"a": b"1", b"b": b"2", b"c": b"3"})
+        >>> list(db.range(b"a", b"c", reverse=True))
+        [(b'b', b'2'), (b'a', b'1')]
+        """
+        return self._walk(reverse, _lib.minidb_scan, *_optional(start), *_optional(stop))
+
+    def prefix(self, prefix: Bytes, reverse: bool = False) -> Iterator[Entry]:
+        """The entries whose keys begin with prefix.
+
+        >>> db = Database()
+        >>> db.write({b"ant": b"1", b"bat": b"2", b"bee": b"3", b"cat": b"4"})
+        >>> [key for key, value in db.prefix(b"b")]
+        [b'bat', b'bee']
+        """
+        return self._walk(reverse, _lib.minidb_scan_prefix, *_sized(prefix))
+
+    def _walk(self, reverse: bool, scan: Any, *bounds: Union[bytes, int, None]) -> Iterator[Entry]:
+        handle = c_void_p()
+        scan(self._handle, *bounds, byref(handle))
+        cursor = _Owner(handle, _lib.minidb_cursor_close)
+        return _backward(cursor) if reverse else _forward(cursor)
+
+    def snapshot(self) -> Snapshot:
+        """Freezes what the view holds now, in constant time."""
+        handle = c_void_p()
+        _lib.minidb_snapshot(self._handle, byref(handle))
+        return Snapshot(handle)
+
+    def stat(self) -> Dict[str, int]:
+        """Numbers about the view, named like MINIDB_STAT_*: count, data_bytes, and so on."""
+        return {name: self._stat(what) for what, name in enumerate(_STATS)}
+
+    def _stat(self, what: int) -> int:
+        value = c_uint64()
+        _lib.minidb_stat(self._handle, what, byref(value))
+        return value.value
+
+    def check(self) -> None:
+        """Verifies all that the view holds; raises CorruptError if something is wrong."""
+        _lib.minidb_check(self._handle)
+
+    def backup(self, path: Path) -> None:
+        """Writes all of the view to a new database file; ConflictError if there is one."""
+        _lib.minidb_backup(self._handle, _path(path))
+
+
+class Snapshot(View):
+    """A View that reads the same for ever; made by View.snapshot."""
+
+
+class Database(View, MutableMapping[bytes, bytes]):
+    """A database in memory, or the one in the file at path: a MutableMapping.
+
+    The flags are those of MINIDB_OPEN_*: never write; raise NotFoundError
+    rather than create the file; raise ConflictError if it is there; do not wait
+    for the disk at each commit. Each write is a commit of its own.
+    """
+
+    def __init__(
+        self,
+        path: Optional[Path] = None,
+        *,
+        readonly: bool = False,
+        existing: bool = False,
+        new: bool = False,
+        nosync: bool = False,
+    ) -> None:
+        flags = readonly * _READONLY | existing * _EXISTING | new * _NEW | nosync * _NOSYNC
+        handle = c_void_p()
+        _lib.minidb_open(None if path is None else _path(path), flags, byref(handle))
+        super().__init__(handle)
+
+    def __setitem__(self, key: Bytes, value: Bytes) -> None:
+        _lib.minidb_put(self._handle, *_sized(key), *_sized(value), None, None)
+
+    def __delitem__(self, key: Bytes) -> None:
+        if not _lib.minidb_delete(self._handle, *_sized(key), None, None):
+            raise KeyError(key)
+
+    def put(self, key: Bytes, value: Bytes) -> Optional[bytes]:
+        """Sets a value and returns the previous one.
+
+        >>> db = Database()
+        >>> db.put(b"k", b"1"), db.put(b"k", b"2")
+        (None, b'1')
+        """
+        old, length = c_void_p(), c_size_t()
+        _lib.minidb_put(self._handle, *_sized(key), *_sized(value), byref(old), byref(length))
+        return _take(old, length)
+
+    @overload
+    def pop(self, key: Bytes) -> bytes: ...
+    @overload
+    def pop(self, key: Bytes, default: T) -> Union[bytes, T]: ...
+    def pop(self, key: Bytes, default: Any = _MISSING) -> Any:
+        """Removes a key and returns its value, in one atomic step."""
+        old, length = c_void_p(), c_size_t()
+        if _lib.minidb_delete(self._handle, *_sized(key), byref(old), byref(length)):
+            return _take(old, length)
+        if default is _MISSING:
+            raise KeyError(key)
+        return default
+
+    def setdefault(self, key: Bytes, default: Bytes) -> bytes:
+        """Returns the value of key, which is default from now on if there was none."""
+        while True:
+            value = self._get(key)
+            if value is not None:
+                return value
+            if self.cas(key, None, default):
+                return _bytes(default)
+
+    def clear(self, start: Optional[Bytes] = None, stop: Optional[Bytes] = None) -> None:
+        """Removes what range(start, stop) shows, in one atomic step."""
+        _lib.minidb_clear(self._handle, *_optional(start), *_optional(stop))
+
+    def cas(self, key: Bytes, expected: Optional[Bytes], desired: Optional[Bytes]) -> bool:
+        """Compares and swaps: sets the value if it is the expected one.
+
+        None is no value: the key must not be there, or is removed.
+
+        >>> db = Database()
+        >>> db.cas(b"lock", None, b"mine"), db.cas(b"lock", None, b"mine, too")
+        (True, False)
+        """
+        values = *_optional(expected), *_optional(desired)
+        return bool(_lib.minidb_cas(self._handle, *_sized(key), *values))
+
+    def write(self, entries: Union[Mapping[bytes, Bytes], Iterable[Tuple[Bytes, Bytes]]]) -> None:
+        """Puts all entries of a mapping, or all pairs, in one atomic step."""
+        parts: List[bytes] = []
+        for key, value in entries.items() if isinstance(entries, Mapping) else entries:
+            key, value = _bytes(key), _bytes(value)
+            parts += (_LENGTHS.pack(len(key), len(value)), key, value)
+        _lib.minidb_write(self._handle, *_sized(b"".join(parts)))
+
+    def sync(self) -> None:
+        """Waits until every commit so far is on disk; needed only with nosync."""
+        _lib.minidb_sync(self._handle)
+
+    def checkpoint(self) -> None:
+        """Folds the log into the file, so that the next open is faster."""
+        _lib.minidb_checkpoint(self._handle)

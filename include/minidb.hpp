@@ -1,0 +1,344 @@
+/*
+ * minidb in C++17: minidb.h with objects, strings and exceptions. There is
+ * nothing to compile; link with the library. What a call does is said in
+ * minidb.h under the same name; here is what differs.
+ *
+ * Ownership. A database, a snapshot and a cursor each own one handle, and
+ * close it when destroyed. They can be moved but not copied, and destroyed in
+ * any order: a snapshot or a cursor reads on without its database. One that
+ * was moved from is refused like a closed handle.
+ *
+ * Bytes. Arguments are string views, read during the call only, and results
+ * are the caller's strings. Only a cursor lends: what it shows is valid until
+ * it is moved to another entry or destroyed. Where NULL means something in C,
+ * it is std::nullopt here; an empty view is always the empty string.
+ *
+ * Errors. "No" is an answer, false or std::nullopt; a failure is a
+ * minidb::error. Besides that, std::bad_alloc can come from copying a result:
+ * what the call was to do is then done.
+ *
+ * Threads. A database or a snapshot may be used by many threads at once, a
+ * cursor by one at a time. To move or destroy an object, be alone with it.
+ *
+ * Where this is not enough, use minidb.h on what handle() returns.
+ */
+#ifndef MINIDB_HPP
+#define MINIDB_HPP
+
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
+#include <iterator>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+#include "minidb.h"
+
+namespace minidb {
+
+/// A call failed: code() is what it returned, what() the library's text.
+class error : public std::runtime_error {
+public:
+    explicit error(int code) : error(code, minidb_strerror(code)) {}
+    error(int code, const char *text) : std::runtime_error(text), code_(code) {}
+
+    int code() const noexcept { return code_; }
+
+private:
+    int code_;
+};
+
+/// What a cursor shows, and what database::write takes.
+struct entry {
+    std::string_view key;
+    std::string_view value;
+};
+
+namespace detail {
+
+struct release {
+    void operator()(minidb_t *db) const noexcept { minidb_close(db); }
+    void operator()(minidb_cursor_t *cursor) const noexcept { minidb_cursor_close(cursor); }
+    void operator()(char *bytes) const noexcept { minidb_free(bytes); }
+};
+
+template <class T>
+using owned = std::unique_ptr<T, release>;
+
+/// For a call that has nothing to answer: anything but "done" is an error.
+inline void done(int code) {
+    if (code != MINIDB_OK) throw error(code);
+}
+
+/// For a call that answers yes or no.
+inline bool yes(int code) {
+    if (code < 0) throw error(code);
+    return code == MINIDB_OK;
+}
+
+/// An argument that may be absent: NULL then, and only then.
+struct maybe {
+    maybe(std::optional<std::string_view> bytes)
+        : data(!bytes ? nullptr : bytes->data() ? bytes->data() : ""),
+          size(bytes ? bytes->size() : 0) {}
+
+    const char *data;
+    std::size_t size;
+};
+
+inline void pack(std::string &packed, std::string_view key, std::string_view value) {
+    for (std::string_view bytes : {key, value}) {
+        if (bytes.size() > MINIDB_MAX_LEN)
+            throw error(MINIDB_INVALID, "a key or value is longer than MINIDB_MAX_LEN");
+        const auto size = static_cast<std::uint32_t>(bytes.size());
+        packed.append(reinterpret_cast<const char *>(&size), sizeof size);
+    }
+    packed.append(key).append(value);
+}
+
+} // namespace detail
+
+/// A position in the ordered entries of a view.
+///
+///     for (auto [key, value] : db.scan_prefix("user/")) ...
+///     for (auto c = db.all(); c.prev();) ... c.key() ... // backwards
+class cursor {
+public:
+    /// Takes over a handle.
+    explicit cursor(minidb_cursor_t *handle) noexcept : handle_(handle) {}
+
+    bool first() { return detail::yes(minidb_cursor_first(handle())); }
+    bool last() { return detail::yes(minidb_cursor_last(handle())); }
+    bool next() { return detail::yes(minidb_cursor_next(handle())); }
+    bool prev() { return detail::yes(minidb_cursor_prev(handle())); }
+    bool seek(std::string_view key) {
+        return detail::yes(minidb_cursor_seek(handle(), key.data(), key.size()));
+    }
+
+    /// Empty if the cursor is at no entry, as is value().
+    std::string_view key() const noexcept {
+        std::size_t size = 0;
+        const char *data = minidb_cursor_key(handle(), &size);
+        return {data, size};
+    }
+    std::string_view value() const noexcept {
+        std::size_t size = 0;
+        const char *data = minidb_cursor_value(handle(), &size);
+        return {data, size};
+    }
+
+    /// An input iterator: it moves the cursor, and has no position of its own.
+    class iterator {
+    public:
+        using iterator_category = std::input_iterator_tag;
+        using value_type = entry;
+        using difference_type = std::ptrdiff_t;
+        using pointer = const entry *;
+        using reference = const entry &;
+
+        iterator() = default;
+        reference operator*() const noexcept { return at_; }
+        pointer operator->() const noexcept { return &at_; }
+        iterator &operator++() {
+            settle(cursor_->next());
+            return *this;
+        }
+        void operator++(int) { ++*this; }
+        friend bool operator==(const iterator &a, const iterator &b) noexcept {
+            return a.cursor_ == b.cursor_;
+        }
+        friend bool operator!=(const iterator &a, const iterator &b) noexcept {
+            return a.cursor_ != b.cursor_;
+        }
+
+    private:
+        friend class cursor;
+        explicit iterator(cursor *c) : cursor_(c) { settle(c->first()); }
+        void settle(bool there) {
+            if (there)
+                at_ = {cursor_->key(), cursor_->value()};
+            else
+                cursor_ = nullptr;
+        }
+
+        cursor *cursor_ = nullptr; // NULL at the end
+        entry at_;
+    };
+
+    /// Goes to the first entry, wherever the cursor was.
+    iterator begin() { return iterator(this); }
+    iterator end() noexcept { return {}; }
+
+    minidb_cursor_t *handle() const noexcept { return handle_.get(); }
+
+private:
+    detail::owned<minidb_cursor_t> handle_;
+};
+
+/// What can be read: a database or a snapshot.
+class view {
+public:
+    std::optional<std::string> get(std::string_view key) const {
+        std::string value;
+        if (!get_into(key, value)) return std::nullopt;
+        return value;
+    }
+
+    /// Reads into a string that keeps its memory from call to call, and leaves
+    /// it empty if the key is not there.
+    bool get_into(std::string_view key, std::string &value) const {
+        value.resize(value.capacity());
+        for (;;) { // again while the value does not fit, or is replaced by one that does not
+            std::size_t size = 0;
+            const int code = minidb_get_into(handle(), key.data(), key.size(), value.data(),
+                                             value.size(), &size);
+            const bool fits = size <= value.size();
+            value.resize(size);
+            if (fits) return detail::yes(code);
+        }
+    }
+
+    bool contains(std::string_view key) const {
+        return detail::yes(minidb_get(handle(), key.data(), key.size(), nullptr, nullptr));
+    }
+
+    /// The number of keys.
+    std::uint64_t size() const { return stat(MINIDB_STAT_COUNT); }
+
+    std::uint64_t stat(int what) const {
+        std::uint64_t value = 0;
+        detail::done(minidb_stat(handle(), what, &value));
+        return value;
+    }
+
+    cursor all() const { return scan(std::nullopt, std::nullopt); }
+
+    cursor scan(std::optional<std::string_view> from, std::optional<std::string_view> to) const {
+        const detail::maybe a(from), b(to);
+        minidb_cursor_t *opened = nullptr;
+        detail::done(minidb_scan(handle(), a.data, a.size, b.data, b.size, &opened));
+        return cursor(opened);
+    }
+
+    cursor scan_prefix(std::string_view prefix) const {
+        minidb_cursor_t *opened = nullptr;
+        detail::done(minidb_scan_prefix(handle(), prefix.data(), prefix.size(), &opened));
+        return cursor(opened);
+    }
+
+    void check() const { detail::done(minidb_check(handle())); }
+
+    /// False if there is a file at `path` already.
+    [[nodiscard]] bool backup(const char *path) const {
+        return detail::yes(minidb_backup(handle(), path));
+    }
+
+    minidb_t *handle() const noexcept { return handle_.get(); }
+
+protected:
+    explicit view(minidb_t *handle) noexcept : handle_(handle) {}
+
+private:
+    detail::owned<minidb_t> handle_;
+};
+
+/// A view that reads the same for ever.
+class snapshot : public view {
+public:
+    /// Takes over a handle.
+    explicit snapshot(minidb_t *handle) noexcept : view(handle) {}
+};
+
+/// A view that can be written.
+class database : public view {
+public:
+    /// A new database in memory, unless a path is given. What a flag forbids
+    /// is an error too: MINIDB_NOTFOUND or MINIDB_CONFLICT.
+    explicit database(const char *path = nullptr, std::uint32_t flags = 0)
+        : view(open(path, flags)) {}
+
+    minidb::snapshot snapshot() const {
+        minidb_t *opened = nullptr;
+        detail::done(minidb_snapshot(handle(), &opened));
+        return minidb::snapshot(opened);
+    }
+
+    void put(std::string_view key, std::string_view value) {
+        detail::done(minidb_put(handle(), key.data(), key.size(), value.data(), value.size(),
+                                nullptr, nullptr));
+    }
+
+    /// Returns the value that the key had before.
+    std::optional<std::string> put_returning(std::string_view key, std::string_view value) {
+        char *old = nullptr;
+        std::size_t size = 0;
+        detail::done(minidb_put(handle(), key.data(), key.size(), value.data(), value.size(),
+                                &old, &size));
+        return take(old, size);
+    }
+
+    /// minidb_delete: `delete` is a word of the language. False if the key was
+    /// not there.
+    bool delete_key(std::string_view key) {
+        return detail::yes(minidb_delete(handle(), key.data(), key.size(), nullptr, nullptr));
+    }
+
+    /// Returns the value that the key had before.
+    std::optional<std::string> delete_returning(std::string_view key) {
+        char *old = nullptr;
+        std::size_t size = 0;
+        detail::yes(minidb_delete(handle(), key.data(), key.size(), &old, &size));
+        return take(old, size);
+    }
+
+    void clear(std::optional<std::string_view> from = {},
+               std::optional<std::string_view> to = {}) {
+        const detail::maybe a(from), b(to);
+        detail::done(minidb_clear(handle(), a.data, a.size, b.data, b.size));
+    }
+
+    /// False, changing nothing, if the value was not the expected one.
+    [[nodiscard]] bool cas(std::string_view key, std::optional<std::string_view> expected,
+                           std::optional<std::string_view> desired) {
+        const detail::maybe a(expected), b(desired);
+        return detail::yes(minidb_cas(handle(), key.data(), key.size(), a.data, a.size, b.data,
+                                      b.size));
+    }
+
+    /// Puts all entries in one atomic step. They may be anything that can be
+    /// walked over and has two parts: a braced list, a map, another cursor.
+    template <class Entries = std::initializer_list<entry>>
+    void write(Entries &&entries) {
+        std::string packed;
+        for (auto &&[key, value] : entries) detail::pack(packed, key, value);
+        write_packed(packed);
+    }
+
+    /// The same with entries as minidb_cursor_read packs them.
+    void write_packed(std::string_view entries) {
+        detail::done(minidb_write(handle(), entries.data(), entries.size()));
+    }
+
+    void sync() { detail::done(minidb_sync(handle())); }
+    void checkpoint() { detail::done(minidb_checkpoint(handle())); }
+
+private:
+    static minidb_t *open(const char *path, std::uint32_t flags) {
+        minidb_t *opened = nullptr;
+        detail::done(minidb_open(path, flags, &opened));
+        return opened;
+    }
+
+    static std::optional<std::string> take(char *bytes, std::size_t size) {
+        const detail::owned<char> owned(bytes);
+        if (!bytes) return std::nullopt;
+        return std::string(bytes, size);
+    }
+};
+
+} // namespace minidb
+
+#endif /* MINIDB_HPP */
