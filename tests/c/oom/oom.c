@@ -1,0 +1,278 @@
+/*
+ * Memory is refused, one allocation after the other: whatever has a size that
+ * the caller decides is MINIDB_NOMEM then, with the store unchanged.
+ *
+ * The linker puts the functions below in the place of the real ones (--wrap),
+ * for the library inside this program, too. Allocations under SMALL bytes are
+ * never refused: they are the library's own, and it says that they abort.
+ */
+#include "check.h"
+#include <sys/types.h>
+
+#define SMALL 32768
+
+enum { LONG_KEY = 40000, BIG_VALUE = 200000 };
+
+static int countdown; /* refuses when it comes to 0, if it was over 0 */
+static int for_ever;  /* ... and from then on */
+static int refused;
+
+static int refuse(size_t size)
+{
+    if (size < SMALL || countdown == 0)
+        return 0;
+    if (countdown > 1) {
+        countdown--;
+        return 0;
+    }
+    if (!for_ever)
+        countdown = 0;
+    refused++;
+    return 1;
+}
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *old, size_t size);
+int __real_posix_memalign(void **out, size_t align, size_t size);
+void *__real_mmap(void *at, size_t size, int prot, int flags, int fd, off_t offset);
+
+void *__wrap_malloc(size_t size)
+{
+    return refuse(size) ? NULL : __real_malloc(size);
+}
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+    return refuse(n * size) ? NULL : __real_calloc(n, size);
+}
+
+void *__wrap_realloc(void *old, size_t size)
+{
+    return refuse(size) ? NULL : __real_realloc(old, size);
+}
+
+int __wrap_posix_memalign(void **out, size_t align, size_t size)
+{
+    return refuse(size) ? 12 /* ENOMEM */ : __real_posix_memalign(out, align, size);
+}
+
+void *__wrap_mmap(void *at, size_t size, int prot, int flags, int fd, off_t offset)
+{
+    return refuse(size) ? (void *)-1 : __real_mmap(at, size, prot, flags, fd, offset);
+}
+
+/* What a store holds, as far as it can be told without much memory. */
+typedef struct {
+    uint64_t count, bytes, commits, handles;
+} state_t;
+
+static state_t state(minidb_t *db)
+{
+    state_t s;
+
+    CHECK(minidb_stat(db, MINIDB_STAT_COUNT, &s.count) == MINIDB_OK);
+    CHECK(minidb_stat(db, MINIDB_STAT_DATA_BYTES, &s.bytes) == MINIDB_OK);
+    CHECK(minidb_stat(db, MINIDB_STAT_COMMITS, &s.commits) == MINIDB_OK);
+    CHECK(minidb_stat(db, MINIDB_STAT_HANDLES, &s.handles) == MINIDB_OK);
+    return s;
+}
+
+static char key[LONG_KEY], value[BIG_VALUE], packed[3 * BIG_VALUE];
+static size_t packed_size;
+
+/* A store with an entry under a long key, and some 3,000 others. */
+static minidb_t *filled(void)
+{
+    minidb_t *db;
+    int i;
+
+    CHECK(minidb_open(NULL, 0, &db) == MINIDB_OK);
+    for (i = 0; i < 3000; i++) {
+        char name[16];
+        sprintf(name, "%08d", i);
+        CHECK(minidb_put(db, name, MINIDB_STR, value, 100, NULL, NULL) == MINIDB_OK);
+    }
+    CHECK(minidb_put(db, key, LONG_KEY, value, BIG_VALUE, NULL, NULL) == MINIDB_OK);
+    return db;
+}
+
+/* The calls that are tried. Each returns its code, closes what it opens, and
+ * checks that its out-parameters are empty unless it is done. */
+
+static int get(minidb_t *db)
+{
+    char *got = value;
+    size_t len = 1;
+    int rc = minidb_get(db, key, LONG_KEY, &got, &len);
+
+    CHECK((got != NULL) == (rc == MINIDB_OK) && len == (got ? BIG_VALUE : 0));
+    minidb_free(got);
+    return rc;
+}
+
+static int put_over(minidb_t *db)
+{
+    char *old = value;
+    size_t len = 1;
+    int rc = minidb_put(db, key, LONG_KEY, value, BIG_VALUE - 1, &old, &len);
+
+    CHECK((old != NULL) == (rc == MINIDB_OK) && len == (old ? BIG_VALUE : 0));
+    minidb_free(old);
+    return rc;
+}
+
+static int put_new(minidb_t *db)
+{
+    key[LONG_KEY - 1]++;
+    int rc = minidb_put(db, key, LONG_KEY, value, BIG_VALUE, NULL, NULL);
+    key[LONG_KEY - 1]--;
+    return rc;
+}
+
+static int delete_old(minidb_t *db)
+{
+    char *old = value;
+    size_t len = 1;
+    int rc = minidb_delete(db, key, LONG_KEY, &old, &len);
+
+    CHECK((old != NULL) == (rc == MINIDB_OK) && len == (old ? BIG_VALUE : 0));
+    minidb_free(old);
+    return rc;
+}
+
+static int cas(minidb_t *db)
+{
+    return minidb_cas(db, key, LONG_KEY, value, BIG_VALUE, value, BIG_VALUE - 2);
+}
+
+static int write_packed(minidb_t *db)
+{
+    return minidb_write(db, packed, packed_size);
+}
+
+static int scan(minidb_t *db)
+{
+    minidb_cursor_t *cursor = (minidb_cursor_t *)value;
+    int rc = minidb_scan(db, "0", 1, key, LONG_KEY, &cursor);
+
+    CHECK((cursor != NULL) == (rc == MINIDB_OK));
+    minidb_cursor_close(cursor);
+    return rc;
+}
+
+/* A move to a long key needs memory for it; refused, the cursor stays. */
+static int move(minidb_t *db)
+{
+    minidb_cursor_t *cursor;
+    size_t len;
+    int rc;
+
+    CHECK(minidb_scan(db, NULL, 0, NULL, 0, &cursor) == MINIDB_OK);
+    CHECK(minidb_cursor_first(cursor) == MINIDB_OK);
+    rc = minidb_cursor_last(cursor);
+    CHECK(minidb_cursor_key(cursor, &len) != NULL);
+    CHECK(len == (rc == MINIDB_OK ? LONG_KEY : 8));
+    minidb_cursor_close(cursor);
+    return rc;
+}
+
+static int nothing(void *ctx, const char *k, size_t k_len, const char *v, size_t v_len)
+{
+    (void)ctx, (void)k, (void)k_len, (void)v, (void)v_len;
+    return 0;
+}
+
+static int each(minidb_t *db)
+{
+    return minidb_each(db, "", 0, nothing, NULL);
+}
+
+/* Enough small entries for the arena to grow: mmap is refused. */
+static int grow(minidb_t *db)
+{
+    int i, rc = MINIDB_OK;
+
+    for (i = 0; i < 60000 && rc == MINIDB_OK; i++) {
+        char name[16];
+        state_t before = state(db), after;
+        sprintf(name, "n%08d", i);
+        rc = minidb_put(db, name, MINIDB_STR, value, 100, NULL, NULL);
+        after = state(db);
+        CHECK(after.commits - before.commits == (rc == MINIDB_OK));
+    }
+    return rc;
+}
+
+typedef struct {
+    const char *name;
+    int (*call)(minidb_t *db);
+    int may_do_part; /* it makes several commits */
+} trial_t;
+
+static const trial_t trials[] = {
+    {"get", get, 0},           {"put over", put_over, 0}, {"put new", put_new, 0},
+    {"delete", delete_old, 0}, {"cas", cas, 0},           {"write", write_packed, 0},
+    {"scan", scan, 0},         {"move", move, 0},         {"each", each, 0},
+    {"grow", grow, 1},
+};
+
+/* Refuses the k-th allocation for k = 1, 2, ... until the call needs no more. */
+static int try_all(const trial_t *trial, int repeated)
+{
+    int k, most = 0;
+
+    for (k = 1;; k++) {
+        minidb_t *db = filled();
+        state_t before = state(db), after;
+        int rc;
+
+        refused = 0, for_ever = repeated, countdown = k;
+        rc = trial->call(db);
+        countdown = 0;
+        if (refused)
+            most = k;
+        /* A refusal may be made up for; if not, nothing has happened. */
+        CHECK(rc == MINIDB_OK || (refused && rc == MINIDB_NOMEM));
+        after = state(db);
+        if (rc == MINIDB_NOMEM && !trial->may_do_part)
+            CHECK(memcmp(&before, &after, sizeof before) == 0);
+        CHECK(before.handles == after.handles);
+        CHECK(minidb_check(db) == MINIDB_OK);
+        if (rc == MINIDB_NOMEM)
+            CHECK(trial->call(db) == MINIDB_OK); /* it works once there is memory */
+        CHECK(minidb_check(db) == MINIDB_OK);
+        minidb_close(db);
+        if (!refused)
+            return most;
+    }
+}
+
+static void pack(char first)
+{
+    uint32_t lens[2] = {LONG_KEY, BIG_VALUE};
+
+    memcpy(packed + packed_size, lens, sizeof lens);
+    packed_size += sizeof lens;
+    memcpy(packed + packed_size, key, LONG_KEY);
+    packed[packed_size] = first;
+    packed_size += LONG_KEY;
+    memcpy(packed + packed_size, value, BIG_VALUE);
+    packed_size += BIG_VALUE;
+}
+
+int main(void)
+{
+    size_t i;
+
+    memset(key, 'z', sizeof key);
+    memset(value, 'v', sizeof value);
+    pack('x');
+    pack('y');
+    for (i = 0; i < sizeof trials / sizeof *trials; i++) {
+        int once = try_all(&trials[i], 0), ever = try_all(&trials[i], 1);
+        CHECK(once > 0 && ever > 0); /* else this tests nothing */
+        printf("oom: %s: %d allocations refused in turn\n", trials[i].name, once);
+    }
+    return 0;
+}

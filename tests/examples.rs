@@ -1,0 +1,93 @@
+//! The examples build by their Makefile and print what they should; so do the
+//! faces for C++ and Python, whose own tests pass, too.
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use support::{have, library_dir, root, run, scratch, shared_library};
+
+fn example(path: &str) -> PathBuf {
+    root().join("examples").join(path)
+}
+
+fn expected(path: &str) -> String {
+    fs::read_to_string(example(path)).expect("the expected output is there")
+}
+
+/// Builds examples by their Makefile, with the libraries of this test.
+fn make(name: &str, targets: &[&str]) -> PathBuf {
+    let dir = scratch(name);
+    let mut make = Command::new("make");
+    make.arg("-C").arg(root().join("examples")).args(targets).arg("CARGO=true");
+    make.arg(format!("RELEASE={}", library_dir().display()));
+    make.arg(format!("BUILD={}", dir.display()));
+    // Not what the make that started this test may have told it.
+    make.env_remove("MAKEFLAGS").env_remove("MAKELEVEL");
+    run(&mut make);
+    dir
+}
+
+#[test]
+fn in_cpp() {
+    if have("c++") {
+        let program = make("examples-cpp", &["inventory"]).join("inventory");
+        assert_eq!(run(&mut Command::new(program)), expected("cpp/inventory.out"));
+    }
+}
+
+#[test]
+fn in_c() {
+    let dir = make("examples-c", &["hello", "wordcount", "static"]);
+    let program = |name: &str| Command::new(dir.join(name));
+    assert_eq!(run(&mut program("hello")), expected("c/hello.out"));
+    let text = example("data/speeches.txt");
+    for name in ["wordcount", "wordcount-static"] {
+        assert_eq!(run(program(name).arg(&text).arg("con")), expected("c/wordcount.out"));
+        let stdin = fs::File::open(&text).expect("the text is there");
+        let from_stdin = run(program(name).args(["-", "con"]).stdin(Stdio::from(stdin)));
+        assert_eq!(from_stdin, expected("c/wordcount.out"));
+    }
+    let missing = program("wordcount").arg("no such file").output().expect("it runs");
+    assert!(!missing.status.success() && !missing.stderr.is_empty());
+}
+
+#[test]
+fn in_rust() {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["run", "--quiet", "--example", "hello"]).current_dir(root());
+    if !cfg!(debug_assertions) {
+        cargo.arg("--release");
+    }
+    assert_eq!(run(&mut cargo), expected("rust/hello.out"));
+}
+
+#[test]
+fn the_cpp_face_compiles_without_a_warning() {
+    let source = example("cpp/inventory.cpp");
+    for compiler in ["g++", "clang++"].into_iter().filter(|it| have(it)) {
+        for standard in ["-std=c++17", "-std=c++20"] {
+            let mut cc = Command::new(compiler);
+            cc.args([standard, "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only"]);
+            run(cc.arg("-I").arg(root().join("include")).arg(&source));
+        }
+    }
+}
+
+fn python(dir: &Path) -> Command {
+    let mut python = Command::new("python3");
+    python.env("MINIDB_LIBRARY", shared_library()).env("PYTHONDONTWRITEBYTECODE", "1");
+    python.args(["-W", "error"]).current_dir(dir);
+    python
+}
+
+#[test]
+fn in_python() {
+    if have("python3") {
+        let dir = example("python");
+        assert_eq!(run(python(&dir).arg("notes.py")), expected("python/notes.out"));
+        run(python(&root().join("tests/python")).args(["-m", "unittest", "test_minidb"]));
+    }
+}

@@ -1,0 +1,55 @@
+//! Memory: how much a store takes, and that it comes back.
+
+use minidb::{DB, InMemoryDB};
+
+const N: u64 = 1_000_000;
+
+/// The n-th number of a fixed permutation of 0..N: N and the factor share no divisor.
+fn shuffled(n: u64) -> u64 {
+    n * 618_033_989 % N
+}
+
+fn key(n: u64) -> String {
+    format!("{n:016}")
+}
+
+/// Bytes of memory of this process that are not from files, if the system tells.
+fn anonymous() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("RssAnon:"))?;
+    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib * 1024)
+}
+
+/// One test, so that nothing else changes the memory of the process meanwhile.
+#[test]
+fn memory_comes_back_when_90_percent_are_deleted_in_random_order() {
+    let db = InMemoryDB::new().unwrap();
+    let before = anonymous();
+    for n in 0..N {
+        db.put(key(shuffled(n)).as_bytes(), &[n as u8; 100]).unwrap();
+    }
+    let (peak, peak_rss) = (db.memory_bytes().unwrap(), anonymous());
+    let per_entry = peak / N;
+    println!("{per_entry} bytes of memory for an entry of 116 bytes");
+    assert!(per_entry <= 170);
+
+    for n in 0..N * 9 / 10 {
+        let old = db.delete(key(shuffled(n)).as_bytes()).unwrap();
+        assert_eq!(old, Some(vec![n as u8; 100]));
+    }
+    let left = db.memory_bytes().unwrap();
+    println!("{} % of the peak is left", left * 100 / peak);
+    assert!(left * 4 <= peak, "{left} of {peak} bytes are left");
+    if let (Some(before), Some(peak), Some(now)) = (before, peak_rss, anonymous()) {
+        let (peak, left) = (peak.saturating_sub(before), now.saturating_sub(before));
+        println!("{} % as the system sees it", left * 100 / peak);
+        assert!(left * 4 <= peak, "the system says that {left} of {peak} bytes are left");
+    }
+    assert_eq!(db.count().unwrap(), N / 10);
+    db.check().unwrap();
+
+    db.clear(None, None).unwrap();
+    let empty = db.memory_bytes().unwrap();
+    assert!(empty * 20 <= peak, "{empty} of {peak} bytes are left in an empty store");
+}

@@ -1,0 +1,73 @@
+//! What tests that run other programs share.
+
+#![allow(dead_code, reason = "each test uses a part of it")]
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// The repository.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Where the libraries are that were built with this test.
+pub fn library_dir() -> PathBuf {
+    let test = env::current_exe().expect("this program has a path");
+    test.parent().expect("it lies in a folder").to_path_buf()
+}
+
+/// The shared library that was built with this test.
+pub fn shared_library() -> PathBuf {
+    library_dir().join("libminidb.so")
+}
+
+/// The static library that was built with this test.
+pub fn static_library() -> PathBuf {
+    library_dir().join("libminidb.a")
+}
+
+/// What a program needs that is linked with the static library.
+pub const STATIC_NEEDS: [&str; 3] = ["-lpthread", "-ldl", "-lm"];
+
+/// An empty folder for the files of one test.
+pub fn scratch(name: &str) -> PathBuf {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = std::fs::remove_dir_all(&dir);
+    std::fs::create_dir_all(&dir).expect("the target folder can be written");
+    dir
+}
+
+/// Whether a tool is there. If not, the test that asks says so and passes;
+/// in CI (with `CI` set) it fails.
+pub fn have(tool: &str) -> bool {
+    let found = Command::new(tool).arg("--version").output().is_ok();
+    if !found {
+        println!("SKIPPED: {tool} is not installed");
+        assert!(env::var_os("CI").is_none(), "{tool} must be there in CI");
+    }
+    found
+}
+
+/// Runs a command that must succeed; returns what it printed.
+pub fn run(command: &mut Command) -> String {
+    // Cargo's search path would come before a program's own, and may lead to a
+    // library that was built at another time.
+    command.env_remove("LD_LIBRARY_PATH");
+    let Output { status, stdout, stderr } =
+        command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let [stdout, stderr] = [stdout, stderr].map(|it| String::from_utf8_lossy(&it).into_owned());
+    assert!(status.success(), "{command:?}: {status}\n{stdout}{stderr}");
+    stdout
+}
+
+/// The files with an extension in a folder of the repository, sorted.
+pub fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(root().join(folder)).expect("the folder is there");
+    let mut files: Vec<PathBuf> = entries
+        .map(|entry| entry.expect("a folder can be read").path())
+        .filter(|path| path.extension().is_some_and(|it| it == extension))
+        .collect();
+    files.sort();
+    files
+}
