@@ -3,9 +3,9 @@
 //! It is a list of segments, each twice as long as the one before.
 
 use std::ops::Range;
-use std::sync::OnceLock;
 
 use crate::error::OutOfMemory;
+use crate::sync::OnceLock;
 
 /// `FIRST` is the length of the first segment, `N` the number of segments.
 #[derive(Debug)]

@@ -1,11 +1,18 @@
-//! The reader-writer lock that everything here uses.
+//! What threads share things with: std's, with one rule added to the lock. A
+//! panic under the write lock leaves the data in doubt, so from then on the lock
+//! refuses everybody with [`DBError::Internal`].
 //!
-//! It is std's, with one rule added: a panic under the write lock leaves the
-//! data in doubt, so from then on the lock refuses everybody with
-//! [`DBError::Internal`]. A build for ThreadSanitizer (`--cfg minidb_tsan`)
-//! uses parking_lot, which can be instrumented where std cannot.
+//! A build for ThreadSanitizer (`--cfg minidb_tsan`) uses crates that do the
+//! same: they are compiled, and so instrumented, with this one. Std is not, and
+//! would be reported.
 
 use crate::error::DBError;
+
+#[cfg(not(minidb_tsan))]
+pub(crate) use std::sync::{Arc, OnceLock};
+
+#[cfg(minidb_tsan)]
+pub(crate) use {once_cell::sync::OnceCell as OnceLock, servo_arc::Arc};
 
 #[cfg(not(minidb_tsan))]
 use std::sync as imp;

@@ -1,14 +1,53 @@
 //! Threads on one database, through the Rust API and through C. CI runs this
-//! under ThreadSanitizer, too.
+//! under ThreadSanitizer, too, which does not know what std's threads and test
+//! harness do: so it has its own `main`, and threads by pthread_create.
 
-#![allow(unsafe_code, reason = "calls the C API")]
+#![allow(unsafe_code, reason = "calls the C API, and makes threads")]
 
+use std::ffi::c_void;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
-use std::thread;
 
 use minidb::ffi::*;
 use minidb::{DB, InMemoryDB};
+
+type Body<'a> = &'a (dyn Fn() + Sync);
+
+/// Runs each of the bodies in a thread of its own until all are done. One that
+/// panics ends the process.
+fn together(bodies: &[Body<'_>]) {
+    extern "C" fn start(body: *mut c_void) -> *mut c_void {
+        // SAFETY: it is one of `bodies`, which outlives the thread.
+        unsafe { (*body.cast::<Body<'_>>())() };
+        ptr::null_mut()
+    }
+    let make = |body: &Body<'_>| {
+        let body = ptr::from_ref(body).cast_mut().cast();
+        let mut thread = 0;
+        // SAFETY: `thread` is set by it; `body` may be shared, being Sync.
+        let code = unsafe { libc::pthread_create(&mut thread, ptr::null(), start, body) };
+        assert_eq!(code, 0, "a thread can be made");
+        thread
+    };
+    for thread in bodies.iter().map(make).collect::<Vec<_>>() {
+        // SAFETY: it was just made, and is joined once.
+        assert_eq!(unsafe { libc::pthread_join(thread, ptr::null_mut()) }, 0);
+    }
+}
+
+fn main() {
+    let tests: [(&str, fn()); 4] = [
+        ("readers see whole values while others write", whole_values),
+        ("snapshots and cursors stay as they are while others write", frozen_views),
+        ("a counter loses no increment", counter),
+        ("a handle is closed while others call on it", closing),
+    ];
+    for (name, test) in tests {
+        test();
+        println!("{name}: ok");
+    }
+    println!("threads: {} passed, 0 failed", tests.len());
+}
 
 const KEYS: u64 = 500;
 const ROUNDS: u64 = 20_000;
@@ -26,86 +65,63 @@ fn assert_belongs(key: &[u8], value: &[u8]) {
     assert!(value.chunks(8).all(|part| part == key), "a value of another key, or torn");
 }
 
-#[test]
-fn readers_see_whole_values_while_others_write() {
+fn whole_values() {
     let db = InMemoryDB::new().unwrap();
-    let stop = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let writers = [1, 2].map(|n| {
-            let db = &db;
-            scope.spawn(move || {
-                for round in 0..ROUNDS {
-                    let k = round * 7 * n;
-                    match round % 5 {
-                        0 => drop(db.delete(&key(k)).unwrap()),
-                        _ => drop(db.put(&key(k), &value(k, round)).unwrap()),
-                    }
-                }
-            })
-        });
-        for n in 0..2 {
-            let (db, stop) = (&db, &stop);
-            scope.spawn(move || {
-                for k in n.. {
-                    if stop.load(Ordering::Relaxed) {
-                        break;
-                    }
-                    if let Some(value) = db.get(&key(k)).unwrap() {
-                        assert_belongs(&key(k), &value);
-                    }
-                }
-            });
+    let writing = AtomicU64::new(2);
+    let write = |n: u64| {
+        for round in 0..ROUNDS {
+            let k = round * 7 * n;
+            match round % 5 {
+                0 => drop(db.delete(&key(k)).unwrap()),
+                _ => drop(db.put(&key(k), &value(k, round)).unwrap()),
+            }
         }
-        writers.into_iter().for_each(|it| it.join().unwrap());
-        stop.store(true, Ordering::Relaxed);
-    });
+        writing.fetch_sub(1, Ordering::Relaxed);
+    };
+    let read = || {
+        for k in (0..).take_while(|_| writing.load(Ordering::Relaxed) > 0) {
+            if let Some(value) = db.get(&key(k)).unwrap() {
+                assert_belongs(&key(k), &value);
+            }
+        }
+    };
+    together(&[&|| write(1), &|| write(2), &read, &read]);
     db.check().unwrap();
 }
 
-#[test]
-fn snapshots_and_cursors_stay_as_they_are_while_others_write() {
+fn frozen_views() {
     let db = InMemoryDB::new().unwrap();
     for n in 0..KEYS {
         db.put(&key(n), &value(n, n)).unwrap();
     }
-    let stop = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let readers = [0, 1].map(|_| {
-            let db = &db;
-            scope.spawn(move || {
-                for _ in 0..100 {
-                    let snapshot = db.snapshot().unwrap();
-                    let (mut count, mut bytes) = (0, 0);
-                    for entry in snapshot.iter().unwrap() {
-                        let (key, value) = entry.unwrap();
-                        assert_belongs(&key, &value);
-                        count += 1;
-                        bytes += (key.len() + value.len()) as u64;
-                    }
-                    assert_eq!((count, bytes), (snapshot.count(), snapshot.data_bytes()));
-                }
-            })
-        });
-        let (db, stop) = (&db, &stop);
-        scope.spawn(move || {
-            for round in 0.. {
-                if stop.load(Ordering::Relaxed) {
-                    break;
-                }
-                match round % 100 {
-                    99 => db.clear(Some(&key(round)), Some(&key(round + 5))).unwrap(),
-                    _ => drop(db.put(&key(round * 3), &value(round * 3, round)).unwrap()),
-                }
+    let reading = AtomicU64::new(2);
+    let read = || {
+        for _ in 0..100 {
+            let snapshot = db.snapshot().unwrap();
+            let (mut count, mut bytes) = (0, 0);
+            for entry in snapshot.iter().unwrap() {
+                let (key, value) = entry.unwrap();
+                assert_belongs(&key, &value);
+                count += 1;
+                bytes += (key.len() + value.len()) as u64;
             }
-        });
-        readers.into_iter().for_each(|it| it.join().unwrap());
-        stop.store(true, Ordering::Relaxed);
-    });
+            assert_eq!((count, bytes), (snapshot.count(), snapshot.data_bytes()));
+        }
+        reading.fetch_sub(1, Ordering::Relaxed);
+    };
+    let write = || {
+        for round in (0..).take_while(|_| reading.load(Ordering::Relaxed) > 0) {
+            match round % 100 {
+                99 => db.clear(Some(&key(round)), Some(&key(round + 5))).unwrap(),
+                _ => drop(db.put(&key(round * 3), &value(round * 3, round)).unwrap()),
+            }
+        }
+    };
+    together(&[&read, &read, &write]);
     db.check().unwrap();
 }
 
-#[test]
-fn a_counter_loses_no_increment() {
+fn counter() {
     let db = InMemoryDB::new().unwrap();
     let increment = || {
         for _ in 0..2_000 {
@@ -118,50 +134,51 @@ fn a_counter_loses_no_increment() {
             }
         }
     };
-    thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(increment))));
+    together(&[&increment, &increment, &increment, &increment]);
     assert_eq!(db.get(b"counter").unwrap(), Some(8_000u64.to_be_bytes().to_vec()));
 }
 
 /// One thread opens and closes a handle again and again, others use whichever
 /// is there: each call is done or refused, and no closed handle is followed.
-#[test]
-fn a_handle_is_closed_while_others_call_on_it() {
+fn closing() {
     let shared = AtomicPtr::new(ptr::null_mut::<minidb_t>());
     let (stop, done, refused) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
-    thread::scope(|scope| {
-        for _ in 0..3 {
-            scope.spawn(|| {
-                while !stop.load(Ordering::Relaxed) {
-                    let db = shared.load(Ordering::Relaxed);
-                    let (none, key) = (ptr::null_mut(), c"key".as_ptr().cast());
-                    let mut cursor = ptr::null_mut();
-                    // SAFETY: whatever `db` is, the pointers are to what they should be.
-                    let codes = unsafe {
-                        let put = minidb_put(db, key, 3, key, 3, none, ptr::null_mut());
-                        let scan = minidb_scan(db, ptr::null(), 0, ptr::null(), 0, &mut cursor);
-                        minidb_cursor_next(cursor);
-                        minidb_cursor_close(cursor);
-                        [put, scan]
-                    };
-                    for code in codes {
-                        assert!([MINIDB_OK, MINIDB_INVALID].contains(&code), "{code}");
-                        let count = if code == MINIDB_OK { &done } else { &refused };
-                        count.fetch_add(1, Ordering::Relaxed);
-                    }
-                }
-            });
+    let call = || {
+        while !stop.load(Ordering::Relaxed) {
+            for code in calls(shared.load(Ordering::Relaxed)) {
+                assert!([MINIDB_OK, MINIDB_INVALID].contains(&code), "{code}");
+                let count = if code == MINIDB_OK { &done } else { &refused };
+                count.fetch_add(1, Ordering::Relaxed);
+            }
         }
+    };
+    let open_and_close = || {
         for _ in 0..1_000 {
             let mut db = ptr::null_mut();
             // SAFETY: `db` is a variable for the handle.
             assert_eq!(unsafe { minidb_open(ptr::null(), 0, &mut db) }, MINIDB_OK);
             shared.store(db, Ordering::Relaxed);
-            thread::yield_now();
+            std::thread::yield_now();
             // SAFETY: it is a handle, closed once.
             unsafe { minidb_close(db) };
         }
         stop.store(true, Ordering::Relaxed);
-    });
+    };
+    together(&[&call, &call, &call, &open_and_close]);
     println!("{done:?} calls were done, {refused:?} refused");
     assert!(done.into_inner() > 0 && refused.into_inner() > 0);
+}
+
+/// What some calls on a handle return, whatever it is.
+fn calls(db: *mut minidb_t) -> [i32; 2] {
+    let (none, key) = (ptr::null_mut(), c"key".as_ptr().cast());
+    let mut cursor = ptr::null_mut();
+    // SAFETY: the pointers are to what they should be; `db` is never followed.
+    unsafe {
+        let put = minidb_put(db, key, 3, key, 3, none, ptr::null_mut());
+        let scan = minidb_scan(db, ptr::null(), 0, ptr::null(), 0, &mut cursor);
+        minidb_cursor_next(cursor);
+        minidb_cursor_close(cursor);
+        [put, scan]
+    }
 }

@@ -1,11 +1,11 @@
 //! What the handle of a view stands for, and the count of handles.
 
 use std::ffi::c_int;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::code::*;
 use super::text::{Failure, invalid};
+use crate::sync::Arc;
 use crate::{Cursor, DBError, DBResult, InMemoryDB, Snapshot};
 
 /// What a view shows.

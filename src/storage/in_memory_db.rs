@@ -11,12 +11,10 @@
 //! The lock is one reader-writer lock over the whole index. Nothing outside
 //! this file knows that, so it can become finer without a change elsewhere.
 
-use std::sync::Arc;
-
 use super::index::{self, Bounds, Index};
 use crate::DB;
 use crate::error::{DBError, DBResult, OutOfMemory};
-use crate::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use crate::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// How many freed things a thread that closes a snapshot frees before it lets
 /// others have the lock.

@@ -9,11 +9,11 @@
 //! have to touch in each child; the lists of retired things that hang on the
 //! newest snapshot are an idea of ZFS's dead lists.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::page::{BlobId, PageId};
 use crate::error::OutOfMemory;
+use crate::sync::Arc;
 
 /// What a snapshot holds on to: its epoch, and the memory it reads.
 #[derive(Debug)]

@@ -27,7 +27,6 @@
 
 use std::alloc::{Layout, alloc, dealloc};
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use super::epochs::{Epochs, Item, Ticket};
 use super::page::{BlobId, HEADER, PageId, Source, UNIT};
@@ -35,6 +34,7 @@ use super::slab::{SLAB_UNITS, Slabs};
 use crate::error::OutOfMemory;
 use crate::os::memory::{HUGE_PAGE, Region};
 use crate::segments::Segments;
+use crate::sync::{Arc, OnceLock};
 
 /// Units in the first chunk of the arena, and in the second; each later one is
 /// as large as all before it. So few chunks make a large arena, and the place
