@@ -7,7 +7,7 @@
 
 use std::cell::UnsafeCell;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use super::super::object::Open;
 use super::super::text::{Failure, invalid};
@@ -15,13 +15,13 @@ use super::super::view::minidb_cursor_t;
 use super::{CURSOR, Handles, Named};
 use crate::{Cursor, DBError};
 
-pub(super) static HANDLES: Handles<Slot> = Handles::new(CURSOR);
+pub(super) static HANDLES: Handles<Slot, CURSOR> = Handles::new();
 
 #[derive(Debug, Default)]
 pub(super) struct Slot {
     /// The generation of the handle that the slot has, or will have next, and
     /// the flags below.
-    state: AtomicU32,
+    state: AtomicUsize,
     key: Lent,
     value: Lent,
     /// Belongs to the thread that has set `BUSY`, or else that fills the slot.
@@ -29,12 +29,12 @@ pub(super) struct Slot {
 }
 
 /// A thread is inside a call.
-const BUSY: u32 = 1;
+const BUSY: usize = 1;
 /// There is a cursor.
-const OPEN: u32 = 2;
+const OPEN: usize = 2;
 /// A call on it panicked.
-const BROKEN: u32 = 4;
-const GENERATION: u32 = 8;
+const BROKEN: usize = 4;
+const GENERATION: usize = 8;
 
 // SAFETY: `cursor` is only touched between setting BUSY and clearing it, by the
 // thread that did so, or while the slot is being filled, when no handle names it.
@@ -67,7 +67,7 @@ impl Lent {
 impl Slot {
     /// Sets `BUSY` in a state; returns the one that was there if it is another.
     #[inline]
-    fn enter(&self, state: u32) -> Result<Inside<'_>, u32> {
+    fn enter(&self, state: usize) -> Result<Inside<'_>, usize> {
         self.state.compare_exchange(state, state | BUSY, Ordering::Acquire, Ordering::Relaxed)?;
         Ok(Inside { slot: self, after: state | BROKEN })
     }
@@ -77,7 +77,7 @@ impl Slot {
 struct Inside<'a> {
     slot: &'a Slot,
     /// The state that it will leave behind: unless said otherwise, `BROKEN`.
-    after: u32,
+    after: usize,
 }
 
 impl Inside<'_> {
@@ -97,7 +97,7 @@ impl Drop for Inside<'_> {
 }
 
 /// The state of a slot whose cursor nobody is using.
-fn idle(generation: u32) -> u32 {
+fn idle(generation: usize) -> usize {
     (generation * GENERATION) | OPEN
 }
 
@@ -138,7 +138,7 @@ pub(in super::super) fn with<T>(
 }
 
 #[cold]
-fn not_now(state: u32, generation: u32, handle: *mut minidb_cursor_t) -> Failure {
+fn not_now(state: usize, generation: usize, handle: *mut minidb_cursor_t) -> Failure {
     if state & !(BUSY | BROKEN) != idle(generation) {
         HANDLES.refuse(handle.addr())
     } else if state & BUSY != 0 {

@@ -62,8 +62,7 @@ struct Table<S> {
 /// The handles of one kind. Its table is made when it is first needed, and
 /// never freed: a fork makes the child forget it.
 #[derive(Debug)]
-struct Handles<S: 'static> {
-    kind: usize,
+struct Handles<S: 'static, const KIND: usize> {
     table: AtomicPtr<Table<S>>,
     /// The parent's table.
     parents: AtomicPtr<Table<S>>,
@@ -71,11 +70,12 @@ struct Handles<S: 'static> {
     base: AtomicU32,
 }
 
-/// A slot that a handle names: its number in the table, and the generation.
+/// A slot that a handle names: its number in the table, and the generation,
+/// which is no slot's if it has too many bits.
 struct Named<S: 'static> {
     slot: &'static S,
     number: u32,
-    generation: u32,
+    generation: usize,
 }
 
 extern "C" fn forked() {
@@ -83,10 +83,9 @@ extern "C" fn forked() {
     cursor::HANDLES.forget();
 }
 
-impl<S: Default> Handles<S> {
-    const fn new(kind: usize) -> Handles<S> {
+impl<S: Default, const KIND: usize> Handles<S, KIND> {
+    const fn new() -> Self {
         Handles {
-            kind,
             table: AtomicPtr::new(ptr::null_mut()),
             parents: AtomicPtr::new(ptr::null_mut()),
             base: AtomicU32::new(0),
@@ -139,28 +138,28 @@ impl<S: Default> Handles<S> {
     fn find(&self, handle: usize) -> Option<Named<S>> {
         let number = (handle >> KIND_BITS) as u32 & ((1 << SLOT_BITS) - 1);
         let generation = handle >> (KIND_BITS + SLOT_BITS);
-        if handle & ((1 << KIND_BITS) - 1) != self.kind || generation >> GENERATION_BITS != 0 {
+        if handle & ((1 << KIND_BITS) - 1) != KIND {
             return None;
         }
         let table = self.table()?;
         let number = number.checked_sub(table.base)?;
         let slot = table.slots.get(number)?;
-        Some(Named { slot, number, generation: generation as u32 })
+        Some(Named { slot, number, generation })
     }
 
     /// Takes a slot that nobody uses, has it filled by `fill`, which returns its
     /// generation, and returns the handle.
-    fn open(&self, fill: impl FnOnce(&S) -> u32) -> Result<usize, Failure> {
+    fn open(&self, fill: impl FnOnce(&S) -> usize) -> Result<usize, Failure> {
         let table = self.table_or_new()?;
         let number = table.take_slot()?;
         let slot = table.slots.get(number).ok_or(DBError::Internal)?;
-        let generation = fill(slot) as usize;
+        let generation = fill(slot);
         let number = (table.base + number) as usize;
-        Ok((generation << SLOT_BITS | number) << KIND_BITS | self.kind)
+        Ok((generation << SLOT_BITS | number) << KIND_BITS | KIND)
     }
 
     /// Makes a slot usable again, whose next generation will be `generation`.
-    fn give_back(&self, number: u32, generation: u32) {
+    fn give_back(&self, number: u32, generation: usize) {
         let reusable = generation >> GENERATION_BITS == 0;
         if let Some(table) = self.table().filter(|_| reusable) {
             table.free.write_anyway().slots.push(number);
@@ -170,7 +169,7 @@ impl<S: Default> Handles<S> {
     /// Why a handle is refused that `find` or its slot does not know.
     #[cold]
     fn refuse(&self, handle: usize) -> Failure {
-        let (here, other) = match self.kind {
+        let (here, other) = match KIND {
             VIEW => ("database, snapshot or transaction", CURSOR),
             _ => ("cursor", VIEW),
         };

@@ -9,7 +9,7 @@ use super::super::view::minidb_t;
 use super::{Handles, Named, VIEW};
 use crate::sync::RwLock;
 
-pub(super) static HANDLES: Handles<Slot> = Handles::new(VIEW);
+pub(super) static HANDLES: Handles<Slot, VIEW> = Handles::new();
 
 #[derive(Debug, Default)]
 pub(super) struct Slot(RwLock<State>);
@@ -17,7 +17,7 @@ pub(super) struct Slot(RwLock<State>);
 #[derive(Debug, Default)]
 struct State {
     /// Of the handle that the slot has now, or will have next.
-    generation: u32,
+    generation: usize,
     view: Option<(View, Open)>,
 }
 
@@ -112,12 +112,12 @@ mod tests {
     fn a_slot_whose_generations_have_run_out_is_not_used_again() {
         let handle = open_database();
         let Named { slot, number: at, .. } = HANDLES.find(handle.addr()).unwrap();
-        let last = (1u32 << GENERATION_BITS) - 1;
+        let last = (1 << GENERATION_BITS) - 1;
         slot.0.write().unwrap().generation = last;
         close(handle);
         assert!(slot.0.read().unwrap().view.is_some(), "the handle is of another generation");
         let low = handle.addr() & ((1 << (KIND_BITS + SLOT_BITS)) - 1);
-        close(number((last as usize) << (KIND_BITS + SLOT_BITS) | low));
+        close(number(last << (KIND_BITS + SLOT_BITS) | low));
         assert!(slot.0.read().unwrap().view.is_none());
         let free = &HANDLES.table().unwrap().free;
         assert!(!free.read().unwrap().slots.contains(&at));

@@ -84,8 +84,6 @@ pub(crate) struct Cursor {
     /// Whether it goes from entry to entry, so that what comes next is worth
     /// having at hand.
     walking: bool,
-    /// At which entry of the leaf the one beyond is asked for.
-    fetch_at: usize,
     /// The key at the cursor and a NUL, if it is at an entry.
     key: Vec<u8>,
     /// Where the value and a NUL are in the leaf; `None` if it is a blob.
@@ -103,7 +101,6 @@ impl Cursor {
             place: Place::New,
             spot,
             walking: false,
-            fetch_at: 0,
             key: Vec::new(),
             value: None,
         }
@@ -224,13 +221,12 @@ impl Cursor {
     }
 
     /// Moves within the leaf.
-    #[inline]
+    #[inline(always)]
     fn step_to(&mut self, at: usize) -> Result<bool, OutOfMemory> {
         if !self.walking {
             self.start_walking(at < self.spot.at);
-        } else if at == self.fetch_at {
-            self.fetch_beyond(at < self.spot.at);
         }
+        self.reader.fetch_some();
         let before = std::mem::replace(&mut self.spot.at, at);
         // The key there begins as the one before it does.
         let same = Leaf::new(self.reader.page()).prefix().len();
@@ -246,7 +242,7 @@ impl Cursor {
     #[cold]
     fn start_walking(&mut self, back: bool) {
         self.walking = true;
-        self.plan_fetch(back);
+        self.expect(back);
         let leaf = Leaf::new(self.reader.page());
         let fetch = |at| self.reader.prefetch(leaf.entry_start(at));
         match back {
@@ -255,17 +251,10 @@ impl Cursor {
         }
     }
 
-    /// The leaf beyond will be asked for half-way to it.
-    fn plan_fetch(&mut self, back: bool) {
-        let end = if back { self.spot.start } else { self.spot.end };
-        self.fetch_at = self.spot.at.midpoint(end);
-    }
-
-    #[cold]
-    fn fetch_beyond(&self, back: bool) {
-        if let Some(leaf) = self.spot.path.sibling(self.reader.frozen(), back) {
-            self.reader.prefetch_whole(leaf);
-        }
+    /// Has the leaf beyond fetched bit by bit while the cursor walks to it.
+    fn expect(&mut self, back: bool) {
+        let beyond = self.spot.path.sibling(self.reader.frozen(), back);
+        self.reader.expect(beyond);
     }
 
     /// Moves to a spot, or past an end if there is none.
@@ -288,7 +277,7 @@ impl Cursor {
     /// The same, to the leaf beside.
     fn cross(&mut self, spot: Option<Spot>, back: bool) -> Result<bool, OutOfMemory> {
         let found = self.go(spot, if back { Place::BeforeFirst } else { Place::AfterLast });
-        self.plan_fetch(back);
+        self.expect(back);
         found
     }
 
@@ -300,7 +289,7 @@ impl Cursor {
 
     /// Puts the key at the spot together, of which the first `same` bytes are
     /// there already. If that fails, the key that was there still is.
-    #[inline]
+    #[inline(always)]
     fn load(&mut self, same: usize) -> Result<(), OutOfMemory> {
         let leaf = Leaf::new(self.reader.page());
         let place = leaf.place(self.spot.at);

@@ -172,7 +172,7 @@ impl<'a> Leaf<'a> {
     }
 
     /// Where an entry's parts are in the block.
-    #[inline]
+    #[inline(always)]
     pub(super) fn place(self, i: usize) -> Place {
         let slot = self.slot(i);
         let offset = (slot >> 16) as u16 as usize;

@@ -178,6 +178,9 @@ pub(super) struct Reader {
     frozen: Frozen,
     start: *const u8,
     len: usize,
+    /// What is left to be fetched of a page that will be read next.
+    ahead: *const u8,
+    ahead_lines: usize,
 }
 
 // SAFETY: the pointer is to bytes that `frozen`, which may be sent, keeps
@@ -188,7 +191,8 @@ unsafe impl Sync for Reader {}
 
 impl Reader {
     pub(super) fn new(frozen: Frozen, id: PageId) -> Reader {
-        let mut reader = Reader { frozen, start: std::ptr::null(), len: 0 };
+        let none = std::ptr::null();
+        let mut reader = Reader { frozen, start: none, len: 0, ahead: none, ahead_lines: 0 };
         reader.turn_to(id);
         reader
     }
@@ -214,14 +218,31 @@ impl Reader {
     pub(super) fn prefetch(&self, at: usize) {
         let bytes = &self.page()[at..];
         prefetch_line(bytes.as_ptr());
-        if let Some(next) = bytes.get(64..) {
+        if let Some(next) = bytes.get(LINE..) {
             prefetch_line(next.as_ptr());
         }
     }
 
-    /// Says that all of a page will be read soon.
-    pub(super) fn prefetch_whole(&self, id: PageId) {
-        prefetch(self.frozen.0.memory.page_start(id), id, usize::MAX);
+    /// Says which page will be read next.
+    pub(super) fn expect(&mut self, id: Option<PageId>) {
+        self.ahead_lines = 0;
+        if let Some(id) = id {
+            self.ahead = self.frozen.0.memory.page_start(id);
+            self.ahead_lines = id.units() as usize * UNIT / LINE;
+        }
+    }
+
+    /// Fetches a little of that page; to be called while this one is read, so
+    /// that the memory works meanwhile.
+    #[inline]
+    pub(super) fn fetch_some(&mut self) {
+        if self.ahead_lines > 0 {
+            for _ in 0..4 {
+                prefetch_line(self.ahead);
+                self.ahead = self.ahead.wrapping_add(LINE);
+            }
+            self.ahead_lines -= 4; // a page has a multiple of 8 lines
+        }
     }
 }
 
@@ -497,6 +518,9 @@ impl Source for Pages {
     }
 }
 
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
 /// Cache lines of a page that a search reads first: its header and the slots
 /// after it.
 const SEARCHED_LINES: usize = 6;
@@ -504,8 +528,8 @@ const SEARCHED_LINES: usize = 6;
 /// Asks the processor for the first cache lines of a page.
 #[inline(always)]
 fn prefetch(start: *const u8, id: PageId, lines: usize) {
-    for line in 0..(id.units() as usize * UNIT / 64).min(lines) {
-        prefetch_line(start.wrapping_add(line * 64));
+    for line in 0..(id.units() as usize * UNIT / LINE).min(lines) {
+        prefetch_line(start.wrapping_add(line * LINE));
     }
 }
 
