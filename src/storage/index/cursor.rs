@@ -139,7 +139,7 @@ impl Cursor {
         match self.place {
             Place::Entry if self.spot.at + 1 < self.spot.end => self.step_to(self.spot.at + 1),
             Place::Entry => {
-                let spot = self.beside(false);
+                let spot = self.beside(&self.spot, false);
                 self.cross(spot, false)
             }
             Place::AfterLast => Ok(false),
@@ -152,7 +152,7 @@ impl Cursor {
         match self.place {
             Place::Entry if self.spot.at > self.spot.start => self.step_to(self.spot.at - 1),
             Place::Entry => {
-                let spot = self.beside(true);
+                let spot = self.beside(&self.spot, true);
                 self.cross(spot, true)
             }
             Place::BeforeFirst => Ok(false),
@@ -227,27 +227,28 @@ impl Cursor {
             self.start_walking(at < self.spot.at);
         }
         self.reader.fetch_some();
-        let before = std::mem::replace(&mut self.spot.at, at);
         // The key there begins as the one before it does.
         let same = Leaf::new(self.reader.page()).prefix().len();
-        if let Err(error) = self.load(same) {
-            self.spot.at = before;
-            return Err(error);
-        }
+        self.load(at, same)?;
+        self.spot.at = at;
         Ok(true)
     }
 
-    /// Has the entries of the leaf ahead fetched, in the order in which they
-    /// will be read.
     #[cold]
     fn start_walking(&mut self, back: bool) {
         self.walking = true;
         self.expect(back);
+        self.fetch_entries(back, usize::MAX);
+    }
+
+    /// Has the next entries of the leaf fetched, in the order in which a walk
+    /// reads them.
+    fn fetch_entries(&self, back: bool, most: usize) {
         let leaf = Leaf::new(self.reader.page());
         let fetch = |at| self.reader.prefetch(leaf.entry_start(at));
         match back {
-            false => (self.spot.at + 1..self.spot.end).for_each(fetch),
-            true => (self.spot.start..self.spot.at).rev().for_each(fetch),
+            false => (self.spot.at + 1..self.spot.end).take(most).for_each(fetch),
+            true => (self.spot.start..self.spot.at).rev().take(most).for_each(fetch),
         }
     }
 
@@ -263,13 +264,13 @@ impl Cursor {
             self.place = end;
             return Ok(false);
         };
-        let before = std::mem::replace(&mut self.spot, spot);
-        self.reader.turn_to(self.spot.leaf);
-        if let Err(error) = self.load(0) {
-            self.spot = before;
-            self.reader.turn_to(self.spot.leaf);
+        let at_hand = self.spot.leaf;
+        self.reader.turn_to(spot.leaf);
+        if let Err(error) = self.load(spot.at, 0) {
+            self.reader.turn_to(at_hand);
             return Err(error);
         }
+        self.spot = spot;
         self.place = Place::Entry;
         Ok(true)
     }
@@ -284,20 +285,23 @@ impl Cursor {
     /// The same, from wherever the cursor was.
     fn jump(&mut self, spot: Option<Spot>, end: Place) -> Result<bool, OutOfMemory> {
         self.walking = false;
-        self.go(spot, end)
+        let found = self.go(spot, end);
+        self.fetch_entries(end == Place::BeforeFirst, 4);
+        found
     }
 
-    /// Puts the key at the spot together, of which the first `same` bytes are
-    /// there already. If that fails, the key that was there still is.
+    /// Puts the key of an entry of the leaf at hand together, of which the first
+    /// `same` bytes are there already. If that fails, the key that was there
+    /// still is.
     #[inline(always)]
-    fn load(&mut self, same: usize) -> Result<(), OutOfMemory> {
+    fn load(&mut self, at: usize, same: usize) -> Result<(), OutOfMemory> {
         let leaf = Leaf::new(self.reader.page());
-        let place = leaf.place(self.spot.at);
+        let place = leaf.place(at);
         let prefix = &leaf.prefix()[same..];
         let suffix = leaf.bytes(place.suffix);
         let tail = match place.has_tail {
             false => None,
-            true => leaf.entry(self.spot.at).tail.map(|id| self.reader.frozen().blob(id)),
+            true => leaf.entry(at).tail.map(|id| self.reader.frozen().blob(id)),
         };
         let len = same + prefix.len() + suffix.len() + tail.map_or(0, <[u8]>::len) + 1;
         if len > self.key.capacity() {
@@ -316,14 +320,17 @@ impl Cursor {
         Ok(())
     }
 
-    /// The part of a leaf that lies within the bounds, `at` not yet set.
-    fn window(&self, path: Path, leaf: PageId) -> Spot {
+    /// The part of a leaf that lies within the bounds, and where in it the first
+    /// entry is whose key is `key` or greater: by default, the bounds' first.
+    fn window(&self, path: Path, leaf: PageId, key: Option<&[u8]>) -> Spot {
         let source = self.reader.frozen();
         let node = Leaf::new(source.page(leaf));
-        let find = |bound: &Vec<u8>| node.find(source, Key::new(bound)).unwrap_or_else(|at| at);
-        let start = self.bounds.from.as_ref().map_or(0, find);
-        let end = self.bounds.to.as_ref().map_or(node.len(), find);
-        Spot { path, leaf, start, end, at: start }
+        let find = |key: &[u8]| node.find(source, Key::new(key)).unwrap_or_else(|at| at);
+        let from = self.bounds.from.as_deref();
+        let start = from.map_or(0, find);
+        let end = self.bounds.to.as_deref().map_or(node.len(), find);
+        let at = key.filter(|&key| Some(key) != from).map_or(start, find);
+        Spot { path, leaf, start, end, at }
     }
 
     /// The first entry whose key is `key`, which is not before the bounds, or
@@ -332,15 +339,9 @@ impl Cursor {
         if self.bounds.is_empty() {
             return None;
         }
-        let source = self.reader.frozen();
-        let key = Key::new(key);
-        let (path, leaf) = self.tree.descend(source, key);
-        let at = Leaf::new(source.page(leaf)).find(source, key).unwrap_or_else(|at| at);
-        let spot = Spot { at, ..self.window(path, leaf) };
-        if at < spot.end {
-            return Some(spot);
-        }
-        self.step(spot, false)
+        let (path, leaf) = self.tree.descend(self.reader.frozen(), Key::new(key));
+        let spot = self.window(path, leaf, Some(key));
+        if spot.at < spot.end { Some(spot) } else { self.beside(&spot, false) }
     }
 
     /// The last entry before the end of the bounds.
@@ -349,24 +350,19 @@ impl Cursor {
             return None;
         }
         let source = self.reader.frozen();
-        let tree = &self.tree;
         let (path, leaf) = match &self.bounds.to {
-            Some(to) => tree.descend(source, Key::new(to)),
-            None => tree.descend_last(source),
+            Some(to) => self.tree.descend(source, Key::new(to)),
+            None => self.tree.descend_last(source),
         };
-        let spot = self.window(path, leaf);
+        let spot = self.window(path, leaf, None);
         match spot.end.checked_sub(1) {
             Some(at) if at >= spot.start => Some(Spot { at, ..spot }),
-            _ => self.step(spot, true),
+            _ => self.beside(&spot, true),
         }
     }
 
-    /// The first entry of the next leaf, or the last of the one before.
-    fn beside(&self, back: bool) -> Option<Spot> {
-        self.step(self.spot, back)
-    }
-
-    fn step(&self, spot: Spot, back: bool) -> Option<Spot> {
+    /// The first entry of the leaf after a spot's, or the last of the one before.
+    fn beside(&self, spot: &Spot, back: bool) -> Option<Spot> {
         let len = Leaf::new(self.reader.frozen().page(spot.leaf)).len();
         // A leaf that the bounds cut has nothing beyond the cut.
         if if back { spot.start > 0 } else { spot.end < len } {
@@ -374,7 +370,7 @@ impl Cursor {
         }
         let mut path = spot.path;
         let leaf = path.step(self.reader.frozen(), back)?;
-        let spot = self.window(path, leaf);
+        let spot = self.window(path, leaf, None);
         if spot.start >= spot.end {
             return None;
         }

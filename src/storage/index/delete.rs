@@ -122,7 +122,7 @@ impl Index {
 
     /// Joins the leaf at the end of a path with one beside it, if both fit.
     fn join_leaf(&mut self, path: &Path) -> bool {
-        let (parent, child) = path.steps[path.len - 1];
+        let (parent, child) = path.at(path.len - 1);
         let parent_len = Inner::new(self.pages.page(parent)).len();
         let sides = [child.checked_sub(1), (child < parent_len).then_some(child)];
         for left in sides.into_iter().flatten() {
@@ -157,7 +157,7 @@ impl Index {
         page: PageId,
         separator_goes: bool,
     ) {
-        let mut parent = InnerMut::new(self.pages.edit(path.steps[level].0));
+        let mut parent = InnerMut::new(self.pages.edit(path.at(level).0));
         parent.set_child(left, page);
         let tail = parent.remove_child(left + 1);
         if separator_goes {
@@ -168,7 +168,7 @@ impl Index {
 
     /// Removes the child that a path goes to from the node on a level of it.
     fn remove_child(&mut self, path: &Path, level: usize) {
-        let (node, child) = path.steps[level];
+        let (node, child) = path.at(level);
         if Inner::new(self.pages.page(node)).len() > 0 {
             let tail = InnerMut::new(self.pages.edit(node)).remove_child(child);
             tail.into_iter().for_each(|id| self.pages.release_blob(id));
@@ -187,7 +187,7 @@ impl Index {
         let Some(up) = level.checked_sub(1) else {
             return self.lower_root();
         };
-        let node = path.steps[level].0;
+        let node = path.at(level).0;
         let used = Inner::new(self.pages.page(node)).used();
         if used < SMALL && self.join_inner(path, up) {
             return;
@@ -204,7 +204,7 @@ impl Index {
     /// Joins the child that a path goes to on level `up` with one beside it, if
     /// both fit.
     fn join_inner(&mut self, path: &Path, up: usize) -> bool {
-        let (parent, child) = path.steps[up];
+        let (parent, child) = path.at(up);
         let parent_len = Inner::new(self.pages.page(parent)).len();
         let sides = [child.checked_sub(1), (child < parent_len).then_some(child)];
         for left in sides.into_iter().flatten() {

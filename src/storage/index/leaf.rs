@@ -293,6 +293,16 @@ impl<'a> Leaf<'a> {
             && self.free() >= entry.space(get16(self.body, 2))
     }
 
+    /// What the leaf would take with one more entry if its bytes were copied as
+    /// they are; `None` if they cannot be, or would not fit.
+    pub(super) fn grown(self, entry: &NewEntry<'_>) -> Option<usize> {
+        if get16(self.body, 6) != 0 || !entry.key.inline.starts_with(self.prefix()) {
+            return None;
+        }
+        let len = self.used() + entry.space(get16(self.body, 2));
+        (len <= BODY_MAX).then_some(len)
+    }
+
     /// What the leaf would take, and the prefix it would have, with one more entry.
     pub(super) fn with_entry(self, entry: &NewEntry<'_>) -> Plan {
         let prefix = match self.len() {
@@ -433,6 +443,19 @@ impl<'a> LeafMut<'a> {
         put16(body, 2, prefix.len());
         put16(body, 4, len);
         body[FIXED..FIXED + prefix.len()].copy_from_slice(prefix);
+        LeafMut { body }
+    }
+
+    /// Makes the block, which is longer, the same leaf as another.
+    pub(super) fn copy(body: &'a mut [u8], from: Leaf<'_>) -> LeafMut<'a> {
+        let (end, top, longer) =
+            (from.slots_end(), get16(from.body, 4), body.len() - from.body.len());
+        body[..end].copy_from_slice(&from.body[..end]);
+        body[top + longer..].copy_from_slice(&from.body[top..]);
+        put16(body, 4, top + longer);
+        for slot in body[slots_start(from.prefix().len())..end].as_chunks_mut::<SLOT>().0 {
+            *slot = (u64::from_le_bytes(*slot) + ((longer as u64) << 16)).to_le_bytes();
+        }
         LeafMut { body }
     }
 

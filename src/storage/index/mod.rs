@@ -61,7 +61,7 @@ struct Tree {
 /// The way from the root down to a leaf: for each inner node, which child.
 #[derive(Clone, Copy, Debug)]
 struct Path {
-    steps: [(PageId, usize); LEVELS_MAX],
+    steps: [(PageId, u32); LEVELS_MAX],
     len: usize,
 }
 
@@ -72,14 +72,20 @@ impl Path {
 
     #[inline]
     fn push(&mut self, node: PageId, child: usize) {
-        self.steps[self.len] = (node, child);
+        self.steps[self.len] = (node, child as u32);
         self.len += 1;
+    }
+
+    /// The node on a level, the root's being 0, and which child of it is next.
+    fn at(&self, level: usize) -> (PageId, usize) {
+        let (node, child) = self.steps[level];
+        (node, child as usize)
     }
 
     /// The leaf after (or, with `back`, before) the one that the path leads to,
     /// if both have the same parent.
     fn sibling(&self, source: &impl Source, back: bool) -> Option<PageId> {
-        let (node, child) = self.steps[self.len.checked_sub(1)?];
+        let (node, child) = self.at(self.len.checked_sub(1)?);
         let inner = Inner::new(source.page(node));
         let beside = if back { child.checked_sub(1)? } else { child + 1 };
         (beside <= inner.len()).then(|| inner.child(beside))
@@ -90,7 +96,7 @@ impl Path {
     fn step(&mut self, source: &impl Source, back: bool) -> Option<PageId> {
         let levels = self.len;
         while let Some(level) = self.len.checked_sub(1) {
-            let (node, child) = self.steps[level];
+            let (node, child) = self.at(level);
             self.len = level;
             let inner = Inner::new(source.page(node));
             let next = if back { child.checked_sub(1) } else { Some(child + 1) };
@@ -314,7 +320,7 @@ impl Index {
     #[cold]
     fn own_shared_path(&mut self, path: &mut Path, leaf: PageId) -> PageId {
         for level in 0..path.len {
-            let node = self.pages.own(path.steps[level].0);
+            let node = self.pages.own(path.at(level).0);
             path.steps[level].0 = node;
             self.replace_child(path, level, node);
         }
@@ -326,7 +332,7 @@ impl Index {
     /// Puts `page` in the place of the node on `level` of a path, where the
     /// leaf's level is the path's length.
     fn replace_child(&mut self, path: &Path, level: usize, page: PageId) {
-        match level.checked_sub(1).map(|up| path.steps[up]) {
+        match level.checked_sub(1).map(|up| path.at(up)) {
             None => self.tree.root = page,
             Some((parent, child)) => {
                 if Inner::new(self.pages.page(parent)).child(child) != page {

@@ -14,7 +14,7 @@ use crate::error::OutOfMemory;
 
 /// Bytes that a node gets beyond what it needs when it grows, so that the next
 /// insertion need not move it again.
-const SLACK: usize = 128;
+const SLACK: usize = 384;
 
 impl Index {
     /// Sets the value of a key. Shows `old` the value that was there, before
@@ -158,6 +158,14 @@ impl Index {
         entry: &NewEntry<'_>,
     ) -> Result<(), OutOfMemory> {
         let old = Leaf::new(self.pages.page(leaf));
+        if let Some(len) = old.grown(entry) {
+            let new = self.pages.alloc(round_body(len + SLACK).min(BODY_MAX));
+            let (to, [from]) = self.pages.edit_from(new, [leaf]);
+            LeafMut::copy(to, Leaf::new(from)).insert(at, entry);
+            self.pages.release(leaf);
+            self.replace_child(path, path.len, new);
+            return Ok(());
+        }
         let plan = old.with_entry(entry);
         if plan.fits() {
             let range = 0..old.len();
@@ -273,7 +281,7 @@ impl Index {
         mut right: PageId,
     ) {
         for level in (0..path.len).rev() {
-            let (node, child) = path.steps[level];
+            let (node, child) = path.at(level);
             InnerMut::new(self.pages.edit(node)).set_child(child, left);
             let inner = Inner::new(self.pages.page(node));
             if inner.has_room(&separator) {
