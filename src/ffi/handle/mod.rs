@@ -15,6 +15,7 @@
 //! lock of the old ones may be held for ever by a thread that is not there.
 
 pub(super) mod cursor;
+mod pin;
 pub(super) mod view;
 
 use std::ptr;
@@ -81,6 +82,7 @@ struct Named<S: 'static> {
 extern "C" fn forked() {
     view::HANDLES.forget();
     cursor::HANDLES.forget();
+    pin::forget();
 }
 
 impl<S: Default, const KIND: usize> Handles<S, KIND> {

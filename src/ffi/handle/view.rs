@@ -1,32 +1,48 @@
 //! Handles of views.
 //!
-//! Each slot has a reader-writer lock: a call on the view holds it shared, and
-//! closing waits for whoever is inside.
+//! Any number of threads may be inside calls on one view; they pin its handle,
+//! and closing waits for them.
+
+use std::cell::UnsafeCell;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::super::object::{Open, View};
 use super::super::text::Failure;
 use super::super::view::minidb_t;
+use super::pin::{Pin, wait_until_free};
 use super::{Handles, Named, VIEW};
-use crate::sync::RwLock;
 
 pub(super) static HANDLES: Handles<Slot, VIEW> = Handles::new();
 
 #[derive(Debug, Default)]
-pub(super) struct Slot(RwLock<State>);
+pub(super) struct Slot {
+    /// The generation of the handle that the slot has, or will have next, and
+    /// [`OPEN`].
+    state: AtomicUsize,
+    /// Read by who has pinned the handle and seen `OPEN` afterwards; changed
+    /// while there is no `OPEN`, by who fills the slot, or has closed it and
+    /// waited for the pins.
+    view: UnsafeCell<Option<(View, Open)>>,
+}
 
-#[derive(Debug, Default)]
-struct State {
-    /// Of the handle that the slot has now, or will have next.
-    generation: usize,
-    view: Option<(View, Open)>,
+/// There is a view.
+const OPEN: usize = 1;
+const GENERATION: usize = 2;
+
+// SAFETY: as said at `view`, whoever changes it is alone with it. Views may be
+// shared and sent.
+unsafe impl Sync for Slot {}
+
+fn state_of(generation: usize) -> usize {
+    (generation * GENERATION) | OPEN
 }
 
 /// Makes a handle for a view.
 pub(in super::super) fn open(view: View, open: Open) -> Result<*mut minidb_t, Failure> {
     let handle = HANDLES.open(|slot| {
-        let mut state = slot.0.write_anyway();
-        state.view = Some((view, open));
-        state.generation
+        // SAFETY: the slot is nobody else's until its handle is known.
+        unsafe { *slot.view.get() = Some((view, open)) };
+        slot.state.fetch_or(OPEN, Ordering::SeqCst) / GENERATION
     })?;
     Ok(std::ptr::without_provenance_mut(handle))
 }
@@ -40,10 +56,15 @@ pub(in super::super) fn with<T>(
     let Some(Named { slot, generation, .. }) = HANDLES.find(handle.addr()) else {
         return Err(HANDLES.refuse(handle.addr()));
     };
-    let state = slot.0.read()?;
-    match &state.view {
-        Some((view, open)) if state.generation == generation => f(view, open),
-        _ => Err(HANDLES.refuse(handle.addr())),
+    let _pin = Pin::new(handle.addr());
+    if slot.state.load(Ordering::SeqCst) != state_of(generation) {
+        return Err(HANDLES.refuse(handle.addr()));
+    }
+    // SAFETY: the handle was pinned before it was seen to be open, so whoever
+    // closes it waits for the pin before touching the view.
+    match unsafe { &*slot.view.get() } {
+        Some((view, open)) => f(view, open),
+        None => Err(HANDLES.refuse(handle.addr())),
     }
 }
 
@@ -52,14 +73,15 @@ pub(in super::super) fn close(handle: *mut minidb_t) {
     let Some(Named { slot, number, generation }) = HANDLES.find(handle.addr()) else {
         return;
     };
-    let mut state = slot.0.write_anyway();
-    if state.generation != generation || state.view.is_none() {
+    let (open, closed) = (state_of(generation), (generation + 1) * GENERATION);
+    let closing = slot.state.compare_exchange(open, closed, Ordering::SeqCst, Ordering::Relaxed);
+    if closing.is_err() {
         return;
     }
-    let view = state.view.take();
-    state.generation += 1;
-    drop(state);
-    drop(view); // may take a while; nobody waits for it
+    wait_until_free(handle.addr());
+    // SAFETY: this thread alone has closed the handle, no call is inside of it,
+    // none can come, and the slot is not given back yet.
+    drop(unsafe { (*slot.view.get()).take() });
     HANDLES.give_back(number, generation + 1);
 }
 
@@ -113,13 +135,35 @@ mod tests {
         let handle = open_database();
         let Named { slot, number: at, .. } = HANDLES.find(handle.addr()).unwrap();
         let last = (1 << GENERATION_BITS) - 1;
-        slot.0.write().unwrap().generation = last;
+        slot.state.store(state_of(last), Ordering::SeqCst);
         close(handle);
-        assert!(slot.0.read().unwrap().view.is_some(), "the handle is of another generation");
+        assert_eq!(slot.state.load(Ordering::SeqCst), state_of(last), "another generation's");
         let low = handle.addr() & ((1 << (KIND_BITS + SLOT_BITS)) - 1);
         close(number(last << (KIND_BITS + SLOT_BITS) | low));
-        assert!(slot.0.read().unwrap().view.is_none());
+        assert_ne!(slot.state.load(Ordering::SeqCst), state_of(last));
         let free = &HANDLES.table().unwrap().free;
         assert!(!free.read().unwrap().slots.contains(&at));
+    }
+
+    #[test]
+    fn closing_waits_for_who_is_inside() {
+        let (handle, inside) = (open_database().addr(), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let long = with(number(handle), |_, _| {
+                    inside.store(1, Ordering::SeqCst);
+                    std::thread::sleep(std::time::Duration::from_millis(50));
+                    inside.store(2, Ordering::SeqCst);
+                    Ok(())
+                });
+                assert!(long.is_ok());
+            });
+            while inside.load(Ordering::SeqCst) == 0 {
+                std::thread::yield_now();
+            }
+            close(number(handle));
+            assert_eq!(inside.load(Ordering::SeqCst), 2);
+            assert!(!is_open(number(handle)));
+        });
     }
 }

@@ -131,7 +131,7 @@ impl Tree {
     }
 
     /// The same, with the way to it.
-    #[inline]
+    #[inline(always)] // so that the path is built where it stays
     fn descend(&self, source: &impl Source, key: Key<'_>) -> (Path, PageId) {
         let mut path = Path::new(self.root);
         let mut page = self.root;

@@ -28,16 +28,16 @@ impl Index {
     ) -> Result<T, E> {
         self.begin()?;
         let parts = Key::new(key);
-        let (path, leaf) = self.tree.descend(&self.pages, parts);
+        let (mut path, leaf) = self.tree.descend(&self.pages, parts);
         match Leaf::new(self.pages.page(leaf)).find(&self.pages, parts) {
             Ok(at) => {
                 let result = old(Some(self.value(leaf, at)))?;
-                self.put_over(path, leaf, at, parts, value)?;
+                self.put_over(&mut path, leaf, at, parts, value)?;
                 Ok(result)
             }
             Err(at) => {
                 let result = old(None)?;
-                self.put_new(path, leaf, at, parts, value)?;
+                self.put_new(&mut path, leaf, at, parts, value)?;
                 self.tree.count += 1;
                 self.tree.bytes += (key.len() + value.len()) as u64;
                 Ok(result)
@@ -57,7 +57,7 @@ impl Index {
     /// Adds an entry at `at`.
     fn put_new(
         &mut self,
-        mut path: Path,
+        path: &mut Path,
         leaf: PageId,
         at: usize,
         key: Key<'_>,
@@ -71,8 +71,8 @@ impl Index {
                 return Err(error);
             }
         };
-        let leaf = self.own_path(&mut path, leaf);
-        let inserted = self.insert(&path, leaf, at, &entry);
+        let leaf = self.own_path(path, leaf);
+        let inserted = self.insert(path, leaf, at, &entry);
         if inserted.is_err() {
             self.release_value(new);
             entry.tail.into_iter().for_each(|id| self.pages.release_blob(id));
@@ -81,10 +81,10 @@ impl Index {
     }
 
     /// Sets the value of entry `at`, whose key is `key`.
-    #[inline]
+    #[inline(always)]
     fn put_over(
         &mut self,
-        mut path: Path,
+        path: &mut Path,
         leaf: PageId,
         at: usize,
         key: Key<'_>,
@@ -97,11 +97,11 @@ impl Index {
             Value::Inline(bytes) => (bytes.len(), None),
             Value::Blob(id) => (self.pages.blob(id).len(), Some(id)),
         };
-        let leaf = self.own_path(&mut path, leaf);
+        let leaf = self.own_path(path, leaf);
         if !LeafMut::new(self.pages.edit(leaf)).replace(at, new) {
             let removed = LeafMut::new(self.pages.edit(leaf)).remove(at);
             let entry = NewEntry { key, tail, value: new };
-            if let Err(error) = self.insert(&path, leaf, at, &entry) {
+            if let Err(error) = self.insert(path, leaf, at, &entry) {
                 LeafMut::new(self.pages.edit(leaf)).restore(at, removed);
                 self.release_value(new);
                 return Err(error);

@@ -1,0 +1,88 @@
+//! Which handles calls are inside of, so that closing one can wait for them.
+//!
+//! A call pins its handle: it writes the handle into a record that nobody uses,
+//! and only then looks whether the handle is open. Closing does the opposite: it
+//! says that the handle is closed, and only then looks through all records for
+//! it. So one of both sees the other (as with hazard pointers, Michael 2004).
+//! Threads that use the same handle do not write to the same memory, and the
+//! end of a call is a plain store.
+//!
+//! A pin is for a short time, and a thread has one at most.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// As many calls can be inside at once; others wait.
+const RECORDS: usize = 128;
+
+/// A handle that a call is inside of, 0 if there is none; alone in its cache line.
+#[repr(align(64))]
+struct Record(AtomicUsize);
+
+static PINNED: [Record; RECORDS] = [const { Record(AtomicUsize::new(0)) }; RECORDS];
+
+/// A handle pinned, until this is dropped.
+pub(super) struct Pin(&'static Record);
+
+impl Pin {
+    #[inline]
+    pub(super) fn new(handle: usize) -> Pin {
+        // Threads are told apart by where their stacks are; it is only a hint.
+        let here = 0u8;
+        let stack = (&raw const here).addr() as u64 >> 16;
+        let first = (stack.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 57) as usize;
+        let record = &PINNED[first % RECORDS];
+        if record.take(handle) { Pin(record) } else { Pin::elsewhere(first, handle) }
+    }
+
+    #[cold]
+    fn elsewhere(first: usize, handle: usize) -> Pin {
+        loop {
+            for n in 1..=RECORDS {
+                let record = &PINNED[(first + n) % RECORDS];
+                if record.take(handle) {
+                    return Pin(record);
+                }
+            }
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Record {
+    #[inline]
+    fn take(&self, handle: usize) -> bool {
+        self.0.compare_exchange(0, handle, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+    }
+}
+
+impl Drop for Pin {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.0.store(0, Ordering::Release);
+    }
+}
+
+/// Waits until no call is inside of a handle which was said to be closed, by an
+/// operation that is `SeqCst`.
+pub(super) fn wait_until_free(handle: usize) {
+    for record in &PINNED {
+        let mut turns = 0;
+        while record.0.load(Ordering::SeqCst) == handle {
+            turns += 1;
+            if turns < 100 {
+                std::thread::yield_now();
+            } else {
+                std::thread::sleep(Duration::from_micros(50));
+            }
+        }
+    }
+}
+
+/// Forgets all pins: those of the parent's other threads, which the child of a
+/// fork does not have.
+pub(super) fn forget() {
+    for record in &PINNED {
+        record.0.store(0, Ordering::Relaxed);
+    }
+}
