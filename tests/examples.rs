@@ -76,6 +76,34 @@ fn the_cpp_face_compiles_without_a_warning() {
     }
 }
 
+/// The code blocks of the README in a language.
+fn readme(language: &str) -> Vec<String> {
+    let text = fs::read_to_string(root().join("README.md")).expect("the README is there");
+    let blocks = text.split("```").skip(1).step_by(2);
+    blocks
+        .filter_map(|block| block.strip_prefix(&format!("{language}\n")))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn those_in_the_readme() {
+    let dir = scratch("readme");
+    let [c] = &readme("c")[..] else { panic!("one program in C") };
+    fs::write(dir.join("app.c"), c).expect("the folder can be written");
+    let mut cc = Command::new("cc");
+    cc.args(["-Wall", "-Wextra", "-Werror", "app.c", "-o", "app", "-lminidb"]).current_dir(&dir);
+    cc.arg("-I").arg(root().join("include")).arg("-L").arg(library_dir());
+    run(cc.arg(format!("-Wl,-rpath,{}", library_dir().display())));
+    assert_eq!(run(&mut Command::new(dir.join("app"))), "It was John before.\n");
+
+    let [script] = &readme("python")[..] else { panic!("one script in Python") };
+    if have("python3") {
+        let printed = run(python(&example("python")).args(["-c", script]));
+        assert_eq!(printed, "b'green' True\nb'cherry' b'red'\n2 now, 3 before\n");
+    }
+}
+
 fn python(dir: &Path) -> Command {
     let mut python = Command::new("python3");
     python.env("MINIDB_LIBRARY", shared_library()).env("PYTHONDONTWRITEBYTECODE", "1");

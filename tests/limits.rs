@@ -1,0 +1,44 @@
+//! The longest key and value that there may be, and one byte more.
+
+use minidb::{DB, DBError, InMemoryDB, MAX_LEN};
+
+/// Bytes of memory that this test needs.
+const NEEDED: u64 = 13 << 30;
+
+fn available() -> u64 {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = meminfo.lines().find(|line| line.starts_with("MemAvailable:"));
+    let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
+}
+
+#[test]
+fn keys_and_values_may_be_as_long_as_the_limit_and_no_longer() {
+    if available() < NEEDED {
+        println!("SKIPPED: needs {} GiB of memory", NEEDED >> 30);
+        assert!(std::env::var_os("CI").is_none(), "there must be memory in CI");
+        return;
+    }
+    let db = InMemoryDB::new().unwrap();
+    let mut long = vec![b'x'; MAX_LEN + 1];
+    for (key, value) in [(&long[..], &b""[..]), (b"", &long)] {
+        assert!(matches!(db.put(key, value), Err(DBError::Invalid(_))));
+    }
+    assert_eq!(db.count(), Ok(0));
+
+    let longest = &long[..MAX_LEN];
+    db.put_with(longest, longest, |old| Ok(assert!(old.is_none()))).unwrap();
+    db.put(&longest[..MAX_LEN - 1], b"shorter").unwrap();
+    db.get_with(longest, |value| assert!(value == Some(longest))).unwrap();
+    let mut cursor = db.scan(None, None).unwrap();
+    assert!(cursor.last().unwrap());
+    assert!(cursor.key() == Some(longest) && cursor.value() == Some(longest));
+    assert!(cursor.prev().unwrap());
+    assert!(cursor.key().map(<[u8]>::len) == Some(MAX_LEN - 1));
+    drop(cursor);
+    db.check().unwrap();
+
+    long.truncate(MAX_LEN);
+    db.delete_with(&long, |old| Ok(assert!(old == long))).unwrap();
+    assert_eq!(db.data_bytes(), Ok((MAX_LEN - 1 + "shorter".len()) as u64));
+}
