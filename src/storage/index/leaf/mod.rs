@@ -1,0 +1,325 @@
+//! A leaf: sorted entries in one block of bytes.
+//!
+//! ```text
+//! 0   n        u16  entries
+//! 2   prefix   u16  length of the prefix that all keys share
+//! 4   top      u16  where the heap starts; it ends with the block
+//! 6   dead     u16  bytes in the heap that belong to no entry any more
+//! 8   last     u16  where the latest insertion went ...
+//! 10  run      u16  ... and how many before it went one place further each
+//! 12  (4 bytes, zero)
+//! 16  the prefix, padded to 8 bytes
+//!     the slots, 8 bytes each, sorted by key:
+//!         first 4 bytes of the key after the prefix, as a number   32 bits
+//!         offset of the entry in the block                         16 bits
+//!         length of the inline key after the prefix                14 bits
+//!         whether the key has a tail, whether the value is a blob   2 bits
+//!     free space
+//!     the heap, growing down; an entry is
+//!         length of an inline value, u16; the inline key after the prefix;
+//!         the tail's blob, if there is one; then the value and a NUL, or
+//!         the value's blob
+//! ```
+//!
+//! Numbers are little-endian. The block has no pointers into memory, so it can
+//! be copied and moved as bytes. A search runs over the slots and touches an
+//! entry only to confirm.
+//!
+//! Here a leaf is read; [`edit`] changes it, and [`plan`] says what leaves to be
+//! built will take.
+
+mod edit;
+mod plan;
+
+pub(super) use edit::LeafMut;
+pub(super) use plan::Plan;
+
+use std::cmp::Ordering;
+use std::ops::Range;
+
+use super::key::{Key, head4};
+use super::page::{BODY_MAX, BlobId, Source};
+
+const FIXED: usize = 16;
+const SLOT: usize = 8;
+const BLOB_ID: usize = 4;
+
+const LEN_MASK: u64 = 0x3fff;
+const HAS_TAIL: u64 = 0x4000;
+const IS_BLOB: u64 = 0x8000;
+
+/// The longest value that stands in a leaf; a longer one is a blob, so that
+/// copying a leaf stays cheap.
+pub(super) const INLINE_VALUE: usize = 1024;
+
+/// Insertions in a row that make a leaf split at its end, in expectation of more.
+const RUN: usize = 4;
+
+/// A value as a leaf holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Value<'a> {
+    /// The bytes. As read from a leaf, a NUL stands after them.
+    Inline(&'a [u8]),
+    Blob(BlobId),
+}
+
+impl Value<'_> {
+    fn space(self) -> usize {
+        match self {
+            Value::Inline(bytes) => bytes.len() + 1,
+            Value::Blob(_) => BLOB_ID,
+        }
+    }
+}
+
+/// An entry to be stored.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NewEntry<'a> {
+    pub(super) key: Key<'a>,
+    pub(super) tail: Option<BlobId>,
+    pub(super) value: Value<'a>,
+}
+
+impl NewEntry<'_> {
+    /// What it takes in a leaf, slot included.
+    fn space(&self, prefix: usize) -> usize {
+        let tail = if self.tail.is_some() { BLOB_ID } else { 0 };
+        SLOT + 2 + (self.key.inline.len() - prefix) + tail + self.value.space()
+    }
+}
+
+/// An entry as it stands in a leaf.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry<'a> {
+    /// The inline key after the prefix.
+    pub(super) suffix: &'a [u8],
+    pub(super) tail: Option<BlobId>,
+    pub(super) value: Value<'a>,
+}
+
+/// Where the parts of an entry are in the block of its leaf.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) suffix: Range<usize>,
+    pub(super) has_tail: bool,
+    pub(super) value: usize,
+    /// Length of an inline value, a NUL after it not counted.
+    pub(super) value_len: Option<usize>,
+}
+
+/// A leaf, to be read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Leaf<'a> {
+    body: &'a [u8],
+}
+
+#[inline]
+fn get16(body: &[u8], at: usize) -> usize {
+    u16::from_le_bytes([body[at], body[at + 1]]) as usize
+}
+
+#[inline]
+fn put16(body: &mut [u8], at: usize, value: usize) {
+    debug_assert!(value <= u16::MAX as usize);
+    body[at..at + 2].copy_from_slice(&(value as u16).to_le_bytes());
+}
+
+fn slots_start(prefix: usize) -> usize {
+    FIXED + prefix.next_multiple_of(8)
+}
+
+fn slot_of(suffix: &[u8], offset: usize, flags: u64) -> u64 {
+    u64::from(head4(suffix)) << 32 | (offset as u64) << 16 | flags | suffix.len() as u64
+}
+
+impl<'a> Leaf<'a> {
+    #[inline]
+    pub(super) fn new(body: &'a [u8]) -> Leaf<'a> {
+        Leaf { body }
+    }
+
+    #[inline]
+    pub(super) fn len(self) -> usize {
+        get16(self.body, 0)
+    }
+
+    #[inline]
+    pub(super) fn prefix(self) -> &'a [u8] {
+        &self.body[FIXED..FIXED + get16(self.body, 2)]
+    }
+
+    #[inline]
+    fn slots(self) -> &'a [[u8; SLOT]] {
+        let start = slots_start(get16(self.body, 2));
+        self.body[start..start + self.len() * SLOT].as_chunks().0
+    }
+
+    #[inline]
+    fn slot(self, i: usize) -> u64 {
+        u64::from_le_bytes(self.slots()[i])
+    }
+
+    #[inline]
+    fn suffix(self, slot: u64) -> &'a [u8] {
+        let offset = (slot >> 16) as u16 as usize + 2;
+        &self.body[offset..offset + (slot & LEN_MASK) as usize]
+    }
+
+    #[inline]
+    pub(super) fn entry(self, i: usize) -> Entry<'a> {
+        let place = self.place(i);
+        let blob = |at: usize| {
+            let id = self.body[at..].first_chunk().expect("an entry lies in its leaf");
+            BlobId::from_bytes(*id)
+        };
+        let value = match place.value_len {
+            Some(len) => Value::Inline(&self.body[place.value..place.value + len]),
+            None => Value::Blob(blob(place.value)),
+        };
+        let tail = place.has_tail.then(|| blob(place.value - BLOB_ID));
+        Entry { suffix: &self.body[place.suffix], tail, value }
+    }
+
+    /// Where an entry's parts are in the block.
+    #[inline(always)]
+    pub(super) fn place(self, i: usize) -> Place {
+        let slot = self.slot(i);
+        let offset = (slot >> 16) as u16 as usize;
+        let has_tail = slot & HAS_TAIL != 0;
+        let suffix = offset + 2..offset + 2 + (slot & LEN_MASK) as usize;
+        let value = suffix.end + if has_tail { BLOB_ID } else { 0 };
+        let value_len = (slot & IS_BLOB == 0).then(|| get16(self.body, offset));
+        Place { suffix, has_tail, value, value_len }
+    }
+
+    /// Where an entry begins in the block.
+    #[inline]
+    pub(super) fn entry_start(self, i: usize) -> usize {
+        (self.slot(i) >> 16) as u16 as usize
+    }
+
+    /// The part of a block that [`Leaf::place`] named.
+    #[inline]
+    pub(super) fn bytes(self, range: Range<usize>) -> &'a [u8] {
+        &self.body[range]
+    }
+
+    /// Bytes of an entry's key and value.
+    pub(super) fn entry_len(self, i: usize, source: &impl Source) -> usize {
+        let entry = self.entry(i);
+        let tail = entry.tail.map_or(0, |id| source.blob(id).len());
+        let value = match entry.value {
+            Value::Inline(bytes) => bytes.len(),
+            Value::Blob(id) => source.blob(id).len(),
+        };
+        self.prefix().len() + entry.suffix.len() + tail + value
+    }
+
+    /// Bytes of an entry in the heap.
+    fn heap_space(self, i: usize) -> usize {
+        let place = self.place(i);
+        place.value - (place.suffix.start - 2) + place.value_len.map_or(BLOB_ID, |len| len + 1)
+    }
+
+    /// How an entry's key compares with `rest` (a key's inline part after the
+    /// prefix) and `tail`.
+    #[inline]
+    fn compare(self, i: usize, source: &impl Source, rest: &[u8], tail: &[u8]) -> Ordering {
+        let slot = self.slot(i);
+        self.suffix(slot).cmp(rest).then_with(|| {
+            if slot & HAS_TAIL == 0 && tail.is_empty() {
+                return Ordering::Equal;
+            }
+            self.entry(i).tail.map_or(&[][..], |id| source.blob(id)).cmp(tail)
+        })
+    }
+
+    /// Where the key is, or where it would go.
+    #[inline]
+    pub(super) fn find(self, source: &impl Source, key: Key<'_>) -> Result<usize, usize> {
+        let rest = match key.after(self.prefix()) {
+            Ok(rest) => rest,
+            Err(Ordering::Less) => return Err(0),
+            Err(_) => return Err(self.len()),
+        };
+        let slots = self.slots();
+        let head = u64::from(head4(rest)) << 32;
+        let first = slots.partition_point(|slot| u64::from_le_bytes(*slot) < head);
+        // Most often the head alone decides, or the first entry with it is it.
+        match slots.get(first) {
+            Some(slot) if u64::from_le_bytes(*slot) >> 32 == head >> 32 => {}
+            _ => return Err(first),
+        }
+        match self.compare(first, source, rest, key.tail) {
+            Ordering::Equal => return Ok(first),
+            Ordering::Greater => return Err(first),
+            Ordering::Less => {}
+        }
+        let mut range = first + 1..slots.len();
+        range.end = range.start
+            + slots[range.clone()].partition_point(|s| u64::from_le_bytes(*s) >> 32 == head >> 32);
+        while !range.is_empty() {
+            let middle = range.start.midpoint(range.end);
+            match self.compare(middle, source, rest, key.tail) {
+                Ordering::Less => range.start = middle + 1,
+                Ordering::Equal => return Ok(middle),
+                Ordering::Greater => range.end = middle,
+            }
+        }
+        Err(range.start)
+    }
+
+    /// The inline part of an entry's key.
+    pub(super) fn inline_key(self, i: usize) -> Vec<u8> {
+        [self.prefix(), self.suffix(self.slot(i))].concat()
+    }
+
+    fn slots_end(self) -> usize {
+        slots_start(get16(self.body, 2)) + self.len() * SLOT
+    }
+
+    /// Bytes between the slots and the heap.
+    #[inline]
+    fn free(self) -> usize {
+        get16(self.body, 4) - self.slots_end()
+    }
+
+    /// Bytes that the leaf would take with nothing wasted.
+    pub(super) fn used(self) -> usize {
+        self.body.len() - self.free() - get16(self.body, 6)
+    }
+
+    /// Whether the entry fits in place.
+    #[inline]
+    pub(super) fn has_room(self, entry: &NewEntry<'_>) -> bool {
+        entry.key.inline.starts_with(self.prefix())
+            && self.free() >= entry.space(get16(self.body, 2))
+    }
+
+    /// The first rule that the leaf breaks, as far as it shows without blobs.
+    pub(super) fn check(self) -> Result<(), &'static str> {
+        let top = get16(self.body, 4);
+        if self.body.len() > BODY_MAX || self.slots_end() > top || top > self.body.len() {
+            return Err("slots and heap of a leaf overlap");
+        }
+        let mut heap = 0;
+        for i in 0..self.len() {
+            let (slot, place) = (self.slot(i), self.place(i));
+            let (start, space) = (place.suffix.start - 2, self.heap_space(i));
+            heap += space;
+            if start < top || start + space > self.body.len() {
+                return Err("an entry lies outside the heap of its leaf");
+            }
+            if (slot >> 32) as u32 != head4(self.suffix(slot)) {
+                return Err("the head of a slot is not that of its key");
+            }
+            if place.value_len.is_some_and(|len| self.body[place.value + len] != 0) {
+                return Err("a value is not followed by a NUL");
+            }
+        }
+        if heap + get16(self.body, 6) != self.body.len() - top {
+            return Err("the dead bytes of a leaf are miscounted");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,117 @@
+//! What leaves to be built will take, and where to cut one that is full.
+
+use std::cmp::Ordering;
+use std::ops::Range;
+
+use super::super::key::common_prefix;
+use super::super::page::BODY_MAX;
+use super::{Leaf, NewEntry, RUN, SLOT, get16, slots_start};
+
+/// What a leaf to be built will take.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::storage::index) struct Plan {
+    /// Length of its prefix.
+    pub(in crate::storage::index) prefix: usize,
+    /// Bytes of its block.
+    pub(in crate::storage::index) len: usize,
+}
+
+impl Plan {
+    pub(in crate::storage::index) fn fits(self) -> bool {
+        self.len <= BODY_MAX
+    }
+}
+
+impl Leaf<'_> {
+    /// Bytes that entries take in a leaf with a prefix of `prefix` bytes.
+    fn space(self, range: Range<usize>, prefix: usize) -> usize {
+        let own = get16(self.body, 2);
+        range.map(|i| SLOT + self.heap_space(i) + own - prefix).sum()
+    }
+
+    /// What the leaf would take with one more entry if its bytes were copied as
+    /// they are; `None` if they cannot be, or would not fit.
+    pub(in crate::storage::index) fn grown(self, entry: &NewEntry<'_>) -> Option<usize> {
+        if get16(self.body, 6) != 0 || !entry.key.inline.starts_with(self.prefix()) {
+            return None;
+        }
+        let len = self.used() + entry.space(get16(self.body, 2));
+        (len <= BODY_MAX).then_some(len)
+    }
+
+    /// What the leaf would take, and the prefix it would have, with one more entry.
+    pub(in crate::storage::index) fn with_entry(self, entry: &NewEntry<'_>) -> Plan {
+        let prefix = match self.len() {
+            0 => 0,
+            n => self.shared(0..n).min(common_prefix(&self.inline_key(0), entry.key.inline)),
+        };
+        let entries = self.space(0..self.len(), prefix) + entry.space(prefix);
+        Plan { prefix, len: slots_start(prefix) + entries }
+    }
+
+    /// Length of the prefix that the entries in a range share.
+    fn shared(self, range: Range<usize>) -> usize {
+        match range.len() {
+            // With one key all of it would be prefix, and not for long.
+            0 | 1 => 0,
+            _ => common_prefix(&self.inline_key(range.start), &self.inline_key(range.end - 1)),
+        }
+    }
+
+    /// Whether insertions have been coming in order and this one, at `at`, is
+    /// the next beyond the end.
+    pub(in crate::storage::index) fn is_append(self, at: usize) -> bool {
+        at == self.len() && at > 0 && get16(self.body, 8) + 1 == at && get16(self.body, 10) >= RUN
+    }
+
+    /// Where to cut the leaf in two, given that one more entry goes to `at`:
+    /// the number of entries on the left, and whether the new one is there.
+    pub(in crate::storage::index) fn cut(self, at: usize, entry: &NewEntry<'_>) -> (usize, bool) {
+        if !entry.key.inline.starts_with(self.prefix()) {
+            return (at, at == 0);
+        }
+        let new = entry.space(get16(self.body, 2));
+        // The entries with the new one among them; each side gets one at least.
+        let item = |i: usize| match i.cmp(&at) {
+            Ordering::Less => SLOT + self.heap_space(i),
+            Ordering::Equal => new,
+            Ordering::Greater => SLOT + self.heap_space(i - 1),
+        };
+        let half = (0..=self.len()).map(item).sum::<usize>() / 2;
+        let (mut left, mut taken) = (1, item(0));
+        while left < self.len() && taken + item(left) / 2 <= half {
+            taken += item(left);
+            left += 1;
+        }
+        (left - usize::from(at < left), at < left)
+    }
+
+    /// What a leaf with some of the entries, and perhaps a new one, would take.
+    pub(in crate::storage::index) fn part(
+        self,
+        range: Range<usize>,
+        new: Option<&NewEntry<'_>>,
+    ) -> Plan {
+        let prefix = match (range.len(), new) {
+            (0, _) | (1, None) => 0,
+            (1, Some(new)) => common_prefix(&self.inline_key(range.start), new.key.inline),
+            (_, None) => self.shared(range.clone()),
+            (_, Some(new)) => self
+                .shared(range.clone())
+                .min(common_prefix(&self.inline_key(range.start), new.key.inline)),
+        };
+        let new = new.map_or(0, |new| new.space(prefix));
+        Plan { prefix, len: slots_start(prefix) + self.space(range, prefix) + new }
+    }
+
+    /// What the leaf would take together with the one after it.
+    pub(in crate::storage::index) fn joined(self, next: Leaf<'_>) -> Plan {
+        let prefix = match (self.len(), next.len()) {
+            (0, n) => next.shared(0..n),
+            (n, 0) => self.shared(0..n),
+            (_, n) => common_prefix(&self.inline_key(0), &next.inline_key(n - 1)),
+        };
+        let entries = self.space(0..self.len(), prefix) + next.space(0..next.len(), prefix);
+        Plan { prefix, len: slots_start(prefix) + entries }
+    }
+}
