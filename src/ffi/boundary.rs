@@ -1,10 +1,10 @@
 //! What comes in and goes out by pointers, and the guard around each call.
 
+use std::any::Any;
 use std::ffi::{c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 
-use super::code::MINIDB_INTERNAL;
 use super::text::{Failure, invalid, keep};
 use crate::{DBError, DBResult, MAX_LEN};
 
@@ -23,9 +23,8 @@ pub(super) fn guard(body: impl FnOnce() -> Result<c_int, Failure>) -> c_int {
         Ok(Ok(code)) => code,
         Ok(Err(failure)) => keep(&failure),
         Err(payload) => {
-            std::mem::forget(payload); // dropping it might panic again
-            keep(&DBError::Internal.into());
-            MINIDB_INTERNAL
+            discard(payload);
+            keep(&DBError::Internal.into())
         }
     }
 }
@@ -34,9 +33,17 @@ pub(super) fn guard(body: impl FnOnce() -> Result<c_int, Failure>) -> c_int {
 #[inline]
 pub(super) fn guard_or<T>(otherwise: T, body: impl FnOnce() -> T) -> T {
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| {
-        std::mem::forget(payload);
+        discard(payload);
         otherwise
     })
+}
+
+/// Drops what a panic has thrown. Should that panic, what it throws is kept.
+#[cold]
+fn discard(payload: Box<dyn Any + Send>) {
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        std::mem::forget(again);
+    }
 }
 
 /// The bytes of an argument; NULL with length 0 is the empty string.
@@ -248,7 +255,7 @@ impl Wanted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ffi::{MINIDB_INVALID, MINIDB_OK};
+    use crate::ffi::{MINIDB_INTERNAL, MINIDB_INVALID, MINIDB_OK};
 
     #[test]
     fn a_panic_becomes_a_code() {
