@@ -5,6 +5,7 @@ use std::ffi::{c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 
+use super::code::{MINIDB_NOTFOUND, MINIDB_OK};
 use super::text::{Failure, invalid, keep};
 use crate::{DBError, DBResult, MAX_LEN};
 
@@ -223,39 +224,64 @@ impl Drop for Copied {
     }
 }
 
-/// A value to be handed out as far as it is wanted: its length, and a copy.
+/// The pair of out-parameters for a value: bytes and length, each if wanted.
 #[derive(Debug)]
-pub(super) struct Wanted {
+pub(super) struct ValueOut {
+    bytes: *mut *mut c_char,
+    len: *mut usize,
+}
+
+/// A value to be handed out: its length, and a copy if its bytes are wanted.
+#[derive(Debug)]
+pub(super) struct Taken {
     len: usize,
     copy: Option<Copied>,
 }
 
-impl Wanted {
-    #[inline]
-    pub(super) fn new(bytes: &[u8], copy: bool) -> DBResult<Wanted> {
-        let copy = if copy { Some(Copied::new(bytes)?) } else { None };
-        Ok(Wanted { len: bytes.len(), copy })
-    }
-
+impl ValueOut {
+    /// Says that there is no value, as far as is known by now.
+    ///
     /// # Safety
     ///
-    /// As for [`set`].
+    /// As for [`set`], and both still so when [`ValueOut::give`] is called.
     #[inline]
-    pub(super) unsafe fn give(self, out: *mut *mut c_char, out_len: *mut usize) {
+    pub(super) unsafe fn new(bytes: *mut *mut c_char, len: *mut usize) -> ValueOut {
         // SAFETY: passed on.
         unsafe {
-            set(out_len, self.len);
-            if let Some(copy) = self.copy {
-                copy.give(out);
+            set(bytes, ptr::null_mut());
+            set(len, 0);
+        }
+        ValueOut { bytes, len }
+    }
+
+    /// Takes what is wanted of a value, which may be refused for lack of memory.
+    #[inline]
+    pub(super) fn take(&self, value: &[u8]) -> DBResult<Taken> {
+        let copy = if self.bytes.is_null() { None } else { Some(Copied::new(value)?) };
+        Ok(Taken { len: value.len(), copy })
+    }
+
+    /// Hands out a value, if there is one; tells whether there is.
+    #[inline]
+    pub(super) fn give(self, value: Option<Taken>) -> c_int {
+        let Some(value) = value else {
+            return MINIDB_NOTFOUND;
+        };
+        // SAFETY: the caller of `new` has said so.
+        unsafe {
+            set(self.len, value.len);
+            if let Some(copy) = value.copy {
+                copy.give(self.bytes);
             }
         }
+        MINIDB_OK
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ffi::{MINIDB_INTERNAL, MINIDB_INVALID, MINIDB_OK};
+    use crate::ffi::{MINIDB_INTERNAL, MINIDB_INVALID};
 
     #[test]
     fn a_panic_becomes_a_code() {

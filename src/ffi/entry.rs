@@ -1,9 +1,8 @@
 //! Entries: reading and writing them by their keys.
 
 use std::ffi::{c_char, c_int, c_void};
-use std::ptr;
 
-use super::boundary::{Wanted, buffer, bytes, bytes_or_none, guard, set};
+use super::boundary::{ValueOut, buffer, bytes, bytes_or_none, guard, set};
 use super::code::*;
 use super::handle::view;
 use super::packed;
@@ -22,18 +21,12 @@ pub unsafe extern "C" fn minidb_get(
 ) -> c_int {
     // SAFETY: as the header says of arguments and out-parameters.
     guard(|| unsafe {
-        set(value, ptr::null_mut());
-        set(value_len, 0);
+        let out = ValueOut::new(value, value_len);
         let key = bytes("key", key, key_len)?;
-        let copy = !value.is_null();
         let found = view::with(db, |view, _| {
-            Ok(view.get_with(key, |found| found.map(|it| Wanted::new(it, copy)).transpose())?)
+            Ok(view.get_with(key, |found| found.map(|it| out.take(it)).transpose())?)
         })?;
-        let Some(found) = found else {
-            return Ok(MINIDB_NOTFOUND);
-        };
-        found.give(value, value_len);
-        Ok(MINIDB_OK)
+        Ok(out.give(found))
     })
 }
 
@@ -88,21 +81,17 @@ pub unsafe extern "C" fn minidb_put(
 ) -> c_int {
     // SAFETY: as the header says of arguments and out-parameters.
     guard(|| unsafe {
-        set(old, ptr::null_mut());
-        set(old_len, 0);
+        let out = ValueOut::new(old, old_len);
         let key = bytes("key", key, key_len)?;
         let value = bytes("value", value, value_len)?;
-        let copy = !old.is_null();
         let previous = view::with(db, |view, _| {
             Ok(view.writable()?.put_with(key, value, |was| {
                 #[cfg(test)]
                 assert!(key != tests::PANIC_KEY, "on purpose");
-                was.map(|was| Wanted::new(was, copy)).transpose()
+                was.map(|was| out.take(was)).transpose()
             })?)
         })?;
-        if let Some(previous) = previous {
-            previous.give(old, old_len);
-        }
+        out.give(previous);
         Ok(MINIDB_OK)
     })
 }
@@ -121,18 +110,12 @@ pub unsafe extern "C" fn minidb_delete(
 ) -> c_int {
     // SAFETY: as the header says of arguments and out-parameters.
     guard(|| unsafe {
-        set(old, ptr::null_mut());
-        set(old_len, 0);
+        let out = ValueOut::new(old, old_len);
         let key = bytes("key", key, key_len)?;
-        let copy = !old.is_null();
         let removed = view::with(db, |view, _| {
-            Ok(view.writable()?.delete_with(key, |was| Wanted::new(was, copy))?)
+            Ok(view.writable()?.delete_with(key, |was| out.take(was))?)
         })?;
-        let Some(removed) = removed else {
-            return Ok(MINIDB_NOTFOUND);
-        };
-        removed.give(old, old_len);
-        Ok(MINIDB_OK)
+        Ok(out.give(removed))
     })
 }
 
@@ -200,6 +183,8 @@ pub unsafe extern "C" fn minidb_write(
 
 #[cfg(test)]
 mod tests {
+    use std::ptr;
+
     use super::*;
     use crate::ffi::{minidb_close, minidb_open};
 

@@ -120,14 +120,18 @@ impl Index {
         }
     }
 
+    /// The child that a path goes to on a level, with the one before it and with
+    /// the one after it: the number of the left one, and both.
+    fn pairs(&self, path: &Path, level: usize) -> [Option<(usize, [PageId; 2])>; 2] {
+        let (parent, child) = path.at(level);
+        let inner = Inner::new(self.pages.page(parent));
+        let sides = [child.checked_sub(1), (child < inner.len()).then_some(child)];
+        sides.map(|left| left.map(|left| (left, [inner.child(left), inner.child(left + 1)])))
+    }
+
     /// Joins the leaf at the end of a path with one beside it, if both fit.
     fn join_leaf(&mut self, path: &Path) -> bool {
-        let (parent, child) = path.at(path.len - 1);
-        let parent_len = Inner::new(self.pages.page(parent)).len();
-        let sides = [child.checked_sub(1), (child < parent_len).then_some(child)];
-        for left in sides.into_iter().flatten() {
-            let inner = Inner::new(self.pages.page(parent));
-            let pair = [inner.child(left), inner.child(left + 1)];
+        for (left, pair) in self.pairs(path, path.len - 1).into_iter().flatten() {
             let [first, second] = pair.map(|page| Leaf::new(self.pages.page(page)));
             let plan = first.joined(second);
             if plan.len > JOINED_MAX {
@@ -204,12 +208,8 @@ impl Index {
     /// Joins the child that a path goes to on level `up` with one beside it, if
     /// both fit.
     fn join_inner(&mut self, path: &Path, up: usize) -> bool {
-        let (parent, child) = path.at(up);
-        let parent_len = Inner::new(self.pages.page(parent)).len();
-        let sides = [child.checked_sub(1), (child < parent_len).then_some(child)];
-        for left in sides.into_iter().flatten() {
-            let parent = Inner::new(self.pages.page(parent));
-            let pair = [parent.child(left), parent.child(left + 1)];
+        for (left, pair) in self.pairs(path, up).into_iter().flatten() {
+            let parent = Inner::new(self.pages.page(path.at(up).0));
             let [first, second] = pair.map(|page| Inner::new(self.pages.page(page)));
             if first.used() + second.used() > JOINED_MAX {
                 continue;

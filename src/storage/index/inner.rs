@@ -27,9 +27,9 @@
 use std::cmp::Ordering;
 
 use super::key::{Key, common_prefix, head8};
+use super::node::{FIXED, get16, put16, slots_start};
 use super::page::{BODY_MAX, BlobId, PageId, Source};
 
-const FIXED: usize = 16;
 const SLOT: usize = 16;
 const HEAD: usize = 8;
 const BLOB_ID: usize = 4;
@@ -93,19 +93,6 @@ impl Slot<'_> {
     fn heap_space(self) -> usize {
         self.rest() + if self.has_tail() { BLOB_ID } else { 0 }
     }
-}
-
-fn slots_start(prefix: usize) -> usize {
-    FIXED + prefix.next_multiple_of(8)
-}
-
-fn get16(body: &[u8], at: usize) -> usize {
-    u16::from_le_bytes([body[at], body[at + 1]]) as usize
-}
-
-fn put16(body: &mut [u8], at: usize, value: usize) {
-    debug_assert!(value <= u16::MAX as usize);
-    body[at..at + 2].copy_from_slice(&(value as u16).to_le_bytes());
 }
 
 /// An inner node, to be read.

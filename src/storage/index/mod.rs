@@ -26,6 +26,7 @@ mod inner;
 mod key;
 mod leaf;
 mod memory;
+mod node;
 mod page;
 mod put;
 mod slab;

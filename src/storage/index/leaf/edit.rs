@@ -2,10 +2,8 @@
 
 use std::ops::Range;
 
-use super::{
-    FIXED, HAS_TAIL, IS_BLOB, LEN_MASK, Leaf, NewEntry, RUN, SLOT, Value, get16, put16, slot_of,
-    slots_start,
-};
+use super::super::node::{FIXED, get16, put16, slots_start};
+use super::{HAS_TAIL, IS_BLOB, LEN_MASK, Leaf, NewEntry, RUN, SLOT, Value, slot_of};
 
 /// An entry's slot, removed.
 #[derive(Clone, Copy, Debug)]

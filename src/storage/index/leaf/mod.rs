@@ -38,9 +38,9 @@ use std::cmp::Ordering;
 use std::ops::Range;
 
 use super::key::{Key, head4};
+use super::node::{FIXED, get16, slots_start};
 use super::page::{BODY_MAX, BlobId, Source};
 
-const FIXED: usize = 16;
 const SLOT: usize = 8;
 const BLOB_ID: usize = 4;
 
@@ -111,21 +111,6 @@ pub(super) struct Place {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Leaf<'a> {
     body: &'a [u8],
-}
-
-#[inline]
-fn get16(body: &[u8], at: usize) -> usize {
-    u16::from_le_bytes([body[at], body[at + 1]]) as usize
-}
-
-#[inline]
-fn put16(body: &mut [u8], at: usize, value: usize) {
-    debug_assert!(value <= u16::MAX as usize);
-    body[at..at + 2].copy_from_slice(&(value as u16).to_le_bytes());
-}
-
-fn slots_start(prefix: usize) -> usize {
-    FIXED + prefix.next_multiple_of(8)
 }
 
 fn slot_of(suffix: &[u8], offset: usize, flags: u64) -> u64 {

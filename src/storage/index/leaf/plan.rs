@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::super::key::common_prefix;
 use super::super::page::BODY_MAX;
-use super::{Leaf, NewEntry, RUN, SLOT, get16, slots_start};
+use super::{Leaf, NewEntry, RUN, SLOT};
 
 /// What a leaf to be built will take.
 #[derive(Clone, Copy, Debug)]

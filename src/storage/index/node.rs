@@ -1,0 +1,21 @@
+//! What leaves and inner nodes have in common: 16 bytes of numbers, the prefix
+//! that all keys share, padded, and the slots.
+
+/// Bytes of numbers at the start.
+pub(super) const FIXED: usize = 16;
+
+/// Where the slots start after a prefix of that length.
+pub(super) fn slots_start(prefix: usize) -> usize {
+    FIXED + prefix.next_multiple_of(8)
+}
+
+#[inline]
+pub(super) fn get16(body: &[u8], at: usize) -> usize {
+    u16::from_le_bytes([body[at], body[at + 1]]) as usize
+}
+
+#[inline]
+pub(super) fn put16(body: &mut [u8], at: usize, value: usize) {
+    debug_assert!(value <= u16::MAX as usize);
+    body[at..at + 2].copy_from_slice(&(value as u16).to_le_bytes());
+}
