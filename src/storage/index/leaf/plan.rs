@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::ops::Range;
 
 use super::super::key::common_prefix;
+use super::super::node::{get16, slots_start};
 use super::super::page::BODY_MAX;
 use super::{Leaf, NewEntry, RUN, SLOT};
 
