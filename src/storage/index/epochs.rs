@@ -54,13 +54,15 @@ struct Living<M> {
 }
 
 impl<M> Living<M> {
-    /// Notes that this is the newest snapshot to need `retired`. Without the
-    /// memory for the note, the thing stays allocated until the store goes.
-    fn keep(&mut self, retired: Retired) {
+    /// Notes that this is the newest snapshot to need `retired`; false without
+    /// the memory for that.
+    fn keep(&mut self, retired: Retired) -> bool {
         self.ticket.pins.store(true, Ordering::Relaxed);
-        if self.retired.try_reserve(1).is_ok() {
+        let room = self.retired.try_reserve(1).is_ok();
+        if room {
             self.retired.push(retired);
         }
+        room
     }
 }
 
@@ -77,11 +79,29 @@ pub(super) struct Epochs<M> {
     living: Vec<Living<M>>,
     /// Retired in the time of snapshots that are gone, and not yet looked at.
     orphans: Vec<Retired>,
+    /// Pages and blobs that could not be noted for lack of memory: they stay
+    /// allocated until the store goes.
+    lost: (usize, usize),
+}
+
+/// Counts one more page or blob.
+fn count((pages, blobs): (usize, usize), retired: &Retired) -> (usize, usize) {
+    match retired.item {
+        Item::Page(_) => (pages + 1, blobs),
+        Item::Blob(_) => (pages, blobs + 1),
+    }
 }
 
 impl<M> Epochs<M> {
     pub(super) fn new() -> Epochs<M> {
-        Epochs { now: 1, newest: 0, changed: true, living: Vec::new(), orphans: Vec::new() }
+        Epochs {
+            now: 1,
+            newest: 0,
+            changed: true,
+            living: Vec::new(),
+            orphans: Vec::new(),
+            lost: (0, 0),
+        }
     }
 
     /// The epoch that something is born in which is made now.
@@ -119,7 +139,10 @@ impl<M> Epochs<M> {
             return Some(item);
         }
         let newest = self.living.last_mut().expect("it has frozen the item");
-        newest.keep(Retired { item, birth, death: self.now });
+        let retired = Retired { item, birth, death: self.now };
+        if !newest.keep(retired) {
+            self.lost = count(self.lost, &retired);
+        }
         None
     }
 
@@ -164,7 +187,9 @@ impl<M> Epochs<M> {
             self.orphans = gone.retired;
         } else if self.orphans.try_reserve(gone.retired.len()).is_ok() {
             self.orphans.append(&mut gone.retired);
-        } // else they stay allocated until the store goes
+        } else {
+            self.lost = gone.retired.iter().fold(self.lost, count);
+        }
     }
 
     /// Whether [`Epochs::collect`] has something to do that is known already.
@@ -195,7 +220,11 @@ impl<M> Epochs<M> {
             *limit -= 1;
             let older = self.living.partition_point(|l| l.ticket.epoch < orphan.death);
             match older.checked_sub(1).map(|at| &mut self.living[at]) {
-                Some(living) if living.ticket.epoch >= orphan.birth => living.keep(orphan),
+                Some(living) if living.ticket.epoch >= orphan.birth => {
+                    if !living.keep(orphan) {
+                        self.lost = count(self.lost, &orphan);
+                    }
+                }
                 _ => return Some(orphan.item),
             }
         }
@@ -221,9 +250,6 @@ impl<M> Epochs<M> {
 
     /// Number of pages and blobs kept for snapshots only; for the invariants.
     pub(super) fn population(&self) -> (usize, usize) {
-        self.retired().flatten().fold((0, 0), |(pages, blobs), retired| match retired.item {
-            Item::Page(_) => (pages + 1, blobs),
-            Item::Blob(_) => (pages, blobs + 1),
-        })
+        self.retired().flatten().fold(self.lost, count)
     }
 }
