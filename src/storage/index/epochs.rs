@@ -51,18 +51,19 @@ struct Retired {
 struct Living<M> {
     ticket: Arc<Ticket<M>>,
     retired: Vec<Retired>,
+    /// Pages and blobs that should be among `retired`, but there was no memory
+    /// for that: they stay allocated until the store goes.
+    lost: (usize, usize),
 }
 
 impl<M> Living<M> {
-    /// Notes that this is the newest snapshot to need `retired`; false without
-    /// the memory for that.
-    fn keep(&mut self, retired: Retired) -> bool {
+    /// Notes that this is the newest snapshot to need `retired`.
+    fn keep(&mut self, retired: Retired) {
         self.ticket.pins.store(true, Ordering::Relaxed);
-        let room = self.retired.try_reserve(1).is_ok();
-        if room {
-            self.retired.push(retired);
+        match self.retired.try_reserve(1) {
+            Ok(()) => self.retired.push(retired),
+            Err(_) => self.lost = count(self.lost, &retired),
         }
-        room
     }
 }
 
@@ -79,8 +80,7 @@ pub(super) struct Epochs<M> {
     living: Vec<Living<M>>,
     /// Retired in the time of snapshots that are gone, and not yet looked at.
     orphans: Vec<Retired>,
-    /// Pages and blobs that could not be noted for lack of memory: they stay
-    /// allocated until the store goes.
+    /// The same as [`Living::lost`], of snapshots that are gone.
     lost: (usize, usize),
 }
 
@@ -139,10 +139,7 @@ impl<M> Epochs<M> {
             return Some(item);
         }
         let newest = self.living.last_mut().expect("it has frozen the item");
-        let retired = Retired { item, birth, death: self.now };
-        if !newest.keep(retired) {
-            self.lost = count(self.lost, &retired);
-        }
+        newest.keep(Retired { item, birth, death: self.now });
         None
     }
 
@@ -154,7 +151,7 @@ impl<M> Epochs<M> {
         self.forget_newest();
         self.living.try_reserve(1)?;
         let ticket = Arc::new(Ticket { epoch: self.now, memory, pins: AtomicBool::new(false) });
-        self.living.push(Living { ticket: ticket.clone(), retired: Vec::new() });
+        self.living.push(Living { ticket: ticket.clone(), retired: Vec::new(), lost: (0, 0) });
         self.newest = self.now;
         self.now += 1;
         self.changed = false;
@@ -183,6 +180,7 @@ impl<M> Epochs<M> {
     }
 
     fn adopt(&mut self, mut gone: Living<M>) {
+        self.lost = (self.lost.0 + gone.lost.0, self.lost.1 + gone.lost.1);
         if self.orphans.is_empty() {
             self.orphans = gone.retired;
         } else if self.orphans.try_reserve(gone.retired.len()).is_ok() {
@@ -220,11 +218,7 @@ impl<M> Epochs<M> {
             *limit -= 1;
             let older = self.living.partition_point(|l| l.ticket.epoch < orphan.death);
             match older.checked_sub(1).map(|at| &mut self.living[at]) {
-                Some(living) if living.ticket.epoch >= orphan.birth => {
-                    if !living.keep(orphan) {
-                        self.lost = count(self.lost, &orphan);
-                    }
-                }
+                Some(living) if living.ticket.epoch >= orphan.birth => living.keep(orphan),
                 _ => return Some(orphan.item),
             }
         }
@@ -236,7 +230,7 @@ impl<M> Epochs<M> {
     pub(super) fn revive(&mut self, newest: &Arc<Ticket<M>>) {
         let living = self.living.last_mut().expect("the snapshot is living");
         assert!(Arc::ptr_eq(&living.ticket, newest), "only the newest snapshot can be revived");
-        living.retired.clear();
+        (living.retired, living.lost) = (Vec::new(), (0, 0));
     }
 
     fn retired(&self) -> impl Iterator<Item = &Vec<Retired>> {
@@ -250,6 +244,8 @@ impl<M> Epochs<M> {
 
     /// Number of pages and blobs kept for snapshots only; for the invariants.
     pub(super) fn population(&self) -> (usize, usize) {
-        self.retired().flatten().fold(self.lost, count)
+        let lost = self.living.iter().map(|living| living.lost);
+        let lost = lost.fold(self.lost, |all, lost| (all.0 + lost.0, all.1 + lost.1));
+        self.retired().flatten().fold(lost, count)
     }
 }
