@@ -51,10 +51,16 @@ struct Store {
 impl Store {
     /// Drops what held a snapshot, and frees what only that one needed, a few
     /// things at a time so that nobody waits long.
-    fn let_go<T>(&self, held: T, pinned: bool) {
+    fn let_go<T>(&self, held: T, pins: Option<u64>) {
         drop(held);
+        let Some(epoch) = pins else {
+            return;
+        };
         // Without the lock (after a panic under it) the memory goes with the store.
-        while pinned && self.index.write().is_ok_and(|mut index| index.collect(COLLECT_STEP)) {}
+        if let Ok(mut index) = self.index.write() {
+            index.forget(epoch);
+        }
+        while self.index.write().is_ok_and(|mut index| index.collect(COLLECT_STEP)) {}
     }
 }
 
@@ -344,8 +350,8 @@ impl Snapshot {
 impl Drop for Snapshot {
     fn drop(&mut self) {
         if let Some(view) = self.view.take() {
-            let pinned = view.pins();
-            self.store.let_go(view, pinned);
+            let pins = view.pins();
+            self.store.let_go(view, pins);
         }
     }
 }
@@ -453,8 +459,8 @@ impl Cursor {
 impl Drop for Cursor {
     fn drop(&mut self) {
         if let Some(cursor) = self.cursor.take() {
-            let pinned = cursor.pins();
-            self.store.let_go(cursor, pinned);
+            let pins = cursor.pins();
+            self.store.let_go(cursor, pins);
         }
     }
 }

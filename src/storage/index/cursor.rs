@@ -106,8 +106,8 @@ impl Cursor {
         }
     }
 
-    /// Whether dropping it may leave something to `Index::collect`.
-    pub(crate) fn pins(&self) -> bool {
+    /// As those of its snapshot.
+    pub(crate) fn pins(&self) -> Option<u64> {
         self.reader.frozen().pins()
     }
 

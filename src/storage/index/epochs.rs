@@ -25,9 +25,10 @@ pub(super) struct Ticket<M> {
 }
 
 impl<M> Ticket<M> {
-    /// Whether dropping it may leave something to [`Epochs::collect`].
-    pub(super) fn pins(&self) -> bool {
-        self.pins.load(Ordering::Relaxed)
+    /// Its epoch, for [`Epochs::forget`], if dropping it may leave something to
+    /// [`Epochs::collect`].
+    pub(super) fn pins(&self) -> Option<u64> {
+        self.pins.load(Ordering::Relaxed).then_some(self.epoch)
     }
 }
 
@@ -78,6 +79,8 @@ pub(super) struct Epochs<M> {
     changed: bool,
     /// By epoch, oldest first.
     living: Vec<Living<M>>,
+    /// When there are so many, those that are gone are looked for.
+    sweep_at: usize,
     /// Retired in the time of snapshots that are gone, and not yet looked at.
     orphans: Vec<Retired>,
     /// The same as [`Living::lost`], of snapshots that are gone.
@@ -99,6 +102,7 @@ impl<M> Epochs<M> {
             newest: 0,
             changed: true,
             living: Vec::new(),
+            sweep_at: 16,
             orphans: Vec::new(),
             lost: (0, 0),
         }
@@ -149,6 +153,9 @@ impl<M> Epochs<M> {
             return Ok(ticket);
         }
         self.forget_newest();
+        if self.living.len() >= self.sweep_at {
+            self.sweep();
+        }
         self.living.try_reserve(1)?;
         let ticket = Arc::new(Ticket { epoch: self.now, memory, pins: AtomicBool::new(false) });
         self.living.push(Living { ticket: ticket.clone(), retired: Vec::new(), lost: (0, 0) });
@@ -167,7 +174,7 @@ impl<M> Epochs<M> {
 
     /// Forgets the newest snapshots as far as they are no longer in use.
     #[cold]
-    fn forget_newest(&mut self) {
+    pub(super) fn forget_newest(&mut self) {
         while let Some(living) = self.living.last_mut() {
             // `get_mut` sees all that the snapshot's last reader has done.
             if Arc::get_mut(&mut living.ticket).is_none() {
@@ -196,18 +203,30 @@ impl<M> Epochs<M> {
         !self.orphans.is_empty()
     }
 
-    /// Forgets all snapshots that are no longer in use.
-    pub(super) fn forget(&mut self) {
+    /// Forgets the snapshot of an epoch if it is no longer in use.
+    pub(super) fn forget(&mut self, epoch: u64) {
+        if let Ok(at) = self.living.binary_search_by_key(&epoch, |living| living.ticket.epoch)
+            && Arc::get_mut(&mut self.living[at].ticket).is_some()
+        {
+            let living = self.living.remove(at);
+            self.adopt(living);
+        }
         self.forget_newest();
-        let mut at = 0;
-        while at < self.living.len() {
-            if Arc::get_mut(&mut self.living[at].ticket).is_some() {
-                let living = self.living.remove(at);
-                self.adopt(living);
-            } else {
-                at += 1;
+    }
+
+    /// Forgets all snapshots that are no longer in use: those that something was
+    /// hung on in the moment in which they were dropped.
+    #[cold]
+    fn sweep(&mut self) {
+        let mut gone = Vec::new();
+        for living in &mut self.living {
+            let epoch = living.ticket.epoch;
+            if Arc::get_mut(&mut living.ticket).is_some() && gone.try_reserve(1).is_ok() {
+                gone.push(epoch);
             }
         }
+        gone.into_iter().for_each(|epoch| self.forget(epoch));
+        self.sweep_at = 2 * self.living.len() + 16;
     }
 
     /// Returns a retired thing that no snapshot needs any more, having looked at

@@ -143,8 +143,9 @@ impl Drop for Memory {
 pub(super) struct Frozen(Arc<Ticket<Arc<Memory>>>);
 
 impl Frozen {
-    /// Whether dropping the snapshot may leave something to [`Pages::collect`].
-    pub(super) fn pins(&self) -> bool {
+    /// What to tell [`Pages::forget`] when the snapshot has been dropped, if that
+    /// may leave something to [`Pages::collect`].
+    pub(super) fn pins(&self) -> Option<u64> {
         self.0.pins()
     }
 }
@@ -457,10 +458,19 @@ impl Pages {
         self.epochs.frozen_already().map(Frozen)
     }
 
+    /// Says that a snapshot of an epoch was dropped.
+    pub(super) fn forget(&mut self, epoch: u64) {
+        self.epochs.forget(epoch);
+    }
+
+    /// Says that the newest snapshot may have been dropped.
+    pub(super) fn forget_newest(&mut self) {
+        self.epochs.forget_newest();
+    }
+
     /// Looks at up to `limit` things that only snapshots needed, and frees those
     /// that none needs any more. Returns whether there may be more.
     pub(super) fn collect(&mut self, mut limit: usize) -> bool {
-        self.epochs.forget();
         while let Some(item) = self.epochs.collect(&mut limit) {
             self.free(item);
         }

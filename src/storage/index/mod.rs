@@ -231,6 +231,11 @@ impl Index {
         Some(Snapshot { frozen: self.pages.frozen_already()?, tree: self.tree })
     }
 
+    /// Says that something was dropped whose `pins` were `epoch`.
+    pub(crate) fn forget(&mut self, epoch: u64) {
+        self.pages.forget(epoch);
+    }
+
     /// Frees up to `limit` things that only snapshots needed which are gone by
     /// now. Returns whether there may be more.
     pub(crate) fn collect(&mut self, limit: usize) -> bool {
@@ -260,7 +265,7 @@ impl Index {
             self.tree = before.tree;
         }
         drop(before);
-        self.pages.collect(0);
+        self.pages.forget_newest();
         result
     }
 
@@ -383,8 +388,9 @@ impl Snapshot {
         self.tree.commits
     }
 
-    /// Whether dropping it may leave something to [`Index::collect`].
-    pub(crate) fn pins(&self) -> bool {
+    /// What to tell [`Index::forget`] when it has been dropped, if that may leave
+    /// something to [`Index::collect`].
+    pub(crate) fn pins(&self) -> Option<u64> {
         self.frozen.pins()
     }
 }
