@@ -11,7 +11,8 @@
  * Bytes. Arguments are string views, read during the call only, and results
  * are the caller's strings. Only a cursor lends: what it shows is valid until
  * it is moved to another entry or destroyed. Where NULL means something in C,
- * it is std::nullopt here; an empty view is always the empty string.
+ * it is std::nullopt here; an empty view is always the empty string. What takes
+ * a `maybe` takes std::nullopt or whatever converts to a string view.
  *
  * Errors. "No" is an answer, false or std::nullopt; a failure is a
  * minidb::error. Besides that, std::bad_alloc can come from copying a result:
@@ -25,6 +26,7 @@
 #ifndef MINIDB_HPP
 #define MINIDB_HPP
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
@@ -34,6 +36,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <type_traits>
 
 #include "minidb.h"
 
@@ -79,14 +82,22 @@ inline bool yes(int code) {
     return code == MINIDB_OK;
 }
 
-/// An argument that may be absent: NULL then, and only then.
+/// An argument that may be absent: NULL then, and only then. A nullptr does not
+/// compile: std::string_view would read from it.
 struct maybe {
-    maybe(std::optional<std::string_view> bytes)
-        : data(!bytes ? nullptr : bytes->data() ? bytes->data() : ""),
-          size(bytes ? bytes->size() : 0) {}
+    maybe(std::nullopt_t = std::nullopt) {}
+    maybe(std::nullptr_t) = delete;
+    template <class T, class = std::enable_if_t<
+                           std::is_convertible_v<const T &, std::optional<std::string_view>>>>
+    maybe(const T &argument) {
+        const std::optional<std::string_view> bytes(argument);
+        if (!bytes) return;
+        data = bytes->data() ? bytes->data() : "";
+        size = bytes->size();
+    }
 
-    const char *data;
-    std::size_t size;
+    const char *data = nullptr;
+    std::size_t size = 0;
 };
 
 inline void pack(std::string &packed, std::string_view key, std::string_view value) {
@@ -190,7 +201,7 @@ public:
     /// Reads into a string that keeps its memory from call to call, and leaves
     /// it empty if the key is not there.
     bool get_into(std::string_view key, std::string &value) const {
-        value.resize(value.capacity());
+        value.resize(std::min(value.capacity(), std::max<std::size_t>(value.size(), 256)));
         for (;;) { // again while the value does not fit, or is replaced by one that does not
             std::size_t size = 0;
             const int code = minidb_get_into(handle(), key.data(), key.size(), value.data(),
@@ -216,10 +227,9 @@ public:
 
     cursor all() const { return scan(std::nullopt, std::nullopt); }
 
-    cursor scan(std::optional<std::string_view> from, std::optional<std::string_view> to) const {
-        const detail::maybe a(from), b(to);
+    cursor scan(detail::maybe from, detail::maybe to) const {
         minidb_cursor_t *opened = nullptr;
-        detail::done(minidb_scan(handle(), a.data, a.size, b.data, b.size, &opened));
+        detail::done(minidb_scan(handle(), from.data, from.size, to.data, to.size, &opened));
         return cursor(opened);
     }
 
@@ -294,18 +304,14 @@ public:
         return take(old, size);
     }
 
-    void clear(std::optional<std::string_view> from = {},
-               std::optional<std::string_view> to = {}) {
-        const detail::maybe a(from), b(to);
-        detail::done(minidb_clear(handle(), a.data, a.size, b.data, b.size));
+    void clear(detail::maybe from = {}, detail::maybe to = {}) {
+        detail::done(minidb_clear(handle(), from.data, from.size, to.data, to.size));
     }
 
     /// False, changing nothing, if the value was not the expected one.
-    [[nodiscard]] bool cas(std::string_view key, std::optional<std::string_view> expected,
-                           std::optional<std::string_view> desired) {
-        const detail::maybe a(expected), b(desired);
-        return detail::yes(minidb_cas(handle(), key.data(), key.size(), a.data, a.size, b.data,
-                                      b.size));
+    [[nodiscard]] bool cas(std::string_view key, detail::maybe expected, detail::maybe desired) {
+        return detail::yes(minidb_cas(handle(), key.data(), key.size(), expected.data,
+                                      expected.size, desired.data, desired.size));
     }
 
     /// Puts all entries in one atomic step. They may be anything that can be

@@ -64,7 +64,7 @@ int main(void)
 {
     minidb_t *db;
 
-    check(minidb_open(NULL, 0, &db)); /* in memory; a path opens a file */
+    check(minidb_open(NULL, 0, &db)); /* in memory */
     show_get(db, "user-1");
     show_put(db, "user-1", "{\"first_name\": \"John\", \"last_name\": \"Doe\"}");
     show_get(db, "user-1");

@@ -8,6 +8,7 @@
 #include <exception>
 #include <map>
 #include <string>
+#include <string_view>
 #include <thread>
 
 #include "minidb.hpp"
@@ -56,7 +57,7 @@ static int value_of(const minidb::view &view) {
 }
 
 static void run() {
-    minidb::database db; // in memory; give it a path to keep it
+    minidb::database db; // in memory
 
     // All of a delivery is there, or nothing: one atomic step.
     const std::map<std::string, std::string> delivery = {

@@ -4,7 +4,7 @@ One file without dependencies: ctypes finds the shared library by the
 environment variable MINIDB_LIBRARY, else beside this file, else in the target
 directory of a checkout, else where the system keeps its libraries.
 
->>> db = Database()  # in memory; give it a path to keep it
+>>> db = Database()  # in memory
 >>> db[b"apple"] = b"green"
 >>> db.write({b"banana": b"yellow", b"cherry": b"red"})
 >>> db[b"apple"], len(db), b"plum" in db
@@ -436,6 +436,8 @@ class Snapshot(View):
 class Database(View, MutableMapping[bytes, bytes]):
     """A database in memory, or the one in the file at path: a MutableMapping.
 
+    Files are not there yet: a path raises InvalidError.
+
     The flags are those of MINIDB_OPEN_*: never write; raise NotFoundError
     rather than create the file; raise ConflictError if it is there; do not wait
     for the disk at each commit. Each write is a commit of its own.
@@ -496,7 +498,10 @@ class Database(View, MutableMapping[bytes, bytes]):
                 return _bytes(default)
 
     def clear(self, start: Optional[Bytes] = None, stop: Optional[Bytes] = None) -> None:
-        """Removes what range(start, stop) shows, in one atomic step."""
+        """Removes what range(start, stop) shows, in one atomic step.
+
+        For a prefix, stop is the prefix with its last byte one higher.
+        """
         _lib.minidb_clear(self._handle, *_optional(start), *_optional(stop))
 
     def cas(self, key: Bytes, expected: Optional[Bytes], desired: Optional[Bytes]) -> bool:

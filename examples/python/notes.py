@@ -57,7 +57,7 @@ def tags(text: str) -> Set[bytes]:
 
 
 def main() -> None:
-    with minidb.Database() as db:  # in memory; give it a path to keep the notes
+    with minidb.Database() as db:  # in memory
         notes = Notebook(db)
         for text in (
             "Water the plants #home",

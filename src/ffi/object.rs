@@ -113,7 +113,7 @@ impl View {
             (View::Snapshot(snapshot), MINIDB_STAT_DATA_BYTES) => snapshot.data_bytes(),
             (View::Snapshot(snapshot), MINIDB_STAT_MEMORY_BYTES) => snapshot.memory_bytes()?,
             (View::Snapshot(snapshot), MINIDB_STAT_COMMITS) => snapshot.commits(),
-            _ => return Err(invalid(format!("there is no number {what} about a view"))),
+            _ => return Err(invalid(format!("there is no MINIDB_STAT_* with the value {what}"))),
         })
     }
 }

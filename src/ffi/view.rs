@@ -144,7 +144,7 @@ pub unsafe extern "C" fn minidb_begin(db: *const minidb_t, txn: *mut *mut minidb
 pub unsafe extern "C" fn minidb_commit(txn: *mut minidb_t) -> c_int {
     guard(|| {
         handle::with(txn, |_, _| Ok(()))?;
-        Err(invalid("the handle is not one of a transaction: these are not there yet"))
+        Err(invalid("the handle is not one of a transaction; transactions are not there yet"))
     })
 }
 

@@ -11,6 +11,8 @@
 //! The lock is one reader-writer lock over the whole index. Nothing outside
 //! this file knows that, so it can become finer without a change elsewhere.
 
+use std::fmt;
+
 use super::index::{self, Bounds, Index};
 use crate::DB;
 use crate::error::{DBError, DBResult, OutOfMemory};
@@ -38,12 +40,11 @@ const COLLECT_STEP: usize = 64;
 /// assert_eq!(before.get(b"user-1")?, Some(b"Jane".to_vec()));
 /// # Ok::<(), minidb::DBError>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct InMemoryDB {
     store: Arc<Store>,
 }
 
-#[derive(Debug)]
 struct Store {
     index: RwLock<Index>,
 }
@@ -97,7 +98,7 @@ impl InMemoryDB {
     }
 
     /// Shows `view` the value of `key`, without a copy. `view` must not use the
-    /// database.
+    /// database: it would wait for itself.
     ///
     /// ```
     /// # use minidb::{DB, InMemoryDB};
@@ -113,7 +114,7 @@ impl InMemoryDB {
 
     /// Sets the value of `key`. Before that, shows `old` the value that was
     /// there; what `old` returns is returned, and an error from it stops the
-    /// put. `old` must not use the database.
+    /// put. `old` must not use the database: it would wait for itself.
     #[inline]
     pub fn put_with<T>(
         &self,
@@ -131,7 +132,7 @@ impl InMemoryDB {
 
     /// Removes `key`. Before that, shows `old` its value; what `old` returns is
     /// returned, and an error from it stops the deletion. `None` if the key is
-    /// not there. `old` must not use the database.
+    /// not there. `old` must not use the database: it would wait for itself.
     pub fn delete_with<T>(
         &self,
         key: &[u8],
@@ -187,7 +188,8 @@ impl InMemoryDB {
     }
 
     /// Puts every entry in one atomic step; of entries with the same key the
-    /// last one counts. The iterator must not use the database.
+    /// last one counts. The iterator must not use the database:
+    /// it would wait for itself.
     pub fn write_all<'a>(
         &self,
         entries: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
@@ -277,7 +279,7 @@ impl DB for InMemoryDB {
 }
 
 /// A frozen view: it shows the same for ever, whatever is written.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Snapshot {
     /// There until dropped.
     view: Option<index::Snapshot>,
@@ -378,7 +380,6 @@ impl Drop for Snapshot {
 /// assert!(!cursor.seek(b"d")?);
 /// # Ok::<(), minidb::DBError>(())
 /// ```
-#[derive(Debug)]
 pub struct Cursor {
     /// There until dropped.
     cursor: Option<index::Cursor>,
@@ -467,7 +468,6 @@ impl Drop for Cursor {
 
 /// Iterates over the entries of a view in key order. It holds its own snapshot,
 /// so writing meanwhile changes nothing for it, and it may outlive the database.
-#[derive(Debug)]
 pub struct DBIterator {
     cursor: Cursor,
 }
@@ -488,6 +488,19 @@ impl Iterator for DBIterator {
         }
     }
 }
+
+/// What is shown of them: not the engine inside.
+macro_rules! plain_debug {
+    ($($name:ident),*) => {$(
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($name)).finish_non_exhaustive()
+            }
+        }
+    )*};
+}
+
+plain_debug!(InMemoryDB, Snapshot, Cursor, DBIterator);
 
 #[cfg(test)]
 mod tests {

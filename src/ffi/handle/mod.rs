@@ -178,7 +178,7 @@ impl<S: Default, const KIND: usize> Handles<S, KIND> {
         if handle & ((1 << KIND_BITS) - 1) == other {
             return invalid(format!("the handle is not one of a {here}"));
         }
-        invalid(format!("the handle of a {here} is NULL, was closed, or never was one"))
+        invalid(format!("the handle of a {here} is NULL, closed, the parent's of a fork, or none"))
     }
 }
 
