@@ -335,7 +335,7 @@ int minidb_delete(minidb_t *db,
 /**
  * Removes every key from `from` up to, but not including, `to`: none, if
  * `to` is not after `from`. NULL means no bound: with both NULL, everything
- * goes. For a prefix, let `to` be the prefix with its last byte one higher.
+ * goes.
  */
 MINIDB_API
 int minidb_clear(minidb_t *db,

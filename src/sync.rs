@@ -42,14 +42,6 @@ impl<T> RwLock<T> {
     pub(crate) fn write(&self) -> Result<RwLockWriteGuard<'_, T>, DBError> {
         self.0.write().map_err(|_| DBError::Internal)
     }
-
-    /// The write lock also after a panic under it, which is forgotten: for who
-    /// takes the data away.
-    pub(crate) fn write_anyway(&self) -> RwLockWriteGuard<'_, T> {
-        let guard = self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-        self.0.clear_poison();
-        guard
-    }
 }
 
 #[cfg(minidb_tsan)]
@@ -60,9 +52,5 @@ impl<T> RwLock<T> {
 
     pub(crate) fn write(&self) -> Result<RwLockWriteGuard<'_, T>, DBError> {
         Ok(self.0.write())
-    }
-
-    pub(crate) fn write_anyway(&self) -> RwLockWriteGuard<'_, T> {
-        self.0.write()
     }
 }

@@ -498,10 +498,7 @@ class Database(View, MutableMapping[bytes, bytes]):
                 return _bytes(default)
 
     def clear(self, start: Optional[Bytes] = None, stop: Optional[Bytes] = None) -> None:
-        """Removes what range(start, stop) shows, in one atomic step.
-
-        For a prefix, stop is the prefix with its last byte one higher.
-        """
+        """Removes what range(start, stop) shows, in one atomic step."""
         _lib.minidb_clear(self._handle, *_optional(start), *_optional(stop))
 
     def cas(self, key: Bytes, expected: Optional[Bytes], desired: Optional[Bytes]) -> bool:

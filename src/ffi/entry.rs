@@ -121,7 +121,7 @@ pub unsafe extern "C" fn minidb_delete(
 
 /// Removes every key from `from` up to, but not including, `to`: none, if
 /// `to` is not after `from`. NULL means no bound: with both NULL, everything
-/// goes. For a prefix, let `to` be the prefix with its last byte one higher.
+/// goes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn minidb_clear(
     db: *mut minidb_t,

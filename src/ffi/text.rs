@@ -11,6 +11,7 @@ use std::fmt::{self, Write};
 
 use super::code::*;
 use crate::DBError;
+use crate::error::OutOfMemory;
 
 /// Bytes kept of a text, its NUL included.
 const ROOM: usize = 1024;
@@ -55,6 +56,12 @@ impl From<DBError> for Failure {
             DBError::Internal => MINIDB_INTERNAL,
         };
         Failure { code, error }
+    }
+}
+
+impl From<OutOfMemory> for Failure {
+    fn from(error: OutOfMemory) -> Failure {
+        DBError::from(error).into()
     }
 }
 

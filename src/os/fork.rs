@@ -7,7 +7,8 @@
 /// Has `hook` run in the child of each fork(), before it goes on. Returns
 /// false if the system has no memory to remember that.
 pub(crate) fn in_child(hook: extern "C" fn()) -> bool {
-    // SAFETY: the hook is a plain function that lives as long as the library,
-    // which is linked so that it is never unloaded.
+    // SAFETY: the hook is a plain function that lives as long as the library. On
+    // Linux the shared library is linked so that it is never unloaded; a static
+    // one in something that is unloaded is the host's affair.
     unsafe { libc::pthread_atfork(None, None, Some(hook)) == 0 }
 }

@@ -18,8 +18,7 @@ use crate::DB;
 use crate::error::{DBError, DBResult, OutOfMemory};
 use crate::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-/// How many freed things a thread that closes a snapshot frees before it lets
-/// others have the lock.
+/// How many retired pages and blobs are looked at before others may have the lock.
 const COLLECT_STEP: usize = 64;
 
 /// An ordered key-value store in memory.
@@ -61,6 +60,11 @@ impl Store {
         if let Ok(mut index) = self.index.write() {
             index.forget(epoch);
         }
+        self.collect();
+    }
+
+    /// Frees what only snapshots needed that are gone.
+    fn collect(&self) {
         while self.index.write().is_ok_and(|mut index| index.collect(COLLECT_STEP)) {}
     }
 }
@@ -150,9 +154,8 @@ impl InMemoryDB {
     /// no bound.
     pub fn clear(&self, from: Option<&[u8]>, to: Option<&[u8]>) -> DBResult<()> {
         let mut index = self.write()?;
-        index.clear(from, to)?;
-        index.committed();
-        Ok(())
+        let done = index.clear(from, to);
+        self.finish(index, done)
     }
 
     /// Compares and swaps: if the value of `key` equals `expected`, sets it to
@@ -181,7 +184,7 @@ impl InMemoryDB {
         }
         match desired {
             Some(value) => index.put(key, value, |_| Ok::<(), OutOfMemory>(()))?,
-            None => index.delete(key, |_| Ok::<(), OutOfMemory>(()))?.unwrap_or_default(),
+            None => drop(index.delete(key, |_| Ok::<(), OutOfMemory>(()))?),
         }
         index.committed();
         Ok(true)
@@ -206,10 +209,23 @@ impl InMemoryDB {
             }
             Ok(())
         });
-        invalid?;
-        done?;
-        index.committed();
-        Ok(())
+        let done = self.finish(index, done);
+        invalid.and(done)
+    }
+
+    /// Ends a write of many steps, and frees what it has replaced, a few things
+    /// at a time.
+    fn finish(
+        &self,
+        mut index: RwLockWriteGuard<'_, Index>,
+        done: Result<(), OutOfMemory>,
+    ) -> DBResult<()> {
+        if done.is_ok() {
+            index.committed();
+        }
+        drop(index);
+        self.store.collect();
+        Ok(done?)
     }
 
     /// Makes a frozen view of what the database holds now, in constant time.
@@ -546,6 +562,32 @@ mod tests {
         drop(snapshot);
         let after = db.memory_bytes().unwrap();
         assert!(after < one * 12 / 10, "{after} bytes are held, {one} before the snapshot");
+        db.check().unwrap();
+    }
+
+    #[test]
+    fn what_takes_less_gives_its_memory_back() {
+        let db = InMemoryDB::new().unwrap();
+        let put_all = |len: usize| {
+            for n in 0..30_000u32 {
+                db.put(&n.to_be_bytes(), &vec![7; len]).unwrap();
+            }
+            db.memory_bytes().unwrap()
+        };
+        let long = put_all(1_000);
+        let short = put_all(10);
+        assert!(short * 4 < long, "{short} of {long} bytes are held for shorter values");
+        put_all(1_000);
+        db.clear(Some(&100u32.to_be_bytes()), None).unwrap();
+        let few = db.memory_bytes().unwrap();
+        assert!(few * 4 < long, "{few} of {long} bytes are held after a range was cleared");
+        let keys: Vec<_> = (0..30_000u32).map(u32::to_be_bytes).collect();
+        let written = || {
+            db.write_all(keys.iter().map(|key| (&key[..], &[7; 1_000][..]))).unwrap();
+            db.memory_bytes().unwrap()
+        };
+        let (once, twice) = (written(), written());
+        assert!(twice * 10 < once * 12, "{twice} bytes are held, {once} when written once");
         db.check().unwrap();
     }
 

@@ -19,12 +19,10 @@ mod pin;
 pub(super) mod view;
 
 use std::ptr;
-use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 
 use super::text::{Failure, invalid};
 use crate::DBError;
-use crate::error::OutOfMemory;
 use crate::os::fork;
 use crate::segments::Segments;
 use crate::sync::RwLock;
@@ -111,11 +109,13 @@ impl<S: Default, const KIND: usize> Handles<S, KIND> {
 
     /// The table, made if need be.
     fn table_or_new(&self) -> Result<&'static Table<S>, DBError> {
-        static HOOK: Once = Once::new();
+        // No `Once`: a fork may catch another thread in it. Two hooks do no harm.
         static HOOKED: AtomicBool = AtomicBool::new(false);
-        HOOK.call_once(|| HOOKED.store(fork::in_child(forked), Ordering::Relaxed));
         if !HOOKED.load(Ordering::Relaxed) {
-            return Err(DBError::OutOfMemory);
+            if !fork::in_child(forked) {
+                return Err(DBError::OutOfMemory);
+            }
+            HOOKED.store(true, Ordering::Relaxed);
         }
         if let Some(table) = self.table() {
             return Ok(table);
@@ -139,7 +139,7 @@ impl<S: Default, const KIND: usize> Handles<S, KIND> {
     #[inline]
     fn find(&self, handle: usize) -> Option<Named<S>> {
         let number = (handle >> KIND_BITS) as u32 & ((1 << SLOT_BITS) - 1);
-        let generation = handle >> (KIND_BITS + SLOT_BITS);
+        let generation = (handle >> (KIND_BITS + SLOT_BITS)).checked_sub(1)?;
         if handle & ((1 << KIND_BITS) - 1) != KIND {
             return None;
         }
@@ -157,14 +157,17 @@ impl<S: Default, const KIND: usize> Handles<S, KIND> {
         let slot = table.slots.get(number).ok_or(DBError::Internal)?;
         let generation = fill(slot);
         let number = (table.base + number) as usize;
-        Ok((generation << SLOT_BITS | number) << KIND_BITS | KIND)
+        // Counted from 1: some runtimes (Go's) abort on pointers below 4,096.
+        Ok(((generation + 1) << SLOT_BITS | number) << KIND_BITS | KIND)
     }
 
     /// Makes a slot usable again, whose next generation will be `generation`.
     fn give_back(&self, number: u32, generation: usize) {
-        let reusable = generation >> GENERATION_BITS == 0;
-        if let Some(table) = self.table().filter(|_| reusable) {
-            table.free.write_anyway().slots.push(number);
+        let reusable = (generation + 1) >> GENERATION_BITS == 0;
+        if let Some(table) = self.table().filter(|_| reusable)
+            && let Ok(mut free) = table.free.write()
+        {
+            free.slots.push(number);
         }
     }
 
@@ -198,11 +201,5 @@ impl<S: Default> Table<S> {
             free.segments += 1;
         }
         free.slots.pop().ok_or(DBError::OutOfMemory)
-    }
-}
-
-impl From<OutOfMemory> for Failure {
-    fn from(error: OutOfMemory) -> Failure {
-        DBError::from(error).into()
     }
 }

@@ -134,12 +134,12 @@ mod tests {
     fn a_slot_whose_generations_have_run_out_is_not_used_again() {
         let handle = open_database();
         let Named { slot, number: at, .. } = HANDLES.find(handle.addr()).unwrap();
-        let last = (1 << GENERATION_BITS) - 1;
+        let last = (1 << GENERATION_BITS) - 2;
         slot.state.store(state_of(last), Ordering::SeqCst);
         close(handle);
         assert_eq!(slot.state.load(Ordering::SeqCst), state_of(last), "another generation's");
         let low = handle.addr() & ((1 << (KIND_BITS + SLOT_BITS)) - 1);
-        close(number(last << (KIND_BITS + SLOT_BITS) | low));
+        close(number((last + 1) << (KIND_BITS + SLOT_BITS) | low));
         assert_ne!(slot.state.load(Ordering::SeqCst), state_of(last));
         let free = &HANDLES.table().unwrap().free;
         assert!(!free.read().unwrap().slots.contains(&at));

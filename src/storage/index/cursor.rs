@@ -50,7 +50,8 @@ impl Bounds {
     }
 
     fn is_empty(&self) -> bool {
-        matches!((&self.from, &self.to), (from, Some(to)) if from.as_deref().unwrap_or_default() >= &to[..])
+        let from = self.from.as_deref().unwrap_or_default();
+        self.to.as_deref().is_some_and(|to| from >= to)
     }
 }
 
@@ -205,7 +206,10 @@ impl Cursor {
             // Within the leaf the way back is known; else it is kept.
             let in_leaf = self.place == Place::Entry && self.spot.at + 1 < self.spot.end;
             let before = (!in_leaf).then_some((self.place, self.spot));
-            let found = self.next()?;
+            let found = match self.next() {
+                Err(_) if any => return Ok(true), // for the next call to meet again
+                found => found?,
+            };
             if found && take(self.key().unwrap_or_default(), self.value().unwrap_or_default()) {
                 any = true;
                 continue;

@@ -28,7 +28,7 @@ impl Index {
         key: &[u8],
         old: impl FnOnce(&[u8]) -> Result<T, E>,
     ) -> Result<Option<T>, E> {
-        self.begin()?;
+        self.begin(2)?;
         let key = Key::new(key);
         let (mut path, leaf) = self.tree.descend(&self.pages, key);
         let Ok(at) = Leaf::new(self.pages.page(leaf)).find(&self.pages, key) else {
@@ -47,8 +47,10 @@ impl Index {
         from: Option<&[u8]>,
         to: Option<&[u8]>,
     ) -> Result<(), OutOfMemory> {
-        self.begin()?;
         if from.is_none() && to.is_none() {
+            self.pages.reserve(1)?;
+            let (pages, blobs) = self.pages.population();
+            self.pages.reserve_notes(pages + blobs)?;
             self.drop_all(self.tree.root, self.tree.height);
             self.plant();
             return Ok(());
@@ -64,7 +66,7 @@ impl Index {
     /// Removes what one leaf has of a range: the first leaf that has any.
     /// Returns whether there may be more.
     fn clear_leaf(&mut self, from: Key<'_>, to: Option<Key<'_>>) -> Result<bool, OutOfMemory> {
-        self.begin()?;
+        self.begin(2)?;
         let (mut path, mut leaf) = self.tree.descend(&self.pages, from);
         let find = |index: &Index, leaf: PageId, key: Key<'_>| {
             let leaf = Leaf::new(index.pages.page(leaf));
@@ -82,6 +84,7 @@ impl Index {
         if start >= end {
             return Ok(false);
         }
+        self.pages.reserve_notes(2 * (end - start + self.tree.height + 2))?;
         let leaf = self.own_path(&mut path, leaf);
         for at in (start..end).rev() {
             self.remove_entry(leaf, at);
@@ -102,7 +105,7 @@ impl Index {
     }
 
     /// Sees to a leaf from which entries have gone.
-    fn settle_leaf(&mut self, path: &Path, leaf: PageId) {
+    pub(super) fn settle_leaf(&mut self, path: &Path, leaf: PageId) {
         let node = Leaf::new(self.pages.page(leaf));
         let (used, len) = (node.used(), node.len());
         if len == 0 && path.len > 0 {

@@ -52,19 +52,13 @@ struct Retired {
 struct Living<M> {
     ticket: Arc<Ticket<M>>,
     retired: Vec<Retired>,
-    /// Pages and blobs that should be among `retired`, but there was no memory
-    /// for that: they stay allocated until the store goes.
-    lost: (usize, usize),
 }
 
 impl<M> Living<M> {
-    /// Notes that this is the newest snapshot to need `retired`.
+    /// Notes that this is the newest snapshot to need `retired`; there is room.
     fn keep(&mut self, retired: Retired) {
         self.ticket.pins.store(true, Ordering::Relaxed);
-        match self.retired.try_reserve(1) {
-            Ok(()) => self.retired.push(retired),
-            Err(_) => self.lost = count(self.lost, &retired),
-        }
+        self.retired.push(retired);
     }
 }
 
@@ -83,16 +77,6 @@ pub(super) struct Epochs<M> {
     sweep_at: usize,
     /// Retired in the time of snapshots that are gone, and not yet looked at.
     orphans: Vec<Retired>,
-    /// The same as [`Living::lost`], of snapshots that are gone.
-    lost: (usize, usize),
-}
-
-/// Counts one more page or blob.
-fn count((pages, blobs): (usize, usize), retired: &Retired) -> (usize, usize) {
-    match retired.item {
-        Item::Page(_) => (pages + 1, blobs),
-        Item::Blob(_) => (pages, blobs + 1),
-    }
 }
 
 impl<M> Epochs<M> {
@@ -104,7 +88,6 @@ impl<M> Epochs<M> {
             living: Vec::new(),
             sweep_at: 16,
             orphans: Vec::new(),
-            lost: (0, 0),
         }
     }
 
@@ -135,6 +118,15 @@ impl<M> Epochs<M> {
         self.is_frozen(birth)
     }
 
+    /// Makes room for `count` notes, so that retiring so many things cannot fail.
+    #[inline]
+    pub(super) fn reserve(&mut self, count: usize) -> Result<(), OutOfMemory> {
+        match self.living.last_mut() {
+            Some(newest) => Ok(newest.retired.try_reserve(count)?),
+            None => Ok(()),
+        }
+    }
+
     /// Takes something out of the living tree; returns it if it is to be freed
     /// at once.
     pub(super) fn retire(&mut self, item: Item, birth: u64) -> Option<Item> {
@@ -158,7 +150,7 @@ impl<M> Epochs<M> {
         }
         self.living.try_reserve(1)?;
         let ticket = Arc::new(Ticket { epoch: self.now, memory, pins: AtomicBool::new(false) });
-        self.living.push(Living { ticket: ticket.clone(), retired: Vec::new(), lost: (0, 0) });
+        self.living.push(Living { ticket: ticket.clone(), retired: Vec::new() });
         self.newest = self.now;
         self.now += 1;
         self.changed = false;
@@ -175,26 +167,27 @@ impl<M> Epochs<M> {
     /// Forgets the newest snapshots as far as they are no longer in use.
     #[cold]
     pub(super) fn forget_newest(&mut self) {
-        while let Some(living) = self.living.last_mut() {
-            // `get_mut` sees all that the snapshot's last reader has done.
-            if Arc::get_mut(&mut living.ticket).is_none() {
-                break;
-            }
-            let living = self.living.pop().expect("it is the last one");
-            self.adopt(living);
-        }
+        while !self.living.is_empty() && self.forget_at(self.living.len() - 1) {}
         self.newest = self.living.last().map_or(0, |living| living.ticket.epoch);
     }
 
-    fn adopt(&mut self, mut gone: Living<M>) {
-        self.lost = (self.lost.0 + gone.lost.0, self.lost.1 + gone.lost.1);
-        if self.orphans.is_empty() {
-            self.orphans = gone.retired;
-        } else if self.orphans.try_reserve(gone.retired.len()).is_ok() {
-            self.orphans.append(&mut gone.retired);
-        } else {
-            self.lost = gone.retired.iter().fold(self.lost, count);
+    /// Forgets a snapshot if it is no longer in use. Without memory for what it
+    /// kept it stays as if it were.
+    fn forget_at(&mut self, at: usize) -> bool {
+        let living = &mut self.living[at];
+        // `get_mut` sees all that the snapshot's last reader has done.
+        if Arc::get_mut(&mut living.ticket).is_none() {
+            return false;
         }
+        if self.orphans.is_empty() {
+            self.orphans = std::mem::take(&mut living.retired);
+        } else if self.orphans.try_reserve(living.retired.len()).is_ok() {
+            self.orphans.append(&mut living.retired);
+        } else {
+            return false;
+        }
+        self.living.remove(at);
+        true
     }
 
     /// Whether [`Epochs::collect`] has something to do that is known already.
@@ -205,11 +198,8 @@ impl<M> Epochs<M> {
 
     /// Forgets the snapshot of an epoch if it is no longer in use.
     pub(super) fn forget(&mut self, epoch: u64) {
-        if let Ok(at) = self.living.binary_search_by_key(&epoch, |living| living.ticket.epoch)
-            && Arc::get_mut(&mut self.living[at].ticket).is_some()
-        {
-            let living = self.living.remove(at);
-            self.adopt(living);
+        if let Ok(at) = self.living.binary_search_by_key(&epoch, |living| living.ticket.epoch) {
+            self.forget_at(at);
         }
         self.forget_newest();
     }
@@ -218,14 +208,9 @@ impl<M> Epochs<M> {
     /// hung on in the moment in which they were dropped.
     #[cold]
     fn sweep(&mut self) {
-        let mut gone = Vec::new();
-        for living in &mut self.living {
-            let epoch = living.ticket.epoch;
-            if Arc::get_mut(&mut living.ticket).is_some() && gone.try_reserve(1).is_ok() {
-                gone.push(epoch);
-            }
+        for at in (0..self.living.len()).rev() {
+            self.forget_at(at);
         }
-        gone.into_iter().for_each(|epoch| self.forget(epoch));
         self.sweep_at = 2 * self.living.len() + 16;
     }
 
@@ -233,12 +218,22 @@ impl<M> Epochs<M> {
     /// no more than `limit`, which is counted down.
     pub(super) fn collect(&mut self, limit: &mut usize) -> Option<Item> {
         while *limit > 0 {
-            let orphan = self.orphans.pop()?;
-            *limit -= 1;
+            let &orphan = self.orphans.last()?;
             let older = self.living.partition_point(|l| l.ticket.epoch < orphan.death);
-            match older.checked_sub(1).map(|at| &mut self.living[at]) {
-                Some(living) if living.ticket.epoch >= orphan.birth => living.keep(orphan),
-                _ => return Some(orphan.item),
+            let keeper = older.checked_sub(1).map(|at| &mut self.living[at]);
+            let keeper = keeper.filter(|living| living.ticket.epoch >= orphan.birth);
+            let free = keeper.is_none();
+            if let Some(living) = keeper {
+                living.retired.try_reserve(1).ok()?; // else it stays an orphan
+                living.keep(orphan);
+            }
+            *limit -= 1;
+            self.orphans.pop();
+            if self.orphans.is_empty() {
+                self.orphans = Vec::new(); // they may have been many
+            }
+            if free {
+                return Some(orphan.item);
             }
         }
         None
@@ -249,7 +244,7 @@ impl<M> Epochs<M> {
     pub(super) fn revive(&mut self, newest: &Arc<Ticket<M>>) {
         let living = self.living.last_mut().expect("the snapshot is living");
         assert!(Arc::ptr_eq(&living.ticket, newest), "only the newest snapshot can be revived");
-        (living.retired, living.lost) = (Vec::new(), (0, 0));
+        living.retired.clear();
     }
 
     fn retired(&self) -> impl Iterator<Item = &Vec<Retired>> {
@@ -263,8 +258,9 @@ impl<M> Epochs<M> {
 
     /// Number of pages and blobs kept for snapshots only; for the invariants.
     pub(super) fn population(&self) -> (usize, usize) {
-        let lost = self.living.iter().map(|living| living.lost);
-        let lost = lost.fold(self.lost, |all, lost| (all.0 + lost.0, all.1 + lost.1));
-        self.retired().flatten().fold(lost, count)
+        self.retired().flatten().fold((0, 0), |(pages, blobs), retired| match retired.item {
+            Item::Page(_) => (pages + 1, blobs),
+            Item::Blob(_) => (pages, blobs + 1),
+        })
     }
 }

@@ -285,6 +285,12 @@ impl Pages {
         Ok(())
     }
 
+    /// Makes sure that `count` things can be released.
+    #[inline]
+    pub(super) fn reserve_notes(&mut self, count: usize) -> Result<(), OutOfMemory> {
+        self.epochs.reserve(count)
+    }
+
     #[cold]
     fn add_chunk(&mut self) -> Result<(), OutOfMemory> {
         let slot = self.memory.chunks.get(self.chunks).ok_or(OutOfMemory)?;
@@ -474,7 +480,7 @@ impl Pages {
         while let Some(item) = self.epochs.collect(&mut limit) {
             self.free(item);
         }
-        self.epochs.has_orphans()
+        limit == 0 && self.epochs.has_orphans()
     }
 
     /// Does a little of what is left to [`Pages::collect`].

@@ -42,7 +42,8 @@ use leaf::{Entry, Leaf, LeafMut, Value};
 use memory::{Frozen, Pages};
 use page::{BlobId, PageId, Source};
 
-/// More levels than a tree can have: a root is only split when it is full.
+/// More levels than a tree can have: each level takes at least 4 times the splits
+/// of the one below, and there are 2^26 full leaves at most.
 const LEVELS_MAX: usize = 24;
 
 /// Where a tree begins, and the numbers about it.
@@ -243,11 +244,14 @@ impl Index {
     }
 
     /// To be called first by whatever changes one leaf: sees to the memory for
-    /// it, so that only blobs can be refused from then on.
+    /// it, so that only blobs can be refused from then on. At worst each level
+    /// is copied, and then splits in two (3 pages) or is joined (2): what is
+    /// too little for a put may still do for a deletion, which gives some back.
     #[inline]
-    fn begin(&mut self) -> Result<(), OutOfMemory> {
-        // At worst each level is copied, and splits in two.
-        self.pages.reserve(3 * (self.tree.height + 1) + 2)?;
+    fn begin(&mut self, each: usize) -> Result<(), OutOfMemory> {
+        let pages = each * (self.tree.height + 1) + 2;
+        self.pages.reserve(pages)?;
+        self.pages.reserve_notes(2 * pages)?; // with each a blob may go
         self.pages.collect_some();
         Ok(())
     }

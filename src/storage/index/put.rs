@@ -1,7 +1,7 @@
 //! Putting an entry: in place, into a larger leaf, or by splitting.
 //!
-//! Whatever may be refused for want of memory - the blobs of a long key, of a
-//! long value, of a long separator - is had before anything is changed.
+//! A refusal for want of memory leaves the entries as they were: blobs are had
+//! first, and what `put_over` has taken out by then it puts back.
 
 use std::ops::Range;
 
@@ -26,7 +26,7 @@ impl Index {
         value: &[u8],
         old: impl FnOnce(Option<&[u8]>) -> Result<T, E>,
     ) -> Result<T, E> {
-        self.begin()?;
+        self.begin(3)?;
         let parts = Key::new(key);
         let (mut path, leaf) = self.tree.descend(&self.pages, parts);
         match Leaf::new(self.pages.page(leaf)).find(&self.pages, parts) {
@@ -101,7 +101,10 @@ impl Index {
         if !LeafMut::new(self.pages.edit(leaf)).replace(at, new) {
             let removed = LeafMut::new(self.pages.edit(leaf)).remove(at);
             let entry = NewEntry { key, tail, value: new };
-            if let Err(error) = self.insert(path, leaf, at, &entry) {
+            if Leaf::new(self.pages.page(leaf)).has_room(&entry) {
+                LeafMut::new(self.pages.edit(leaf)).insert(at, &entry);
+                self.settle_leaf(path, leaf); // a shorter value leaves room behind
+            } else if let Err(error) = self.insert_moving(path, leaf, at, &entry) {
                 LeafMut::new(self.pages.edit(leaf)).restore(at, removed);
                 self.release_value(new);
                 return Err(error);

@@ -1,9 +1,9 @@
 //! Which parts of the arena are free: bookkeeping only, no memory.
 //!
 //! The arena is counted in units of 512 bytes. A slab is 128 units (64 KiB)
-//! that hold pages of one size. A page is always taken from the lowest slab
+//! that hold pages of one size. A page is taken from the lowest slab of its size
 //! that has room for it, so that what remains after many deletions gathers at
-//! the low end and slabs at the high end fall empty.
+//! the low end. Some empty slabs keep their memory, and are used first.
 
 use crate::error::OutOfMemory;
 

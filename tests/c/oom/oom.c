@@ -248,6 +248,92 @@ static int try_all(const trial_t *trial, int repeated)
     }
 }
 
+static void refuse_all(int on)
+{
+    for_ever = on, countdown = on;
+}
+
+/* When there is no memory for more, what is there can be read and deleted. */
+static void a_full_store_can_be_emptied(void)
+{
+    minidb_t *db = filled();
+    char name[16];
+    int i, n = 0;
+
+    refuse_all(1);
+    do
+        sprintf(name, "n%08d", n++);
+    while (minidb_put(db, name, MINIDB_STR, value, 100, NULL, NULL) == MINIDB_OK);
+    CHECK(minidb_get(db, name, MINIDB_STR, NULL, NULL) == MINIDB_NOTFOUND);
+    for (i = 0; i + 1 < n; i++) {
+        sprintf(name, "n%08d", i);
+        CHECK(minidb_delete(db, name, MINIDB_STR, NULL, NULL) == MINIDB_OK);
+    }
+    CHECK(minidb_put(db, "new", 3, value, 100, NULL, NULL) == MINIDB_OK);
+    CHECK(minidb_clear(db, "0", 1, "1", 1) == MINIDB_OK);
+    CHECK(minidb_clear(db, NULL, 0, NULL, 0) == MINIDB_OK);
+    refuse_all(0);
+    CHECK(minidb_check(db) == MINIDB_OK);
+    minidb_close(db);
+}
+
+/* A read that gets no memory for an entry hands out those before it. */
+static void a_read_loses_no_entry(void)
+{
+    minidb_t *db = filled();
+    minidb_cursor_t *cursor;
+    static char buffer[4 * BIG_VALUE + LONG_KEY];
+    size_t used, small = 3000 * (8 + 8 + 100), big = 8 + LONG_KEY + BIG_VALUE;
+
+    CHECK(small + big <= sizeof buffer);
+    CHECK(minidb_scan(db, NULL, 0, NULL, 0, &cursor) == MINIDB_OK);
+    refuse_all(1);
+    CHECK(minidb_cursor_read(cursor, buffer, sizeof buffer, &used) == MINIDB_OK);
+    CHECK(used == small);
+    CHECK(minidb_cursor_read(cursor, buffer, sizeof buffer, &used) == MINIDB_NOMEM);
+    CHECK(used == 0);
+    refuse_all(0);
+    CHECK(minidb_cursor_read(cursor, buffer, sizeof buffer, &used) == MINIDB_OK);
+    CHECK(used == big);
+    minidb_cursor_close(cursor);
+    minidb_close(db);
+}
+
+/* What a snapshot keeps is noted somewhere: without memory for the note nothing
+ * is deleted, and nothing is lost. */
+static void what_a_snapshot_keeps_is_not_lost(void)
+{
+    minidb_t *db, *snapshot;
+    char name[16];
+    int i, refusals = 0;
+    uint64_t full, left;
+
+    CHECK(minidb_open(NULL, 0, &db) == MINIDB_OK);
+    for (i = 0; i < 6000; i++) {
+        sprintf(name, "%08d", i);
+        CHECK(minidb_put(db, name, MINIDB_STR, value, 2000, NULL, NULL) == MINIDB_OK);
+    }
+    CHECK(minidb_stat(db, MINIDB_STAT_MEMORY_BYTES, &full) == MINIDB_OK);
+    CHECK(minidb_snapshot(db, &snapshot) == MINIDB_OK);
+    refuse_all(1);
+    for (i = 0; i < 6000; i++) {
+        int rc;
+        sprintf(name, "%08d", i);
+        rc = minidb_delete(db, name, MINIDB_STR, NULL, NULL);
+        CHECK(rc == MINIDB_OK || rc == MINIDB_NOMEM);
+        refusals += rc == MINIDB_NOMEM;
+    }
+    CHECK(refusals > 0 && refusals < 6000);
+    minidb_close(snapshot);
+    refuse_all(0);
+    CHECK(minidb_check(db) == MINIDB_OK);
+    CHECK(minidb_clear(db, NULL, 0, NULL, 0) == MINIDB_OK);
+    CHECK(minidb_check(db) == MINIDB_OK);
+    CHECK(minidb_stat(db, MINIDB_STAT_MEMORY_BYTES, &left) == MINIDB_OK);
+    CHECK(left < full / 8);
+    minidb_close(db);
+}
+
 static void pack(char first)
 {
     uint32_t lens[2] = {LONG_KEY, BIG_VALUE};
@@ -274,5 +360,8 @@ int main(void)
         CHECK(once > 0 && ever > 0); /* else this tests nothing */
         printf("oom: %s: %d allocations refused in turn\n", trials[i].name, once);
     }
-    return 0;
+    RUN(a_full_store_can_be_emptied);
+    RUN(a_read_loses_no_entry);
+    RUN(what_a_snapshot_keeps_is_not_lost);
+    return passed("oom");
 }
