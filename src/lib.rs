@@ -43,6 +43,7 @@ mod storage;
 mod sync;
 
 pub use error::{DBError, DBResult};
+pub(crate) use storage::Sink;
 pub use storage::{Cursor, DBIterator, InMemoryDB, Snapshot};
 
 /// The longest key or value, in bytes.

@@ -157,28 +157,53 @@ impl Buffer {
     }
 }
 
-/// Sets an out-parameter, if it is wanted.
-///
-/// # Safety
-///
-/// `out` is NULL or points to a variable of the caller's.
-#[inline]
-pub(super) unsafe fn set<T>(out: *mut T, value: T) {
-    if !out.is_null() {
-        // SAFETY: not NULL, so it points to a variable. It need not have a value yet.
-        unsafe { out.write(value) };
+/// An out-parameter, which may be NULL. It is set when this is dropped, however
+/// the call ends: after the arguments were read, so it may be part of one.
+#[derive(Debug)]
+pub(super) struct Out<T: Copy> {
+    out: *mut T,
+    value: T,
+}
+
+impl<T: Copy> Out<T> {
+    /// With what it will be set to, unless something else is given.
+    ///
+    /// # Safety
+    ///
+    /// `out` is NULL or points to a variable of the caller's.
+    #[inline]
+    pub(super) unsafe fn new(out: *mut T, value: T) -> Out<T> {
+        Out { out, value }
+    }
+
+    #[inline]
+    pub(super) fn give(&mut self, value: T) {
+        self.value = value;
     }
 }
 
-/// Sets an out-parameter for a handle to NULL; without one the call is not valid.
+impl<T: Copy> Drop for Out<T> {
+    #[inline]
+    fn drop(&mut self) {
+        if !self.out.is_null() {
+            // SAFETY: not NULL, so it points to a variable, as the maker has
+            // said. It need not have a value yet.
+            unsafe { self.out.write(self.value) };
+        }
+    }
+}
+
+/// An out-parameter for a handle, without which a call is not valid.
 ///
 /// # Safety
 ///
-/// As for [`set`].
-pub(super) unsafe fn clear_handle<T>(out: *mut *mut T) -> Result<(), Failure> {
+/// As for [`Out::new`].
+pub(super) unsafe fn handle_out<T>(out: *mut *mut T) -> Result<Out<*mut T>, Failure> {
+    if out.is_null() {
+        return Err(invalid("the out-parameter for the handle is NULL"));
+    }
     // SAFETY: passed on.
-    unsafe { set(out, ptr::null_mut()) };
-    if out.is_null() { Err(invalid("the out-parameter for the handle is NULL")) } else { Ok(()) }
+    Ok(unsafe { Out::new(out, ptr::null_mut()) })
 }
 
 /// A copy of some bytes in memory from malloc, followed by a NUL: freed again
@@ -203,17 +228,11 @@ impl Copied {
         Ok(Copied { start: start.cast() })
     }
 
-    /// Hands the copy out: the caller's from now on.
-    ///
-    /// # Safety
-    ///
-    /// As for [`set`].
-    unsafe fn give(self, out: *mut *mut c_char) {
-        if !out.is_null() {
-            // SAFETY: passed on.
-            unsafe { set(out, self.start) };
-            std::mem::forget(self);
-        }
+    /// The copy, which is the receiver's to free from now on.
+    fn into_raw(self) -> *mut c_char {
+        let start = self.start;
+        std::mem::forget(self);
+        start
     }
 }
 
@@ -227,8 +246,8 @@ impl Drop for Copied {
 /// The pair of out-parameters for a value: bytes and length, each if wanted.
 #[derive(Debug)]
 pub(super) struct ValueOut {
-    bytes: *mut *mut c_char,
-    len: *mut usize,
+    bytes: Out<*mut c_char>,
+    len: Out<usize>,
 }
 
 /// A value to be handed out: its length, and a copy if its bytes are wanted.
@@ -239,40 +258,31 @@ pub(super) struct Taken {
 }
 
 impl ValueOut {
-    /// Says that there is no value, as far as is known by now.
-    ///
     /// # Safety
     ///
-    /// As for [`set`], and both still so when [`ValueOut::give`] is called.
+    /// As for [`Out::new`].
     #[inline]
     pub(super) unsafe fn new(bytes: *mut *mut c_char, len: *mut usize) -> ValueOut {
         // SAFETY: passed on.
-        unsafe {
-            set(bytes, ptr::null_mut());
-            set(len, 0);
-        }
-        ValueOut { bytes, len }
+        unsafe { ValueOut { bytes: Out::new(bytes, ptr::null_mut()), len: Out::new(len, 0) } }
     }
 
     /// Takes what is wanted of a value, which may be refused for lack of memory.
     #[inline]
     pub(super) fn take(&self, value: &[u8]) -> DBResult<Taken> {
-        let copy = if self.bytes.is_null() { None } else { Some(Copied::new(value)?) };
+        let copy = if self.bytes.out.is_null() { None } else { Some(Copied::new(value)?) };
         Ok(Taken { len: value.len(), copy })
     }
 
     /// Hands out a value, if there is one; tells whether there is.
     #[inline]
-    pub(super) fn give(self, value: Option<Taken>) -> c_int {
+    pub(super) fn give(mut self, value: Option<Taken>) -> c_int {
         let Some(value) = value else {
             return MINIDB_NOTFOUND;
         };
-        // SAFETY: the caller of `new` has said so.
-        unsafe {
-            set(self.len, value.len);
-            if let Some(copy) = value.copy {
-                copy.give(self.bytes);
-            }
+        self.len.give(value.len);
+        if let Some(copy) = value.copy {
+            self.bytes.give(copy.into_raw());
         }
         MINIDB_OK
     }

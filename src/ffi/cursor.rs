@@ -3,9 +3,9 @@
 use std::ffi::{c_char, c_int, c_void};
 use std::ptr;
 
-use super::boundary::{buffer, bytes, bytes_or_none, clear_handle, guard, guard_or, set};
+use super::boundary::{Out, buffer, bytes, bytes_or_none, guard, guard_or, handle_out};
 use super::code::*;
-use super::handle::{cursor as handle, view};
+use super::handle::{cursor as handle, forks, view};
 use super::object::View;
 use super::packed::Packer;
 use super::text::{Failure, invalid};
@@ -26,20 +26,12 @@ pub type minidb_visit = Option<
 >;
 
 /// Makes a handle for a cursor on a view.
-///
-/// # Safety
-///
-/// `out` points to a variable of the caller's.
-unsafe fn open_on(
+fn open_on(
     db: *const minidb_t,
     open: impl FnOnce(&View) -> DBResult<Cursor>,
-    out: *mut *mut minidb_cursor_t,
-) -> Result<c_int, Failure> {
+) -> Result<*mut minidb_cursor_t, Failure> {
     let (cursor, count) = view::with(db, |view, count| Ok((open(view)?, count.clone())))?;
-    let handle = handle::open(cursor, count)?;
-    // SAFETY: passed on.
-    unsafe { set(out, handle) };
-    Ok(MINIDB_OK)
+    handle::open(cursor, count)
 }
 
 /// Opens a cursor on the keys from `from` up to, but not including, `to`,
@@ -58,10 +50,11 @@ pub unsafe extern "C" fn minidb_scan(
 ) -> c_int {
     // SAFETY: as the header says of arguments and out-parameters.
     guard(|| unsafe {
-        clear_handle(cursor)?;
+        let mut out = handle_out(cursor)?;
         let from = bytes_or_none("from", from, from_len)?;
         let to = bytes_or_none("to", to, to_len)?;
-        open_on(db, |view| view.scan(from, to), cursor)
+        out.give(open_on(db, |view| view.scan(from, to))?);
+        Ok(MINIDB_OK)
     })
 }
 
@@ -75,9 +68,10 @@ pub unsafe extern "C" fn minidb_scan_prefix(
 ) -> c_int {
     // SAFETY: as the header says of arguments and out-parameters.
     guard(|| unsafe {
-        clear_handle(cursor)?;
+        let mut out = handle_out(cursor)?;
         let prefix = bytes("prefix", prefix, prefix_len)?;
-        open_on(db, |view| view.scan_prefix(prefix), cursor)
+        out.give(open_on(db, |view| view.scan_prefix(prefix))?);
+        Ok(MINIDB_OK)
     })
 }
 
@@ -140,7 +134,7 @@ pub unsafe extern "C" fn minidb_cursor_seek(
 unsafe fn lend(cursor: *const minidb_cursor_t, key: bool, len: *mut usize) -> *const c_char {
     let (start, bytes) = guard_or((ptr::null(), 0), || handle::lent(cursor, key));
     // SAFETY: passed on.
-    unsafe { set(len, bytes) };
+    drop(unsafe { Out::new(len, bytes) });
     start.cast()
 }
 
@@ -185,10 +179,10 @@ pub unsafe extern "C" fn minidb_cursor_read(
     // SAFETY: as the header says of out-parameters; `buffer` has `size` bytes,
     // of which no more are written.
     guard(|| unsafe {
-        set(used, 0);
+        let mut out = Out::new(used, 0);
         let mut packer = Packer::new(self::buffer(buffer, size)?);
-        let code = step(cursor, |cursor| cursor.take_while(|key, value| packer.push(key, value)))?;
-        set(used, packer.used());
+        let code = step(cursor, |cursor| cursor.read(&mut packer))?;
+        out.give(packer.used());
         Ok(code)
     })
 }
@@ -197,6 +191,21 @@ pub unsafe extern "C" fn minidb_cursor_read(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn minidb_cursor_close(cursor: *mut minidb_cursor_t) {
     guard_or((), || handle::close(cursor));
+}
+
+/// The cursor of a [`minidb_each`]. If `visit` forks, the child abandons it: to
+/// let go of it may take a lock that a thread holds which the child does not have.
+struct Visiting {
+    cursor: Cursor,
+    forks: u32,
+}
+
+impl Drop for Visiting {
+    fn drop(&mut self) {
+        if forks() != self.forks {
+            self.cursor.abandon();
+        }
+    }
 }
 
 /// Calls `visit` with `ctx` for each entry whose key begins with `prefix`
@@ -216,7 +225,9 @@ pub unsafe extern "C" fn minidb_each(
         let prefix = unsafe { bytes("prefix", prefix, prefix_len)? };
         let visit = visit.ok_or_else(|| invalid("visit is NULL"))?;
         // From here on the handle may be closed: the cursor is our own.
-        let mut cursor = view::with(db, |view, _| Ok(view.scan_prefix(prefix)?))?;
+        let cursor = view::with(db, |view, _| Ok(view.scan_prefix(prefix)?))?;
+        let mut visiting = Visiting { cursor, forks: forks() };
+        let cursor = &mut visiting.cursor;
         while cursor.next()? {
             let (Some(key), Some(value)) = (cursor.key_with_nul(), cursor.value_with_nul()) else {
                 break;

@@ -2,7 +2,7 @@
 
 use std::ffi::{c_char, c_int, c_void};
 
-use super::boundary::{ValueOut, buffer, bytes, bytes_or_none, guard, set};
+use super::boundary::{Out, ValueOut, buffer, bytes, bytes_or_none, guard};
 use super::code::*;
 use super::handle::view;
 use super::packed;
@@ -46,7 +46,7 @@ pub unsafe extern "C" fn minidb_get_into(
     // SAFETY: as the header says of arguments and out-parameters; `buffer` has
     // `size` bytes, of which no more are written.
     guard(|| unsafe {
-        set(value_len, 0);
+        let mut out = Out::new(value_len, 0);
         let key = bytes("key", key, key_len)?;
         let mut buffer = self::buffer(buffer, size)?;
         let found = view::with(db, |view, _| {
@@ -60,7 +60,7 @@ pub unsafe extern "C" fn minidb_get_into(
         let Some(len) = found else {
             return Ok(MINIDB_NOTFOUND);
         };
-        set(value_len, len);
+        out.give(len);
         Ok(MINIDB_OK)
     })
 }

@@ -8,7 +8,7 @@ use std::ffi::c_void;
 
 use super::boundary::{Buffer, input};
 use super::text::{Failure, invalid};
-use crate::MAX_LEN;
+use crate::{MAX_LEN, Sink};
 
 const HEADER: usize = 8;
 
@@ -70,28 +70,29 @@ impl Packer {
         Packer { buffer, used: 0 }
     }
 
-    /// Adds an entry if it fits. If not even the first one does, notes the size
-    /// that it needs.
-    pub(super) fn push(&mut self, key: &[u8], value: &[u8]) -> bool {
-        let need = HEADER + key.len() + value.len();
-        if need > self.buffer.len() {
-            if self.used == 0 {
-                self.used = need;
-            }
-            return false;
-        }
-        // Keys and values are no longer than MAX_LEN.
-        for part in
-            [&(key.len() as u32).to_ne_bytes(), &(value.len() as u32).to_ne_bytes(), key, value]
-        {
-            self.buffer.fill(part);
-        }
-        self.used += need;
-        true
-    }
-
     /// Bytes filled, or needed for the first entry.
     pub(super) fn used(&self) -> usize {
         self.used
+    }
+}
+
+impl Sink for Packer {
+    /// If not even the first entry fits, notes the size that it needs.
+    fn fits(&mut self, key_len: usize, value_len: usize) -> bool {
+        let need = HEADER + key_len + value_len;
+        let fits = need <= self.buffer.len();
+        if !fits && self.used == 0 {
+            self.used = need;
+        }
+        fits
+    }
+
+    fn push(&mut self, key: &[u8], value: &[u8]) {
+        // Keys and values are no longer than MAX_LEN.
+        let lens = [key.len(), value.len()].map(|len| (len as u32).to_ne_bytes());
+        for part in [&lens[0], &lens[1], key, value] {
+            self.buffer.fill(part);
+            self.used += part.len();
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::{c_char, c_int};
 
-use super::boundary::{guard, set};
+use super::boundary::{Out, guard};
 use super::code::*;
 use super::handle::view;
 use super::text::invalid;
@@ -14,12 +14,12 @@ use super::view::minidb_t;
 pub unsafe extern "C" fn minidb_stat(db: *const minidb_t, what: c_int, value: *mut u64) -> c_int {
     // SAFETY: as the header says of out-parameters.
     guard(|| unsafe {
-        set(value, 0);
+        let mut out = Out::new(value, 0);
         let number = view::with(db, |view, open| match what {
             MINIDB_STAT_HANDLES => Ok(open.count()),
             _ => view.stat(what),
         })?;
-        set(value, number);
+        out.give(number);
         Ok(MINIDB_OK)
     })
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, c_char, c_int};
 
-use super::boundary::{clear_handle, guard, guard_or, set};
+use super::boundary::{guard, guard_or, handle_out};
 use super::code::*;
 use super::handle::view as handle;
 use super::object::{Open, View};
@@ -19,18 +19,6 @@ pub struct minidb_t {
 #[allow(missing_debug_implementations)] // never made: C has pointers to it only
 pub struct minidb_cursor_t {
     _opaque: [u8; 0],
-}
-
-/// Makes a handle for a view.
-///
-/// # Safety
-///
-/// `out` points to a variable of the caller's.
-unsafe fn hand_out(view: View, open: Open, out: *mut *mut minidb_t) -> Result<c_int, Failure> {
-    let handle = handle::open(view, open)?;
-    // SAFETY: passed on.
-    unsafe { set(out, handle) };
-    Ok(MINIDB_OK)
 }
 
 /// The failure for a combination of flags that means nothing.
@@ -67,17 +55,15 @@ pub unsafe extern "C" fn minidb_open(
 ) -> c_int {
     guard(|| {
         // SAFETY: as the header says of out-parameters; a path is NULL or NUL-terminated.
-        let path = unsafe {
-            clear_handle(db)?;
-            (!path.is_null()).then(|| CStr::from_ptr(path))
-        };
+        let (mut out, path) =
+            unsafe { (handle_out(db)?, (!path.is_null()).then(|| CStr::from_ptr(path))) };
         let in_memory = path.is_none_or(|path| path == c":memory:");
         check_flags(flags, in_memory)?;
         if !in_memory {
             return Err(invalid("database files are not there yet: open NULL or \":memory:\""));
         }
-        // SAFETY: not NULL, as just checked.
-        unsafe { hand_out(View::Database(InMemoryDB::new()?), Open::first(), db) }
+        out.give(handle::open(View::Database(InMemoryDB::new()?), Open::first())?);
+        Ok(MINIDB_OK)
     })
 }
 
@@ -92,11 +78,11 @@ pub unsafe extern "C" fn minidb_snapshot(
 ) -> c_int {
     guard(|| {
         // SAFETY: as the header says of out-parameters.
-        unsafe { clear_handle(snapshot)? };
+        let mut out = unsafe { handle_out(snapshot)? };
         let (view, open) =
             handle::with(db, |view, open| Ok((View::Snapshot(view.snapshot()?), open.clone())))?;
-        // SAFETY: not NULL, as just checked.
-        unsafe { hand_out(view, open, snapshot) }
+        out.give(handle::open(view, open)?);
+        Ok(MINIDB_OK)
     })
 }
 
@@ -116,7 +102,7 @@ pub unsafe extern "C" fn minidb_snapshot(
 pub unsafe extern "C" fn minidb_begin(db: *const minidb_t, txn: *mut *mut minidb_t) -> c_int {
     guard(|| {
         // SAFETY: as the header says of out-parameters.
-        unsafe { clear_handle(txn)? };
+        let _out = unsafe { handle_out(txn)? };
         handle::with(db, |view, _| view.database().map(drop))?;
         Err(invalid("transactions are not there yet"))
     })

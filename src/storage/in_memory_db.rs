@@ -1,19 +1,18 @@
-//! `InMemoryDB`: the index behind a lock, and what outlives a call on it.
+//! `InMemoryDB`: the index behind a lock.
 //!
 //! Promises:
 //!
 //! 1. Any number of threads may use one database. Each write is one atomic
 //!    step, and so is each read.
-//! 2. A [`Snapshot`] or [`Cursor`] shows the same for ever, reads without any
-//!    lock, and may outlive the database.
-//! 3. A failed write changes nothing.
+//! 2. A failed write changes nothing.
 //!
 //! The lock is one reader-writer lock over the whole index. Nothing outside
 //! this file knows that, so it can become finer without a change elsewhere.
 
 use std::fmt;
 
-use super::index::{self, Bounds, Index};
+use super::index::Index;
+use super::snapshot::{Cursor, DBIterator, Snapshot};
 use crate::DB;
 use crate::error::{DBError, DBResult, OutOfMemory};
 use crate::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -44,14 +43,14 @@ pub struct InMemoryDB {
     store: Arc<Store>,
 }
 
-struct Store {
+pub(super) struct Store {
     index: RwLock<Index>,
 }
 
 impl Store {
     /// Drops what held a snapshot, and frees what only that one needed, a few
     /// things at a time so that nobody waits long.
-    fn let_go<T>(&self, held: T, pins: Option<u64>) {
+    pub(super) fn let_go<T>(&self, held: T, pins: Option<u64>) {
         drop(held);
         let Some(epoch) = pins else {
             return;
@@ -61,6 +60,10 @@ impl Store {
             index.forget(epoch);
         }
         self.collect();
+    }
+
+    pub(super) fn memory_bytes(&self) -> DBResult<u64> {
+        Ok(self.index.read()?.memory_bytes() as u64)
     }
 
     /// Frees what only snapshots needed that are gone.
@@ -78,7 +81,7 @@ fn check_len(what: &str, bytes: &[u8]) -> DBResult<()> {
     Ok(())
 }
 
-fn to_vec(bytes: &[u8]) -> DBResult<Vec<u8>> {
+pub(super) fn to_vec(bytes: &[u8]) -> DBResult<Vec<u8>> {
     let mut copy = Vec::new();
     copy.try_reserve_exact(bytes.len())?;
     copy.extend_from_slice(bytes);
@@ -236,7 +239,7 @@ impl InMemoryDB {
             Some(view) => view,
             None => self.write()?.snapshot()?,
         };
-        Ok(Snapshot { view: Some(view), store: self.store.clone() })
+        Ok(Snapshot::new(view, self.store.clone()))
     }
 
     /// Opens a cursor on the keys from `from` up to, but not including, `to`,
@@ -262,7 +265,7 @@ impl InMemoryDB {
 
     /// Bytes of memory held, by snapshots too.
     pub fn memory_bytes(&self) -> DBResult<u64> {
-        Ok(self.read()?.memory_bytes() as u64)
+        self.store.memory_bytes()
     }
 
     /// Number of commits: of writes that were done, be it without a difference.
@@ -290,233 +293,15 @@ impl DB for InMemoryDB {
     }
 
     fn iter(&self) -> DBResult<DBIterator> {
-        Ok(DBIterator { cursor: self.scan(None, None)? })
+        self.snapshot()?.iter()
     }
 }
 
-/// A frozen view: it shows the same for ever, whatever is written.
-#[derive(Clone)]
-pub struct Snapshot {
-    /// There until dropped.
-    view: Option<index::Snapshot>,
-    store: Arc<Store>,
-}
-
-impl Snapshot {
-    #[inline]
-    fn view(&self) -> &index::Snapshot {
-        self.view.as_ref().expect("a snapshot has its view until it is dropped")
-    }
-
-    /// A copy of the value of `key`.
-    pub fn get(&self, key: &[u8]) -> DBResult {
-        self.get_with(key, |value| value.map(to_vec).transpose())
-    }
-
-    /// Shows `view` the value of `key`, without a copy.
-    pub fn get_with<T>(&self, key: &[u8], view: impl FnOnce(Option<&[u8]>) -> T) -> T {
-        view(self.view().get(key))
-    }
-
-    /// Opens a cursor on the keys from `from` up to, but not including, `to`;
-    /// `None` is no bound.
-    pub fn scan(&self, from: Option<&[u8]>, to: Option<&[u8]>) -> DBResult<Cursor> {
-        Ok(self.cursor(Bounds::range(from, to)?))
-    }
-
-    /// Opens a cursor on the keys that begin with `prefix`.
-    pub fn scan_prefix(&self, prefix: &[u8]) -> DBResult<Cursor> {
-        Ok(self.cursor(Bounds::prefix(prefix)?))
-    }
-
-    fn cursor(&self, bounds: Bounds) -> Cursor {
-        let cursor = index::Cursor::new(self.view().clone(), bounds);
-        Cursor { cursor: Some(cursor), store: self.store.clone() }
-    }
-
-    /// Iterates over everything in key order.
-    pub fn iter(&self) -> DBResult<DBIterator> {
-        Ok(DBIterator { cursor: self.scan(None, None)? })
-    }
-
-    /// Number of keys.
-    pub fn count(&self) -> u64 {
-        self.view().count()
-    }
-
-    /// Bytes of all keys and values.
-    pub fn data_bytes(&self) -> u64 {
-        self.view().data_bytes()
-    }
-
-    /// Number of commits that led to this view.
-    pub fn commits(&self) -> u64 {
-        self.view().commits()
-    }
-
-    /// Bytes of memory that the database holds now, for this snapshot too.
-    pub fn memory_bytes(&self) -> DBResult<u64> {
-        Ok(self.store.index.read()?.memory_bytes() as u64)
-    }
-
-    /// Verifies every rule that the data structure keeps.
-    pub fn check(&self) -> DBResult<()> {
-        self.view().check().map_err(DBError::Corrupt)
+impl fmt::Debug for InMemoryDB {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InMemoryDB").finish_non_exhaustive()
     }
 }
-
-impl Drop for Snapshot {
-    fn drop(&mut self) {
-        if let Some(view) = self.view.take() {
-            let pins = view.pins();
-            self.store.let_go(view, pins);
-        }
-    }
-}
-
-/// A position in the ordered entries of a view, which it freezes.
-///
-/// A new cursor is between the end and the beginning: `next` goes to the first
-/// entry, `prev` to the last. A move returns whether it found an entry; if not,
-/// the cursor is past that end, and the way back finds the entry nearest to it.
-///
-/// ```
-/// use minidb::{DB, InMemoryDB};
-///
-/// let db = InMemoryDB::new()?;
-/// for key in ["apple", "banana", "cherry"] {
-///     db.put(key.as_bytes(), b"")?;
-/// }
-/// let mut cursor = db.scan(Some(b"b"), None)?;
-/// while cursor.next()? {
-///     println!("{:?}", cursor.key());
-/// }
-/// assert!(cursor.prev()?);
-/// assert_eq!(cursor.key(), Some(&b"cherry"[..]));
-/// assert!(!cursor.seek(b"d")?);
-/// # Ok::<(), minidb::DBError>(())
-/// ```
-pub struct Cursor {
-    /// There until dropped.
-    cursor: Option<index::Cursor>,
-    store: Arc<Store>,
-}
-
-impl Cursor {
-    #[inline]
-    fn cursor(&self) -> &index::Cursor {
-        self.cursor.as_ref().expect("a cursor is there until it is dropped")
-    }
-
-    #[inline]
-    fn cursor_mut(&mut self) -> &mut index::Cursor {
-        self.cursor.as_mut().expect("a cursor is there until it is dropped")
-    }
-
-    /// Goes to the first entry.
-    pub fn first(&mut self) -> DBResult<bool> {
-        Ok(self.cursor_mut().first()?)
-    }
-
-    /// Goes to the last entry.
-    pub fn last(&mut self) -> DBResult<bool> {
-        Ok(self.cursor_mut().last()?)
-    }
-
-    /// Goes to the next entry, the first if the cursor is new.
-    #[inline]
-    #[allow(clippy::should_implement_trait)] // the contract's name; an entry here is borrowed
-    pub fn next(&mut self) -> DBResult<bool> {
-        Ok(self.cursor_mut().next()?)
-    }
-
-    /// Goes to the previous entry, the last if the cursor is new.
-    #[inline]
-    pub fn prev(&mut self) -> DBResult<bool> {
-        Ok(self.cursor_mut().prev()?)
-    }
-
-    /// Goes to the first entry whose key is `key` or greater.
-    pub fn seek(&mut self, key: &[u8]) -> DBResult<bool> {
-        Ok(self.cursor_mut().seek(key)?)
-    }
-
-    /// The key at the cursor, if it is at an entry.
-    #[inline]
-    pub fn key(&self) -> Option<&[u8]> {
-        self.cursor().key()
-    }
-
-    /// The value at the cursor, if it is at an entry.
-    #[inline]
-    pub fn value(&self) -> Option<&[u8]> {
-        self.cursor().value()
-    }
-
-    /// The key at the cursor and a NUL after it.
-    #[inline]
-    pub(crate) fn key_with_nul(&self) -> Option<&[u8]> {
-        self.cursor().key_with_nul()
-    }
-
-    /// The value at the cursor and a NUL after it.
-    #[inline]
-    pub(crate) fn value_with_nul(&self) -> Option<&[u8]> {
-        self.cursor().value_with_nul()
-    }
-
-    /// Shows the entries after the cursor to `take`, moving over each that it
-    /// takes, until it refuses one by returning false. Returns whether there
-    /// was an entry at all.
-    pub fn take_while(&mut self, take: impl FnMut(&[u8], &[u8]) -> bool) -> DBResult<bool> {
-        Ok(self.cursor_mut().take_while(take)?)
-    }
-}
-
-impl Drop for Cursor {
-    fn drop(&mut self) {
-        if let Some(cursor) = self.cursor.take() {
-            let pins = cursor.pins();
-            self.store.let_go(cursor, pins);
-        }
-    }
-}
-
-/// Iterates over the entries of a view in key order. It holds its own snapshot,
-/// so writing meanwhile changes nothing for it, and it may outlive the database.
-pub struct DBIterator {
-    cursor: Cursor,
-}
-
-impl Iterator for DBIterator {
-    type Item = DBResult<(Vec<u8>, Vec<u8>)>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        match self.cursor.next() {
-            Ok(false) => None,
-            Ok(true) => {
-                let copy = |bytes: Option<&[u8]>| to_vec(bytes.unwrap_or_default());
-                let entry =
-                    copy(self.cursor.key()).and_then(|key| Ok((key, copy(self.cursor.value())?)));
-                Some(entry)
-            }
-            Err(error) => Some(Err(error)),
-        }
-    }
-}
-
-/// What is shown of them: not the engine inside.
-macro_rules! plain_debug {
-    ($($name:ident),*) => {$(
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.debug_struct(stringify!($name)).finish_non_exhaustive()
-            }
-        }
-    )*};
-}
-
-plain_debug!(InMemoryDB, Snapshot, Cursor, DBIterator);
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,8 @@
 //! The engine: what holds the data.
 //!
 //! [`index`] is the ordered map, memory only and without locks. [`in_memory_db`]
-//! puts a lock around it and makes it a database.
+//! puts a lock around it and makes it a database; [`snapshot`] has what outlives a
+//! call on one.
 //!
 //! The life of a put: [`InMemoryDB`] takes the lock for writing; the index goes
 //! down from the root to the leaf that the key belongs to, copies the pages on
@@ -17,5 +18,8 @@
 
 mod in_memory_db;
 mod index;
+mod snapshot;
 
-pub use in_memory_db::{Cursor, DBIterator, InMemoryDB, Snapshot};
+pub use in_memory_db::InMemoryDB;
+pub(crate) use index::Sink;
+pub use snapshot::{Cursor, DBIterator, Snapshot};

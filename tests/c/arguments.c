@@ -263,8 +263,24 @@ static void a_memory_database_is_new_each_time(void)
     minidb_close(other);
 }
 
+static void an_out_parameter_may_be_part_of_an_argument(void)
+{
+    minidb_t *db = database();
+    size_t n = 42, len, got = 0;
+
+    OK(minidb_put(db, "n", 1, &n, sizeof n, NULL, &n));
+    CHECK(n == 0);
+    OK(minidb_get_into(db, "n", 1, &got, sizeof got, &len));
+    CHECK(got == 42 && len == sizeof got);
+    OK(minidb_put(db, &got, sizeof got, "v", 1, NULL, NULL));
+    OK(minidb_get(db, &got, sizeof got, NULL, &got));
+    CHECK(got == 1);
+    minidb_close(db);
+}
+
 int main(void)
 {
+    RUN(an_out_parameter_may_be_part_of_an_argument);
     RUN(null_is_refused_as_a_handle);
     RUN(a_handle_must_be_wanted);
     RUN(null_with_a_length_is_refused);

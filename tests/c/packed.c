@@ -353,8 +353,33 @@ static void an_empty_buffer_writes_nothing(void)
     minidb_close(db);
 }
 
+static void a_read_that_does_not_fit_leaves_what_is_borrowed(void)
+{
+    enum { LEN = 100000 };
+    minidb_t *db = database();
+    minidb_cursor_t *cursor;
+    char *long_key = calloc(LEN, 1);
+    const char *key;
+    size_t used;
+
+    CHECK(long_key != NULL);
+    memset(long_key, 'b', LEN);
+    fill(db, "a=1");
+    OK(minidb_put(db, long_key, LEN, "2", 1, NULL, NULL));
+    cursor = cursor_on(db);
+    OK(minidb_cursor_next(cursor));
+    key = minidb_cursor_key(cursor, NULL);
+    OK(minidb_cursor_read(cursor, NULL, 0, &used));
+    CHECK(used == 8 + LEN + 1);
+    CHECK(strcmp(key, "a") == 0 && minidb_cursor_key(cursor, NULL) == key);
+    minidb_cursor_close(cursor);
+    minidb_close(db);
+    free(long_key);
+}
+
 int main(void)
 {
+    RUN(a_read_that_does_not_fit_leaves_what_is_borrowed);
     RUN(entries_are_laid_out_as_promised);
     RUN(as_many_entries_are_read_as_fit_whatever_the_size);
     RUN(a_buffer_that_is_too_small_is_left_as_it_was);

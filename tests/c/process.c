@@ -1,5 +1,5 @@
 /* Processes: after fork() the handles stay the parent's. */
-#define _POSIX_C_SOURCE 200809L
+#define _DEFAULT_SOURCE
 
 #include "check.h"
 
@@ -293,8 +293,41 @@ static void forking_while_another_thread_calls_leaves_no_lock(void)
     close_all(&handles);
 }
 
+static int fork_late_in_visit(void *ctx, const char *key, size_t key_len,
+                              const char *value, size_t value_len)
+{
+    (void)key, (void)key_len, (void)value, (void)value_len;
+    usleep(2000); /* the other thread is in the middle of a write, most likely */
+    *(pid_t *)ctx = fork();
+    if (*(pid_t *)ctx == 0)
+        alarm(60);
+    return 1;
+}
+
+static void a_visit_may_fork_while_another_thread_writes(void)
+{
+    minidb_t *db = database();
+    pthread_t thread;
+    int i;
+
+    fill(db, "a=1 b=2");
+    CHECK(pthread_create(&thread, NULL, use_busily, db) == 0);
+    for (i = 0; i < 20; i++) {
+        pid_t child = -1;
+
+        OK(minidb_each(db, NULL, 0, fork_late_in_visit, &child));
+        if (child == 0)
+            _exit(0);
+        CHECK(child > 0);
+        finish_child(child);
+    }
+    minidb_close(db);
+    CHECK(pthread_join(thread, NULL) == 0);
+}
+
 int main(void)
 {
+    RUN(a_visit_may_fork_while_another_thread_writes);
     RUN(a_child_opens_databases_where_the_parent_had_none);
     RUN(the_childs_calls_are_refused);
     RUN(the_childs_closing_does_nothing);

@@ -77,7 +77,16 @@ struct Named<S: 'static> {
     generation: usize,
 }
 
+/// How many forks lie between this process and the one that loaded the library.
+static FORKS: AtomicU32 = AtomicU32::new(0);
+
+/// Tells a child of a fork from its parent.
+pub(super) fn forks() -> u32 {
+    FORKS.load(Ordering::Relaxed)
+}
+
 extern "C" fn forked() {
+    FORKS.fetch_add(1, Ordering::Relaxed);
     view::HANDLES.forget();
     cursor::HANDLES.forget();
     pin::forget();

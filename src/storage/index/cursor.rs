@@ -73,6 +73,14 @@ struct Spot {
     at: usize,
 }
 
+/// Takes entries from [`Cursor::read`].
+pub(crate) trait Sink {
+    /// Whether an entry of these lengths fits.
+    fn fits(&mut self, key_len: usize, value_len: usize) -> bool;
+    /// Takes an entry that fits.
+    fn push(&mut self, key: &[u8], value: &[u8]);
+}
+
 /// A position in the entries of a snapshot.
 #[derive(Debug)]
 pub(crate) struct Cursor {
@@ -194,33 +202,46 @@ impl Cursor {
         }
     }
 
-    /// Hands the entries after the cursor to `take`, moving over each that it
-    /// takes; it refuses one by returning false, and the cursor stays before it.
-    /// Returns whether there was an entry at all.
-    pub(crate) fn take_while(
-        &mut self,
-        mut take: impl FnMut(&[u8], &[u8]) -> bool,
-    ) -> Result<bool, OutOfMemory> {
+    /// Hands the entries after the cursor to `sink`, moving over each that fits;
+    /// the cursor stays before one that does not, or for which there is no
+    /// memory. Returns whether there was an entry at all.
+    pub(crate) fn read(&mut self, sink: &mut impl Sink) -> Result<bool, OutOfMemory> {
         let mut any = false;
         loop {
-            // Within the leaf the way back is known; else it is kept.
             let in_leaf = self.place == Place::Entry && self.spot.at + 1 < self.spot.end;
-            let before = (!in_leaf).then_some((self.place, self.spot));
-            let found = match self.next() {
-                Err(_) if any => return Ok(true), // for the next call to meet again
-                found => found?,
+            let beyond = if in_leaf { None } else { self.beyond() };
+            let (leaf, at) = match &beyond {
+                Some(spot) => (Leaf::new(self.reader.frozen().page(spot.leaf)), spot.at),
+                None if in_leaf => (Leaf::new(self.reader.page()), self.spot.at + 1),
+                None => {
+                    if !any {
+                        self.place = Place::AfterLast;
+                    }
+                    return Ok(any);
+                }
             };
-            if found && take(self.key().unwrap_or_default(), self.value().unwrap_or_default()) {
-                any = true;
-                continue;
+            let (key_len, value_len) = leaf.lens(at, self.reader.frozen());
+            if !sink.fits(key_len, value_len) {
+                return Ok(true);
             }
-            match before {
-                _ if !found && !any => {}
-                None => drop(self.step_to(self.spot.at - 1)?),
-                Some((Place::Entry, spot)) => drop(self.go(Some(spot), Place::AfterLast)?),
-                Some((place, spot)) => (self.place, self.spot) = (place, spot),
+            let moved = if in_leaf { self.step_to(at) } else { self.cross(beyond, false) };
+            match moved {
+                Err(_) if any => return Ok(true), // for the next call to meet again
+                moved => moved?,
+            };
+            sink.push(self.key().unwrap_or_default(), self.value().unwrap_or_default());
+            any = true;
+        }
+    }
+
+    /// The next entry, if it is not in the leaf that the cursor is in.
+    fn beyond(&self) -> Option<Spot> {
+        match self.place {
+            Place::Entry => self.beside(&self.spot, false),
+            Place::New | Place::BeforeFirst => {
+                self.at_or_after(self.bounds.from.as_deref().unwrap_or_default())
             }
-            return Ok(found || any);
+            Place::AfterLast => None,
         }
     }
 

@@ -9,6 +9,7 @@
 //! have to touch in each child; the lists of retired things that hang on the
 //! newest snapshot are an idea of ZFS's dead lists.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::page::{BlobId, PageId};
@@ -72,7 +73,7 @@ pub(super) struct Epochs<M> {
     /// Whether anything was changed since the newest snapshot.
     changed: bool,
     /// By epoch, oldest first.
-    living: Vec<Living<M>>,
+    living: VecDeque<Living<M>>,
     /// When there are so many, those that are gone are looked for.
     sweep_at: usize,
     /// Retired in the time of snapshots that are gone, and not yet looked at.
@@ -85,7 +86,7 @@ impl<M> Epochs<M> {
             now: 1,
             newest: 0,
             changed: true,
-            living: Vec::new(),
+            living: VecDeque::new(),
             sweep_at: 16,
             orphans: Vec::new(),
         }
@@ -121,7 +122,7 @@ impl<M> Epochs<M> {
     /// Makes room for `count` notes, so that retiring so many things cannot fail.
     #[inline]
     pub(super) fn reserve(&mut self, count: usize) -> Result<(), OutOfMemory> {
-        match self.living.last_mut() {
+        match self.living.back_mut() {
             Some(newest) => Ok(newest.retired.try_reserve(count)?),
             None => Ok(()),
         }
@@ -134,7 +135,7 @@ impl<M> Epochs<M> {
         if !self.is_still_frozen(birth) {
             return Some(item);
         }
-        let newest = self.living.last_mut().expect("it has frozen the item");
+        let newest = self.living.back_mut().expect("it has frozen the item");
         newest.keep(Retired { item, birth, death: self.now });
         None
     }
@@ -150,7 +151,7 @@ impl<M> Epochs<M> {
         }
         self.living.try_reserve(1)?;
         let ticket = Arc::new(Ticket { epoch: self.now, memory, pins: AtomicBool::new(false) });
-        self.living.push(Living { ticket: ticket.clone(), retired: Vec::new() });
+        self.living.push_back(Living { ticket: ticket.clone(), retired: Vec::new() });
         self.newest = self.now;
         self.now += 1;
         self.changed = false;
@@ -159,7 +160,7 @@ impl<M> Epochs<M> {
 
     /// The snapshot taken last again, if it is living and nothing was changed since.
     pub(super) fn frozen_already(&self) -> Option<Arc<Ticket<M>>> {
-        let newest = self.living.last()?;
+        let newest = self.living.back()?;
         let taken_last = newest.ticket.epoch + 1 == self.now;
         (taken_last && !self.changed).then(|| newest.ticket.clone())
     }
@@ -168,7 +169,7 @@ impl<M> Epochs<M> {
     #[cold]
     pub(super) fn forget_newest(&mut self) {
         while !self.living.is_empty() && self.forget_at(self.living.len() - 1) {}
-        self.newest = self.living.last().map_or(0, |living| living.ticket.epoch);
+        self.newest = self.living.back().map_or(0, |living| living.ticket.epoch);
     }
 
     /// Forgets a snapshot if it is no longer in use. Without memory for what it
@@ -242,7 +243,7 @@ impl<M> Epochs<M> {
     /// Says that all that was retired since `newest`, which must be the newest
     /// snapshot, is in the living tree again.
     pub(super) fn revive(&mut self, newest: &Arc<Ticket<M>>) {
-        let living = self.living.last_mut().expect("the snapshot is living");
+        let living = self.living.back_mut().expect("the snapshot is living");
         assert!(Arc::ptr_eq(&living.ticket, newest), "only the newest snapshot can be revived");
         living.retired.clear();
     }

@@ -33,7 +33,7 @@ mod slab;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use cursor::{Bounds, Cursor};
+pub(crate) use cursor::{Bounds, Cursor, Sink};
 
 use crate::error::OutOfMemory;
 use inner::{Inner, InnerMut};

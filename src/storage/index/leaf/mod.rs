@@ -189,15 +189,21 @@ impl<'a> Leaf<'a> {
         &self.body[range]
     }
 
-    /// Bytes of an entry's key and value.
-    pub(super) fn entry_len(self, i: usize, source: &impl Source) -> usize {
+    /// Lengths of an entry's key and value.
+    pub(super) fn lens(self, i: usize, source: &impl Source) -> (usize, usize) {
         let entry = self.entry(i);
         let tail = entry.tail.map_or(0, |id| source.blob(id).len());
         let value = match entry.value {
             Value::Inline(bytes) => bytes.len(),
             Value::Blob(id) => source.blob(id).len(),
         };
-        self.prefix().len() + entry.suffix.len() + tail + value
+        (self.prefix().len() + entry.suffix.len() + tail, value)
+    }
+
+    /// Bytes of an entry's key and value.
+    pub(super) fn entry_len(self, i: usize, source: &impl Source) -> usize {
+        let (key, value) = self.lens(i, source);
+        key + value
     }
 
     /// Bytes of an entry in the heap.

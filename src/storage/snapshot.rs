@@ -1,0 +1,244 @@
+//! What outlives a call on a database: snapshots, and cursors and iterators on them.
+//!
+//! They show the same for ever, read without any lock, and keep the store.
+
+use std::fmt;
+
+use super::in_memory_db::{Store, to_vec};
+use super::index::{self, Bounds, Sink};
+use crate::error::{DBError, DBResult};
+use crate::sync::Arc;
+
+/// A frozen view: it shows the same for ever, whatever is written.
+#[derive(Clone)]
+pub struct Snapshot {
+    /// There until dropped.
+    view: Option<index::Snapshot>,
+    store: Arc<Store>,
+}
+
+impl Snapshot {
+    pub(super) fn new(view: index::Snapshot, store: Arc<Store>) -> Snapshot {
+        Snapshot { view: Some(view), store }
+    }
+
+    #[inline]
+    fn view(&self) -> &index::Snapshot {
+        self.view.as_ref().expect("a snapshot has its view until it is dropped")
+    }
+
+    /// A copy of the value of `key`.
+    pub fn get(&self, key: &[u8]) -> DBResult {
+        self.get_with(key, |value| value.map(to_vec).transpose())
+    }
+
+    /// Shows `view` the value of `key`, without a copy.
+    pub fn get_with<T>(&self, key: &[u8], view: impl FnOnce(Option<&[u8]>) -> T) -> T {
+        view(self.view().get(key))
+    }
+
+    /// Opens a cursor on the keys from `from` up to, but not including, `to`;
+    /// `None` is no bound.
+    pub fn scan(&self, from: Option<&[u8]>, to: Option<&[u8]>) -> DBResult<Cursor> {
+        Ok(self.cursor(Bounds::range(from, to)?))
+    }
+
+    /// Opens a cursor on the keys that begin with `prefix`.
+    pub fn scan_prefix(&self, prefix: &[u8]) -> DBResult<Cursor> {
+        Ok(self.cursor(Bounds::prefix(prefix)?))
+    }
+
+    fn cursor(&self, bounds: Bounds) -> Cursor {
+        let cursor = index::Cursor::new(self.view().clone(), bounds);
+        Cursor { cursor: Some(cursor), store: self.store.clone() }
+    }
+
+    /// Iterates over everything in key order.
+    pub fn iter(&self) -> DBResult<DBIterator> {
+        Ok(DBIterator { cursor: self.scan(None, None)? })
+    }
+
+    /// Number of keys.
+    pub fn count(&self) -> u64 {
+        self.view().count()
+    }
+
+    /// Bytes of all keys and values.
+    pub fn data_bytes(&self) -> u64 {
+        self.view().data_bytes()
+    }
+
+    /// Number of commits that led to this view.
+    pub fn commits(&self) -> u64 {
+        self.view().commits()
+    }
+
+    /// Bytes of memory that the database holds now, for this snapshot too.
+    pub fn memory_bytes(&self) -> DBResult<u64> {
+        self.store.memory_bytes()
+    }
+
+    /// Verifies every rule that the data structure keeps.
+    pub fn check(&self) -> DBResult<()> {
+        self.view().check().map_err(DBError::Corrupt)
+    }
+}
+
+impl Drop for Snapshot {
+    fn drop(&mut self) {
+        if let Some(view) = self.view.take() {
+            let pins = view.pins();
+            self.store.let_go(view, pins);
+        }
+    }
+}
+
+/// A position in the ordered entries of a view, which it freezes.
+///
+/// A new cursor is between the end and the beginning: `next` goes to the first
+/// entry, `prev` to the last. A move returns whether it found an entry; if not,
+/// the cursor is past that end, and the way back finds the entry nearest to it.
+///
+/// ```
+/// use minidb::{DB, InMemoryDB};
+///
+/// let db = InMemoryDB::new()?;
+/// for key in ["apple", "banana", "cherry"] {
+///     db.put(key.as_bytes(), b"")?;
+/// }
+/// let mut cursor = db.scan(Some(b"b"), None)?;
+/// while cursor.next()? {
+///     println!("{:?}", cursor.key());
+/// }
+/// assert!(cursor.prev()?);
+/// assert_eq!(cursor.key(), Some(&b"cherry"[..]));
+/// assert!(!cursor.seek(b"d")?);
+/// # Ok::<(), minidb::DBError>(())
+/// ```
+pub struct Cursor {
+    /// There until dropped.
+    cursor: Option<index::Cursor>,
+    store: Arc<Store>,
+}
+
+impl Cursor {
+    #[inline]
+    fn cursor(&self) -> &index::Cursor {
+        self.cursor.as_ref().expect("a cursor is there until it is dropped")
+    }
+
+    #[inline]
+    fn cursor_mut(&mut self) -> &mut index::Cursor {
+        self.cursor.as_mut().expect("a cursor is there until it is dropped")
+    }
+
+    /// Goes to the first entry.
+    pub fn first(&mut self) -> DBResult<bool> {
+        Ok(self.cursor_mut().first()?)
+    }
+
+    /// Goes to the last entry.
+    pub fn last(&mut self) -> DBResult<bool> {
+        Ok(self.cursor_mut().last()?)
+    }
+
+    /// Goes to the next entry, the first if the cursor is new.
+    #[inline]
+    #[allow(clippy::should_implement_trait)] // the contract's name; an entry here is borrowed
+    pub fn next(&mut self) -> DBResult<bool> {
+        Ok(self.cursor_mut().next()?)
+    }
+
+    /// Goes to the previous entry, the last if the cursor is new.
+    #[inline]
+    pub fn prev(&mut self) -> DBResult<bool> {
+        Ok(self.cursor_mut().prev()?)
+    }
+
+    /// Goes to the first entry whose key is `key` or greater.
+    pub fn seek(&mut self, key: &[u8]) -> DBResult<bool> {
+        Ok(self.cursor_mut().seek(key)?)
+    }
+
+    /// The key at the cursor, if it is at an entry.
+    #[inline]
+    pub fn key(&self) -> Option<&[u8]> {
+        self.cursor().key()
+    }
+
+    /// The value at the cursor, if it is at an entry.
+    #[inline]
+    pub fn value(&self) -> Option<&[u8]> {
+        self.cursor().value()
+    }
+
+    /// The key at the cursor and a NUL after it.
+    #[inline]
+    pub(crate) fn key_with_nul(&self) -> Option<&[u8]> {
+        self.cursor().key_with_nul()
+    }
+
+    /// The value at the cursor and a NUL after it.
+    #[inline]
+    pub(crate) fn value_with_nul(&self) -> Option<&[u8]> {
+        self.cursor().value_with_nul()
+    }
+
+    /// Hands the entries after the cursor to `sink` as far as they fit.
+    pub(crate) fn read(&mut self, sink: &mut impl Sink) -> DBResult<bool> {
+        Ok(self.cursor_mut().read(sink)?)
+    }
+}
+
+impl Cursor {
+    /// Drops the cursor without a lock: what only it kept stays until the store
+    /// goes. It must not be used afterwards.
+    pub(crate) fn abandon(&mut self) {
+        self.cursor = None;
+    }
+}
+
+impl Drop for Cursor {
+    fn drop(&mut self) {
+        if let Some(cursor) = self.cursor.take() {
+            let pins = cursor.pins();
+            self.store.let_go(cursor, pins);
+        }
+    }
+}
+
+/// Iterates over the entries of a view in key order. It holds its own snapshot,
+/// so writing meanwhile changes nothing for it, and it may outlive the database.
+pub struct DBIterator {
+    cursor: Cursor,
+}
+
+impl Iterator for DBIterator {
+    type Item = DBResult<(Vec<u8>, Vec<u8>)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.cursor.next() {
+            Ok(false) => None,
+            Ok(true) => {
+                let copy = |bytes: Option<&[u8]>| to_vec(bytes.unwrap_or_default());
+                let entry =
+                    copy(self.cursor.key()).and_then(|key| Ok((key, copy(self.cursor.value())?)));
+                Some(entry)
+            }
+            Err(error) => Some(Err(error)),
+        }
+    }
+}
+
+/// What is shown of them: not the engine inside.
+macro_rules! plain_debug {
+    ($($name:ident),*) => {$(
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($name)).finish_non_exhaustive()
+            }
+        }
+    )*};
+}
+
+plain_debug!(Snapshot, Cursor, DBIterator);
