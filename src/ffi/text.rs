@@ -86,9 +86,13 @@ pub(super) fn keep(failure: &Failure) -> c_int {
 /// The text for a code, with the details if it is what the thread's latest
 /// failed call returned.
 pub(super) fn describe(code: c_int) -> *const c_char {
-    if code == MINIDB_OK {
-        return general(code).as_ptr(); // asked for by some after each call
-    }
+    // Some ask for the text of this one after each call.
+    if code == MINIDB_OK { general(code).as_ptr() } else { describe_failure(code) }
+}
+
+#[cold]
+#[inline(never)]
+fn describe_failure(code: c_int) -> *const c_char {
     LATEST.with(|latest| match latest.try_borrow() {
         Ok(latest) if latest.code == code => latest.text.as_ptr().cast(),
         _ => general(code).as_ptr(),

@@ -11,7 +11,7 @@
 
 use std::fmt;
 
-use super::index::Index;
+use super::index::{self, Bounds, Index};
 use super::snapshot::{Cursor, DBIterator, Snapshot};
 use crate::DB;
 use crate::error::{DBError, DBResult, OutOfMemory};
@@ -233,24 +233,29 @@ impl InMemoryDB {
 
     /// Makes a frozen view of what the database holds now, in constant time.
     pub fn snapshot(&self) -> DBResult<Snapshot> {
+        Ok(Snapshot::new(self.freeze()?, self.store.clone()))
+    }
+
+    fn freeze(&self) -> DBResult<index::Snapshot> {
         // Readers among themselves need not wait for each other here.
         let already = self.read()?.snapshot_already();
-        let view = match already {
-            Some(view) => view,
-            None => self.write()?.snapshot()?,
-        };
-        Ok(Snapshot::new(view, self.store.clone()))
+        match already {
+            Some(view) => Ok(view),
+            None => Ok(self.write()?.snapshot()?),
+        }
     }
 
     /// Opens a cursor on the keys from `from` up to, but not including, `to`,
     /// as they are now; `None` is no bound.
     pub fn scan(&self, from: Option<&[u8]>, to: Option<&[u8]>) -> DBResult<Cursor> {
-        self.snapshot()?.scan(from, to)
+        let bounds = Bounds::range(from, to)?;
+        Ok(Cursor::new(self.freeze()?, bounds, self.store.clone()))
     }
 
     /// Opens a cursor on the keys that begin with `prefix`, as they are now.
     pub fn scan_prefix(&self, prefix: &[u8]) -> DBResult<Cursor> {
-        self.snapshot()?.scan_prefix(prefix)
+        let bounds = Bounds::prefix(prefix)?;
+        Ok(Cursor::new(self.freeze()?, bounds, self.store.clone()))
     }
 
     /// Number of keys.

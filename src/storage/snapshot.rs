@@ -49,8 +49,7 @@ impl Snapshot {
     }
 
     fn cursor(&self, bounds: Bounds) -> Cursor {
-        let cursor = index::Cursor::new(self.view().clone(), bounds);
-        Cursor { cursor: Some(cursor), store: self.store.clone() }
+        Cursor::new(self.view().clone(), bounds, self.store.clone())
     }
 
     /// Iterates over everything in key order.
@@ -122,6 +121,10 @@ pub struct Cursor {
 }
 
 impl Cursor {
+    pub(super) fn new(view: index::Snapshot, bounds: Bounds, store: Arc<Store>) -> Cursor {
+        Cursor { cursor: Some(index::Cursor::new(view, bounds)), store }
+    }
+
     #[inline]
     fn cursor(&self) -> &index::Cursor {
         self.cursor.as_ref().expect("a cursor is there until it is dropped")

@@ -328,7 +328,14 @@ impl Cursor {
             false => None,
             true => leaf.entry(at).tail.map(|id| self.reader.frozen().blob(id)),
         };
+        let value = place.value_len.map(|len| place.value..place.value + len + 1);
         let len = same + prefix.len() + suffix.len() + tail.map_or(0, <[u8]>::len) + 1;
+        if self.key.len() == len && prefix.is_empty() && tail.is_none() {
+            // Most often keys in a row are of one length.
+            copy_short(&mut self.key[same..len - 1], suffix);
+            self.value = value;
+            return Ok(());
+        }
         if len > self.key.capacity() {
             self.key.try_reserve(len - self.key.len().min(len))?;
         }
@@ -341,7 +348,7 @@ impl Cursor {
             self.key.extend_from_slice(tail);
         }
         self.key.push(0);
-        self.value = place.value_len.map(|len| place.value..place.value + len + 1);
+        self.value = value;
         Ok(())
     }
 
@@ -401,6 +408,26 @@ impl Cursor {
         }
         let at = if back { spot.end - 1 } else { spot.start };
         Some(Spot { at, ..spot })
+    }
+}
+
+/// Copies bytes; a few of them without a call.
+#[inline]
+fn copy_short(to: &mut [u8], from: &[u8]) {
+    fn ends<const N: usize>(to: &mut [u8], from: &[u8]) -> Option<()> {
+        // The first N and the last N, which may overlap.
+        *to.first_chunk_mut::<N>()? = *from.first_chunk::<N>()?;
+        *to.last_chunk_mut::<N>()? = *from.last_chunk::<N>()?;
+        Some(())
+    }
+    let done = match from.len() {
+        2..4 => ends::<2>(to, from),
+        4..8 => ends::<4>(to, from),
+        8..=16 => ends::<8>(to, from),
+        _ => None,
+    };
+    if done.is_none() {
+        to.copy_from_slice(from);
     }
 }
 
