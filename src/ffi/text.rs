@@ -39,29 +39,39 @@ impl Write for Latest {
     }
 }
 
-/// Why a call fails: the code that it returns, and the text.
+/// Why a call fails. It is as small as a pointer, so that the results of calls
+/// that do not fail travel in registers.
 #[derive(Debug)]
-pub(super) struct Failure {
-    code: c_int,
-    error: DBError,
+pub(super) enum Failure {
+    /// Needs no memory to be told.
+    OutOfMemory,
+    Other(Box<DBError>),
 }
 
 impl From<DBError> for Failure {
+    #[cold]
     fn from(error: DBError) -> Failure {
-        let code = match error {
-            DBError::Invalid(_) => MINIDB_INVALID,
-            DBError::ReadOnly => MINIDB_READONLY,
-            DBError::OutOfMemory => MINIDB_NOMEM,
-            DBError::Corrupt(_) => MINIDB_CORRUPT,
-            DBError::Internal => MINIDB_INTERNAL,
-        };
-        Failure { code, error }
+        match error {
+            DBError::OutOfMemory => Failure::OutOfMemory,
+            error => Failure::Other(Box::new(error)),
+        }
+    }
+}
+
+/// The code that a call returns which fails with an error.
+fn code_of(error: &DBError) -> c_int {
+    match error {
+        DBError::Invalid(_) => MINIDB_INVALID,
+        DBError::ReadOnly => MINIDB_READONLY,
+        DBError::OutOfMemory => MINIDB_NOMEM,
+        DBError::Corrupt(_) => MINIDB_CORRUPT,
+        DBError::Internal => MINIDB_INTERNAL,
     }
 }
 
 impl From<OutOfMemory> for Failure {
-    fn from(error: OutOfMemory) -> Failure {
-        DBError::from(error).into()
+    fn from(_: OutOfMemory) -> Failure {
+        Failure::OutOfMemory
     }
 }
 
@@ -71,16 +81,22 @@ pub(super) fn invalid(why: impl Into<String>) -> Failure {
 }
 
 /// Keeps the text of a failure for the calling thread; returns its code.
+#[cold]
 pub(super) fn keep(failure: &Failure) -> c_int {
+    let error = match failure {
+        Failure::OutOfMemory => &DBError::OutOfMemory,
+        Failure::Other(error) => error,
+    };
+    let code = code_of(error);
     LATEST.with(|latest| {
         let mut latest = latest.borrow_mut();
-        latest.code = failure.code;
+        latest.code = code;
         latest.len = 0;
-        let _ = write!(latest, "{}", failure.error); // it cannot fail
+        let _ = write!(latest, "{error}"); // it cannot fail
         let end = latest.len;
         latest.text[end] = 0;
     });
-    failure.code
+    code
 }
 
 /// The text for a code, with the details if it is what the thread's latest
