@@ -4,11 +4,14 @@
 //! `false`. Every variant here is a failure, and none of them changes the store.
 
 use std::fmt;
+use std::io;
+use std::path::Path;
 
 /// The result of a database operation; by default a value, or none.
 pub type DBResult<T = Option<Vec<u8>>> = Result<T, DBError>;
 
-/// A failed operation. The store is as it was before.
+/// A failed operation. The store is as it was before; only after [`DBError::Io`]
+/// from a write that is not certain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DBError {
@@ -20,6 +23,18 @@ pub enum DBError {
     OutOfMemory,
     /// The data break a rule that always holds; the text says which and where.
     Corrupt(String),
+    /// There is no such file.
+    NotFound(String),
+    /// There is such a file already.
+    Exists(String),
+    /// The file is in use.
+    Busy(String),
+    /// The operating system refused to read or write, or has done so before.
+    Io(String),
+    /// No space is left on the device.
+    Full(String),
+    /// The file is not a minidb file, or is of a newer version.
+    Format(String),
     /// An operation panicked half-way: a bug in minidb. If that was a write, the
     /// store refuses everything from then on.
     Internal,
@@ -32,6 +47,12 @@ impl fmt::Display for DBError {
             DBError::ReadOnly => f.write_str("the view cannot be written"),
             DBError::OutOfMemory => f.write_str("out of memory"),
             DBError::Corrupt(what) => write!(f, "damaged: {what}"),
+            DBError::NotFound(what) => write!(f, "no such file: {what}"),
+            DBError::Exists(what) => write!(f, "already there: {what}"),
+            DBError::Busy(what) => write!(f, "in use: {what}"),
+            DBError::Io(what) => write!(f, "input or output failed: {what}"),
+            DBError::Full(what) => write!(f, "no space is left: {what}"),
+            DBError::Format(what) => write!(f, "not a minidb file of this version: {what}"),
             DBError::Internal => {
                 f.write_str("this call or an earlier one hit a bug in minidb; close the handle")
             }
@@ -40,6 +61,21 @@ impl fmt::Display for DBError {
 }
 
 impl std::error::Error for DBError {}
+
+impl DBError {
+    /// What a refusal of the operating system means; `doing` is a verb.
+    #[cold]
+    #[allow(dead_code)] // until there are files
+    pub(crate) fn io(doing: &str, path: &Path, error: &io::Error) -> DBError {
+        use io::ErrorKind::{FileTooLarge, OutOfMemory, QuotaExceeded, StorageFull};
+        let text = || format!("cannot {doing} {}: {error}", path.display());
+        match error.kind() {
+            StorageFull | QuotaExceeded | FileTooLarge => DBError::Full(text()),
+            OutOfMemory => DBError::OutOfMemory,
+            _ => DBError::Io(text()),
+        }
+    }
+}
 
 /// Memory could not be had: the only failure that the index knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

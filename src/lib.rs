@@ -26,7 +26,7 @@
 //! - this file: the trait [`DB`], and what Rust programs see.
 //! - `storage`: the engine. `storage/in_memory_db.rs` is the index behind a
 //!   lock; `storage/index` is the ordered map.
-//! - `os`: memory by the page, and fork.
+//! - [`os`]: files, memory by the page, and fork.
 //! - `error`, `segments` and `sync`: what all of them share.
 //!
 //! Small allocations that the library makes for itself (a handle, a node's
@@ -37,7 +37,7 @@
 mod error;
 #[doc(hidden)] // for C, and for tests that play C
 pub mod ffi;
-mod os;
+pub mod os;
 mod segments;
 mod storage;
 mod sync;

@@ -65,6 +65,12 @@ fn code_of(error: &DBError) -> c_int {
         DBError::ReadOnly => MINIDB_READONLY,
         DBError::OutOfMemory => MINIDB_NOMEM,
         DBError::Corrupt(_) => MINIDB_CORRUPT,
+        DBError::NotFound(_) => MINIDB_NOTFOUND,
+        DBError::Exists(_) => MINIDB_CONFLICT,
+        DBError::Busy(_) => MINIDB_BUSY,
+        DBError::Io(_) => MINIDB_IO,
+        DBError::Full(_) => MINIDB_FULL,
+        DBError::Format(_) => MINIDB_FORMAT,
         DBError::Internal => MINIDB_INTERNAL,
     }
 }
