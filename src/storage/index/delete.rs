@@ -8,7 +8,7 @@ use super::inner::{self, Inner, InnerMut};
 use super::key::Key;
 use super::leaf::{Leaf, LeafMut};
 use super::page::{BODY_MAX, PageId, Source, UNIT, round_body};
-use super::{Index, Path, blobs_of};
+use super::{Index, Path};
 use crate::error::OutOfMemory;
 
 /// A node that uses less than this looks for a neighbour to join ...
@@ -95,9 +95,8 @@ impl Index {
 
     /// Removes an entry from a leaf that is owned.
     fn remove_entry(&mut self, leaf: PageId, at: usize) {
-        let entry = Leaf::new(self.pages.page(leaf)).entry(at);
-        let bytes = Leaf::new(self.pages.page(leaf)).entry_len(at, &self.pages) as u64;
-        let blobs = blobs_of(entry);
+        let read = Leaf::new(self.pages.page(leaf));
+        let (bytes, blobs) = (read.entry_len(at, &self.pages) as u64, read.blobs(at));
         LeafMut::new(self.pages.edit(leaf)).remove(at);
         blobs.for_each(|id| self.pages.release_blob(id));
         self.tree.count -= 1;

@@ -92,6 +92,11 @@ impl<M> Epochs<M> {
         }
     }
 
+    /// The books of a store in which all there is was born in `epoch`, or before.
+    pub(super) fn after(epoch: u64) -> Epochs<M> {
+        Epochs { now: epoch + 1, ..Epochs::new() }
+    }
+
     /// The epoch that something is born in which is made now.
     pub(super) fn birth(&self) -> u64 {
         self.now
@@ -246,6 +251,9 @@ impl<M> Epochs<M> {
         let living = self.living.back_mut().expect("the snapshot is living");
         assert!(Arc::ptr_eq(&living.ticket, newest), "only the newest snapshot can be revived");
         living.retired.clear();
+        // Some may have been noted with a newer snapshot that is gone.
+        let epoch = newest.epoch;
+        self.orphans.retain(|orphan| orphan.birth > epoch || orphan.death <= epoch);
     }
 
     fn retired(&self) -> impl Iterator<Item = &Vec<Retired>> {

@@ -231,8 +231,7 @@ impl<'a> Inner<'a> {
             return Err("the dead bytes of an inner node are miscounted");
         }
         let inside = |slot: Slot<'_>| {
-            slot.heap_space() == 0
-                || (slot.offset() >= top && slot.offset() + slot.heap_space() <= self.body.len())
+            slot.offset() >= top && slot.offset() + slot.heap_space() <= self.body.len()
         };
         if !slots.clone().all(inside) {
             return Err("a separator lies outside the heap of its node");

@@ -7,7 +7,8 @@
 //! to it are copied first. A [`Snapshot`] is a root that stays.
 //!
 //! Where things are: [`put`] inserts and splits, [`delete`] removes and merges,
-//! [`cursor`] walks, [`check`] verifies every rule that holds between calls.
+//! [`cursor`] walks, [`check`] verifies every rule that holds between calls,
+//! [`hidden`] keeps changes from readers, [`image`] takes a tree to a file and back.
 //!
 //! Promises:
 //!
@@ -22,6 +23,8 @@ mod check;
 mod cursor;
 mod delete;
 mod epochs;
+mod hidden;
+mod image;
 mod inner;
 mod key;
 mod leaf;
@@ -34,11 +37,12 @@ mod slab;
 mod tests;
 
 pub(crate) use cursor::{Bounds, Cursor, Sink};
+pub(crate) use image::{Image, Piece, Restoring, Unrestored};
 
 use crate::error::OutOfMemory;
 use inner::{Inner, InnerMut};
 use key::Key;
-use leaf::{Entry, Leaf, LeafMut, Value};
+use leaf::{Leaf, LeafMut, Value};
 use memory::{Frozen, Pages};
 use page::{BlobId, PageId, Source};
 
@@ -176,6 +180,8 @@ impl Tree {
 pub(crate) struct Index {
     pages: Pages,
     tree: Tree,
+    /// What readers are shown instead of the living tree, while changes are hidden.
+    shown: Option<Snapshot>,
 }
 
 /// A tree as it was at one moment. Cloning it is cheap.
@@ -190,25 +196,41 @@ impl Index {
         let mut pages = Pages::new();
         pages.reserve(1)?;
         let root = empty_leaf(&mut pages);
-        Ok(Index { pages, tree: Tree { root, height: 0, count: 0, bytes: 0, commits: 0 } })
+        let tree = Tree { root, height: 0, count: 0, bytes: 0, commits: 0 };
+        Ok(Index { pages, tree, shown: None })
+    }
+
+    /// The tree that readers see.
+    #[inline]
+    fn visible(&self) -> &Tree {
+        match &self.shown {
+            None => &self.tree,
+            Some(shown) => &shown.tree,
+        }
     }
 
     /// The value of a key.
     #[inline]
     pub(crate) fn get(&self, key: &[u8]) -> Option<&[u8]> {
+        self.visible().get(&self.pages, key)
+    }
+
+    /// The value of a key, hidden changes included.
+    #[inline]
+    pub(crate) fn get_latest(&self, key: &[u8]) -> Option<&[u8]> {
         self.tree.get(&self.pages, key)
     }
 
     pub(crate) fn count(&self) -> u64 {
-        self.tree.count
+        self.visible().count
     }
 
     pub(crate) fn data_bytes(&self) -> u64 {
-        self.tree.bytes
+        self.visible().bytes
     }
 
     pub(crate) fn commits(&self) -> u64 {
-        self.tree.commits
+        self.visible().commits
     }
 
     /// Counts a commit.
@@ -222,14 +244,25 @@ impl Index {
         self.pages.memory_bytes() + size_of::<Index>()
     }
 
-    /// Freezes the tree as it is now, in constant time.
+    /// Freezes what readers see now, in constant time.
     pub(crate) fn snapshot(&mut self) -> Result<Snapshot, OutOfMemory> {
+        match &self.shown {
+            Some(shown) => Ok(shown.clone()),
+            None => self.freeze(),
+        }
+    }
+
+    /// Freezes the living tree.
+    fn freeze(&mut self) -> Result<Snapshot, OutOfMemory> {
         Ok(Snapshot { frozen: self.pages.freeze()?, tree: self.tree })
     }
 
-    /// The newest snapshot again, if it shows what the tree holds now.
+    /// The newest snapshot again, if it shows what readers see now.
     pub(crate) fn snapshot_already(&self) -> Option<Snapshot> {
-        Some(Snapshot { frozen: self.pages.frozen_already()?, tree: self.tree })
+        match &self.shown {
+            Some(shown) => Some(shown.clone()),
+            None => Some(Snapshot { frozen: self.pages.frozen_already()?, tree: self.tree }),
+        }
     }
 
     /// Says that something was dropped whose `pins` were `epoch`.
@@ -261,16 +294,21 @@ impl Index {
         &mut self,
         change: impl FnOnce(&mut Index) -> Result<(), OutOfMemory>,
     ) -> Result<(), OutOfMemory> {
-        let before = self.snapshot()?;
+        let before = self.freeze()?;
         let result = change(self);
         if result.is_err() {
-            self.drop_unshared(self.tree.root, self.tree.height);
-            self.pages.revive(&before.frozen);
-            self.tree = before.tree;
+            self.go_back(&before);
         }
         drop(before);
         self.pages.forget_newest();
         result
+    }
+
+    /// Makes the tree what the newest snapshot shows.
+    fn go_back(&mut self, newest: &Snapshot) {
+        self.drop_unshared(self.tree.root, self.tree.height);
+        self.pages.revive(&newest.frozen);
+        self.tree = newest.tree;
     }
 
     /// Releases the pages and blobs of a subtree that no snapshot can see.
@@ -299,7 +337,7 @@ impl Index {
     fn each_part(&mut self, page: PageId, height: usize, visit: &mut impl FnMut(&mut Index, Part)) {
         if height == 0 {
             for i in 0..Leaf::new(self.pages.page(page)).len() {
-                for id in blobs_of(Leaf::new(self.pages.page(page)).entry(i)) {
+                for id in Leaf::new(self.pages.page(page)).blobs(i) {
                     visit(self, Part::Blob(id));
                 }
             }
@@ -357,14 +395,6 @@ impl Index {
 enum Part {
     Child(PageId),
     Blob(BlobId),
-}
-
-fn blobs_of(entry: Entry<'_>) -> impl Iterator<Item = BlobId> + use<> {
-    let value = match entry.value {
-        Value::Blob(id) => Some(id),
-        Value::Inline(_) => None,
-    };
-    entry.tail.into_iter().chain(value)
 }
 
 fn empty_leaf(pages: &mut Pages) -> PageId {

@@ -2,8 +2,8 @@
 
 /// Pages are a multiple of this many bytes.
 pub(super) const UNIT: usize = 512;
-/// What of a page its birth takes.
-pub(super) const HEADER: usize = 8;
+/// What of a page is not its body: the epoch of its birth, and its origin.
+pub(super) const HEADER: usize = 16;
 /// The longest body of a page.
 pub(super) const BODY_MAX: usize = 8 * UNIT - HEADER;
 

@@ -87,6 +87,37 @@ impl Slabs {
         at as u32 * SLAB_UNITS + page * units
     }
 
+    /// Takes the very page whose first unit this is. False if it cannot be.
+    pub(super) fn claim(&mut self, unit: u32, units: u32) -> bool {
+        let (at, within) = ((unit / SLAB_UNITS) as usize, unit % SLAB_UNITS);
+        let Some(slab) = self.slabs.get_mut(at) else {
+            return false;
+        };
+        let bit = 1 << (within / units);
+        if within % units != 0 || bit & full(units) == 0 || slab.taken & bit != 0 {
+            return false;
+        }
+        let room = &mut self.with_room[units as usize - 1];
+        if slab.units == 0 {
+            self.bare.remove(at);
+            room.insert(at);
+            slab.units = units as u8;
+            self.in_use += 1;
+        } else if slab.units != units as u8 {
+            return false;
+        }
+        slab.taken |= bit;
+        if slab.taken == full(units) {
+            room.remove(at);
+        }
+        true
+    }
+
+    /// Whether no page is taken.
+    pub(super) fn is_empty(&self) -> bool {
+        self.in_use == 0
+    }
+
     /// Gives a page back.
     pub(super) fn give(&mut self, unit: u32, units: u32) {
         let at = (unit / SLAB_UNITS) as usize;

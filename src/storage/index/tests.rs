@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::page::UNIT;
 use super::*;
 
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -247,5 +248,153 @@ fn bounds_of_a_prefix() {
         }
         let expected: Vec<_> = keys.into_iter().filter(|key| key.starts_with(prefix)).collect();
         assert_eq!(found, expected);
+    }
+}
+
+/// An image as a file would hold it.
+#[derive(Clone, Default)]
+struct Stored {
+    units: BTreeMap<u32, [u8; UNIT]>,
+    blobs: BTreeMap<u32, Vec<u8>>,
+    image: Image,
+}
+
+impl Stored {
+    /// The next image, which takes from this one what is old.
+    fn next(&self, snapshot: &Snapshot, since: Option<u64>) -> Stored {
+        let mut next = Stored { image: snapshot.image(), ..Stored::default() };
+        let store = &mut |piece: Piece<'_>| {
+            match piece {
+                Piece::OldPage { unit, units } => {
+                    next.units.extend((unit..unit + units).map(|it| (it, self.units[&it])));
+                }
+                Piece::NewPage { unit, units, .. } => {
+                    next.units.extend((unit..).zip(units.iter().copied()))
+                }
+                Piece::OldBlob(id) => drop(next.blobs.insert(id, self.blobs[&id].clone())),
+                Piece::NewBlob { id, bytes } => drop(next.blobs.insert(id, bytes.to_vec())),
+            }
+            Ok::<(), OutOfMemory>(())
+        };
+        snapshot.pieces(since, store).unwrap();
+        next
+    }
+
+    fn restore(&self) -> Result<(Index, u64), Unrestored> {
+        let end = |last: Option<&u32>| last.map_or(0, |last| last + 1);
+        let (units, blobs) = (self.units.keys().next_back(), self.blobs.keys().next_back());
+        let mut tree = Restoring::new(end(units), end(blobs))?;
+        self.units.iter().for_each(|(unit, bytes)| tree.unit(*unit, bytes));
+        for (id, bytes) in &self.blobs {
+            let fill = |to: &mut [u8]| {
+                to.copy_from_slice(bytes);
+                Ok::<(), OutOfMemory>(())
+            };
+            tree.blob(*id, bytes.len() as u32, fill)?;
+        }
+        tree.finish(self.image)
+    }
+}
+
+fn random_step(index: &mut Index, model: &mut Model, rng: &mut Rng, range: usize) {
+    let key = key(rng, range);
+    if rng.below(3) == 0 {
+        assert_eq!(delete(index, &key).unwrap(), model.remove(&key));
+    } else {
+        let value = value(rng);
+        assert_eq!(put(index, &key, &value).unwrap(), model.insert(key, value));
+    }
+    index.committed();
+}
+
+#[test]
+fn an_image_restores_the_tree_and_tells_what_is_old() {
+    let mut rng = Rng(7);
+    let (mut index, mut model) = (Index::new().unwrap(), Model::new());
+    let (mut stored, mut since) = (Stored::default(), None);
+    for round in 0..60 {
+        for _ in 0..rng.below(400) {
+            random_step(&mut index, &mut model, &mut rng, 3000);
+        }
+        let snapshot = index.snapshot_for_image().unwrap();
+        // What comes after the snapshot is not in the image.
+        let (mut later, before) = (model.clone(), model.clone());
+        for _ in 0..rng.below(100) {
+            random_step(&mut index, &mut later, &mut rng, 3000);
+        }
+        stored = stored.next(&snapshot, since);
+        since = Some(snapshot.moment());
+        drop(snapshot);
+        let (restored, moment) = stored.restore().unwrap();
+        compare(&restored, &before);
+        model = later;
+        if round % 7 == 0 {
+            (index, since, model) = (restored, Some(moment), before);
+        }
+        compare(&index, &model);
+    }
+}
+
+#[test]
+fn an_image_with_any_byte_changed_restores_or_is_refused() {
+    let mut rng = Rng(8);
+    let (mut index, mut model) = (Index::new().unwrap(), Model::new());
+    for _ in 0..300 {
+        random_step(&mut index, &mut model, &mut rng, 300);
+    }
+    let snapshot = index.snapshot_for_image().unwrap();
+    let good = Stored::default().next(&snapshot, None);
+    let units: Vec<u32> = good.units.keys().copied().collect();
+    let mut refused = 0;
+    for _ in 0..20_000 {
+        let mut bad = good.clone();
+        let unit = bad.units.get_mut(&units[rng.below(units.len())]).unwrap();
+        unit[rng.below(UNIT)] = rng.next() as u8;
+        match bad.restore() {
+            Ok((tree, _)) => drop(tree.check()),
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(refused > 1000, "{refused} were refused");
+}
+
+#[test]
+fn hidden_changes_are_shown_or_undone() {
+    let mut rng = Rng(9);
+    let (mut index, mut model) = (Index::new().unwrap(), Model::new());
+    for _ in 0..500 {
+        random_step(&mut index, &mut model, &mut rng, 500);
+    }
+    for _ in 0..200 {
+        let reader = (rng.below(2) == 0).then(|| index.snapshot().unwrap());
+        let before = model.clone();
+        index.hide().unwrap();
+        for _ in 0..1 + rng.below(20) {
+            random_step(&mut index, &mut model, &mut rng, 500);
+        }
+        assert_eq!(contents(&index.snapshot().unwrap()), before);
+        let sealed = index.seal().unwrap();
+        let middle = model.clone();
+        for _ in 0..rng.below(20) {
+            random_step(&mut index, &mut model, &mut rng, 500);
+        }
+        if rng.below(2) == 0 {
+            drop(sealed);
+            index.undo();
+            model = before.clone();
+        } else {
+            index.show(sealed);
+            assert_eq!(contents(&index.snapshot().unwrap()), middle);
+            if rng.below(2) == 0 {
+                index.undo();
+                model = middle;
+            } else {
+                let sealed = index.seal().unwrap();
+                index.show(sealed);
+            }
+        }
+        assert!(reader.is_none_or(|reader| contents(&reader) == before));
+        index.collect(usize::MAX);
+        compare(&index, &model);
     }
 }

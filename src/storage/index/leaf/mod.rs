@@ -37,7 +37,7 @@ pub(super) use plan::Plan;
 use std::cmp::Ordering;
 use std::ops::Range;
 
-use super::key::{Key, head4};
+use super::key::{INLINE, Key, head4};
 use super::node::{FIXED, get16, slots_start};
 use super::page::{BODY_MAX, BlobId, Source};
 
@@ -189,6 +189,16 @@ impl<'a> Leaf<'a> {
         &self.body[range]
     }
 
+    /// The blobs that an entry refers to.
+    pub(super) fn blobs(self, i: usize) -> impl Iterator<Item = BlobId> + use<> {
+        let Entry { tail, value, .. } = self.entry(i);
+        let value = match value {
+            Value::Blob(id) => Some(id),
+            Value::Inline(_) => None,
+        };
+        tail.into_iter().chain(value)
+    }
+
     /// Lengths of an entry's key and value.
     pub(super) fn lens(self, i: usize, source: &impl Source) -> (usize, usize) {
         let entry = self.entry(i);
@@ -295,11 +305,19 @@ impl<'a> Leaf<'a> {
         }
         let mut heap = 0;
         for i in 0..self.len() {
-            let (slot, place) = (self.slot(i), self.place(i));
-            let (start, space) = (place.suffix.start - 2, self.heap_space(i));
-            heap += space;
-            if start < top || start + space > self.body.len() {
+            let (slot, start) = (self.slot(i), self.entry_start(i));
+            // Whatever the bytes are, nothing may be read beyond the block.
+            if start < top || start + 2 > self.body.len() {
                 return Err("an entry lies outside the heap of its leaf");
+            }
+            let (place, space) = (self.place(i), self.heap_space(i));
+            heap += space;
+            if start + space > self.body.len() {
+                return Err("an entry lies outside the heap of its leaf");
+            }
+            let len = self.prefix().len() + place.suffix.len();
+            if if place.has_tail { len != INLINE } else { len > INLINE } {
+                return Err("a key is cut at the wrong place");
             }
             if (slot >> 32) as u32 != head4(self.suffix(slot)) {
                 return Err("the head of a slot is not that of its key");

@@ -1,0 +1,51 @@
+//! Changes that readers do not see yet: those whose commits are not safe on disk.
+//!
+//! [`Index::hide`] makes readers go on seeing what there is now. The changes made
+//! since can then be shown up to some moment ([`Index::seal`], [`Index::show`]),
+//! or undone ([`Index::undo`]).
+
+use super::{Index, Snapshot};
+use crate::error::OutOfMemory;
+
+impl Index {
+    /// Keeps what is changed from now on from readers.
+    pub(crate) fn hide(&mut self) -> Result<(), OutOfMemory> {
+        if self.shown.is_none() {
+            self.shown = Some(self.freeze()?);
+        }
+        Ok(())
+    }
+
+    /// Everything up to now, to be shown later.
+    pub(crate) fn seal(&mut self) -> Result<Snapshot, OutOfMemory> {
+        self.freeze()
+    }
+
+    /// Lets readers see what was sealed; all there is, if nothing came after it.
+    pub(crate) fn show(&mut self, sealed: Snapshot) {
+        let all = sealed.tree.commits == self.tree.commits;
+        let before = std::mem::replace(&mut self.shown, (!all).then_some(sealed));
+        self.let_go(before);
+    }
+
+    /// Undoes all that readers do not see. What was sealed since must have been
+    /// dropped.
+    pub(crate) fn undo(&mut self) {
+        self.pages.forget_newest();
+        if let Some(shown) = self.shown.take() {
+            self.go_back(&shown);
+            self.let_go(Some(shown));
+        }
+    }
+
+    fn let_go(&mut self, held: Option<Snapshot>) {
+        let Some(pins) = held.as_ref().map(Snapshot::pins) else {
+            return;
+        };
+        drop(held);
+        match pins {
+            Some(epoch) => self.forget(epoch),
+            None => self.pages.forget_newest(),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! How the bytes of pages and blobs come back from a file.
+//!
+//! [`Pages::restoring`] makes room for them; they are loaded in any order, then
+//! each page that the tree turns out to have is claimed.
+
+use std::sync::atomic::Ordering;
+
+use super::super::epochs::Epochs;
+use super::super::page::{BlobId, PageId, UNIT};
+use super::arena::chunk_of;
+use super::pages::{Pages, blob_memory};
+use crate::error::OutOfMemory;
+
+/// What is restored was born in this epoch, which an image has ended.
+pub(in crate::storage::index) const RESTORED: u64 = 1;
+
+impl Pages {
+    /// Room for `units` units and the blobs whose numbers are below `blobs`.
+    pub(in crate::storage::index) fn restoring(
+        units: u32,
+        blobs: u32,
+    ) -> Result<Pages, OutOfMemory> {
+        let mut pages = Pages::new();
+        while units > 0 && chunk_of(units - 1).0 >= pages.chunks {
+            pages.add_chunk()?;
+        }
+        while blobs > 0 && pages.memory.blobs.get(blobs - 1).is_none() {
+            pages.add_blob_segment()?;
+        }
+        Ok(pages)
+    }
+
+    /// Loads one unit, below the number that room was made for.
+    pub(in crate::storage::index) fn load(&mut self, unit: u32, bytes: &[u8; UNIT]) {
+        assert!(self.slabs.is_empty(), "pages are loaded before any is claimed");
+        let start = self.memory.page_start(PageId::new(unit, 1));
+        // SAFETY: the unit lies in the arena, and no page is there that anybody
+        // could read.
+        unsafe { start.copy_from_nonoverlapping(bytes.as_ptr(), UNIT) };
+    }
+
+    /// Loads a blob of `len` bytes, which `fill` is to provide. Its number is
+    /// below the one that room was made for, and its first use.
+    pub(in crate::storage::index) fn load_blob<E: From<OutOfMemory>>(
+        &mut self,
+        id: BlobId,
+        len: u32,
+        fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        assert!(!self.has_blob(id), "a blob is loaded once");
+        let start = blob_memory(len as usize)?;
+        self.set_blob(id, start, len);
+        // SAFETY: the allocation is new, and as long; zeros make it initialised.
+        let bytes = unsafe {
+            start.write_bytes(0, len as usize);
+            std::slice::from_raw_parts_mut(start, len as usize)
+        };
+        fill(bytes)
+    }
+
+    /// Whether there is a blob with this number.
+    pub(in crate::storage::index) fn has_blob(&self, id: BlobId) -> bool {
+        let blob = self.memory.blobs.get(id.0);
+        blob.is_some_and(|blob| !blob.start.load(Ordering::Relaxed).is_null())
+    }
+
+    /// Takes a page that was loaded into the tree. False if there is no room for
+    /// it where it says, or another page.
+    pub(in crate::storage::index) fn claim(&mut self, id: PageId) -> bool {
+        if !self.slabs.claim(id.unit(), id.units()) {
+            return false;
+        }
+        self.memory.page_birth(id).store(RESTORED, Ordering::Relaxed);
+        self.memory.page_origin(id).store(id.unit(), Ordering::Relaxed);
+        true
+    }
+
+    /// Ends the restoration: what was loaded is from now on as if it had just been
+    /// written to a file.
+    pub(in crate::storage::index) fn restored(&mut self) {
+        self.image = RESTORED;
+        self.epochs = Epochs::after(RESTORED);
+        let memory = self.memory.clone();
+        self.free_blobs.retain(|&id| {
+            memory.blobs.get(id).is_none_or(|blob| blob.start.load(Ordering::Relaxed).is_null())
+        });
+    }
+}
