@@ -16,6 +16,7 @@
 //! and a mark that keeps pages born until now from changing; from then on it
 //! reads pages without any lock.
 
+mod file;
 mod in_memory_db;
 mod index;
 mod snapshot;

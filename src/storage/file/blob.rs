@@ -1,0 +1,143 @@
+//! Long byte strings in a file: written once, in sectors wherever they are free.
+//!
+//! A blob of up to 512 bytes is one sector; a longer one is an array of sectors
+//! (see [`super::array`]) whose number of levels follows from its length. What
+//! of the last sector is not the blob's is zero. Records, 32 to a sector, say
+//! where blobs begin:
+//!
+//! ```text
+//! 0   length in bytes, u32; 0 if there is no such blob
+//! 4   place of its top, 12 bytes
+//! ```
+
+use std::path::Path;
+
+use super::array::{FANOUT, Place, Sector, Table};
+use super::io::{offset, read_all};
+use super::space::SECTOR;
+use crate::error::DBResult;
+use crate::os::disk::File;
+
+/// Records in a sector.
+pub(super) const RECORDS: u32 = (SECTOR / RECORD) as u32;
+const RECORD: usize = 16;
+
+/// Where a blob is.
+#[derive(Clone, Debug)]
+pub(super) struct Blob {
+    pub(super) len: u32,
+    pub(super) top: Place,
+    /// All its sectors, as first ones and lengths of rows.
+    pub(super) rows: Vec<(u32, u32)>,
+}
+
+impl Blob {
+    pub(super) fn sectors(&self) -> impl Iterator<Item = u32> + '_ {
+        self.rows.iter().flat_map(|&(first, len)| first..first + len)
+    }
+
+    fn add(&mut self, sector: u32) {
+        match self.rows.last_mut() {
+            Some((first, len)) if *first + *len == sector => *len += 1,
+            _ => self.rows.push((sector, 1)),
+        }
+    }
+
+    pub(super) fn record(&self) -> [u8; RECORD] {
+        let mut record = [0; RECORD];
+        record[..4].copy_from_slice(&self.len.to_le_bytes());
+        record[4..].copy_from_slice(&self.top.to_bytes());
+        record
+    }
+
+    /// Writes a blob, each sector by `write`.
+    pub(super) fn write(
+        bytes: &[u8],
+        mut write: impl FnMut(&Sector) -> DBResult<Place>,
+    ) -> DBResult<Blob> {
+        let len = u32::try_from(bytes.len()).expect("no value is as long");
+        let mut blob = Blob { len, top: Place::default(), rows: Vec::new() };
+        let mut places = Vec::new();
+        places.try_reserve_exact(bytes.len().div_ceil(SECTOR))?;
+        for part in bytes.chunks(SECTOR) {
+            let mut sector = [0; SECTOR];
+            sector[..part.len()].copy_from_slice(part);
+            let place = write(&sector)?;
+            blob.add(place.sector);
+            places.push(place);
+        }
+        while places.len() > 1 {
+            let mut above = Vec::new();
+            for row in places.chunks(FANOUT as usize) {
+                let mut table = Table::new();
+                (0..).zip(row).for_each(|(at, place)| table.set(at, *place));
+                let place = write(&table.to_sector())?;
+                blob.add(place.sector);
+                above.push(place);
+            }
+            places = above;
+        }
+        blob.top = places.pop().unwrap_or_default();
+        Ok(blob)
+    }
+
+    /// Reads what a record refers to into `bytes`, which has the blob's length.
+    pub(super) fn read(
+        file: &dyn File,
+        path: &Path,
+        top: Place,
+        bytes: &mut [u8],
+    ) -> DBResult<Blob> {
+        let mut blob = Blob { len: bytes.len() as u32, top, rows: Vec::new() };
+        let sectors = bytes.len().div_ceil(SECTOR);
+        let mut levels = 0;
+        while (FANOUT as usize).pow(levels) < sectors {
+            levels += 1;
+        }
+        let mut wanted = vec![(top, 0usize)];
+        for level in (0..levels).rev() {
+            let mut below = Vec::new();
+            let needed = sectors.div_ceil((FANOUT as usize).pow(level));
+            wanted.iter().for_each(|(place, _)| blob.add(place.sector));
+            read_all(file, path, wanted, |number, sector| {
+                let table = Table::from_sector(sector?);
+                let first = number * FANOUT as usize;
+                let places = table.places().map(|(at, place)| (place, first + at as usize));
+                below.extend(places.filter(|(_, number)| *number < needed));
+                Ok(())
+            })?;
+            wanted = below;
+        }
+        wanted.sort_unstable_by_key(|(_, number)| *number);
+        wanted.iter().for_each(|(place, _)| blob.add(place.sector));
+        let mut read = 0;
+        read_all(file, path, wanted, |number, sector| {
+            let sector = sector?;
+            if let Some(part) = bytes.chunks_mut(SECTOR).nth(number) {
+                part.copy_from_slice(&sector[..part.len()]);
+                read += 1;
+            }
+            Ok(())
+        })?;
+        if read != sectors {
+            return Err(super::io::damaged(path, top.sector));
+        }
+        Ok(blob)
+    }
+}
+
+/// The records in a sector: for each its number there, and a blob's length and top.
+pub(super) fn records(sector: &Sector) -> impl Iterator<Item = (u32, u32, Place)> + '_ {
+    let records = sector.as_chunks::<RECORD>().0.iter();
+    (0..).zip(records).filter_map(|(at, record)| {
+        let (len, place) = record.split_first_chunk::<4>().expect("4 of 16 bytes");
+        let len = u32::from_le_bytes(*len);
+        let place = Place::from_bytes(place.try_into().expect("12 bytes are left"));
+        (len > 0).then_some((at, len, place))
+    })
+}
+
+/// Whether a blob of that length can lie in a file of that one.
+pub(super) fn can_be(len: u32, file_len: u64) -> bool {
+    u64::from(len) <= file_len.saturating_sub(offset(super::space::RESERVED))
+}

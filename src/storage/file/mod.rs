@@ -1,0 +1,278 @@
+//! The database file: a tree's units and blobs, and roots that say where they are.
+//!
+//! The file consists of sectors of 512 bytes. The first 16 are two root slots
+//! ([`root`]); all others are reached from the newest root, through arrays in
+//! which whoever refers to a sector has its checksum ([`array`]). A checkpoint
+//! ([`checkpoint`]) writes what has changed into sectors that the newest root
+//! does not reach ([`space`]), waits for the disk, and then writes the other
+//! root slot; so at each moment one root is whole, and all that it reaches.
+//!
+//! Promises:
+//!
+//! 1. What is read has its checksum, or the reading fails.
+//! 2. A checkpoint that fails leaves what the newest root reaches as it was.
+//! 3. A sector can be read without any other but the tables above it.
+//!
+//! Not here: what units and blobs mean, the log, and which thread does what.
+
+mod array;
+mod blob;
+mod checkpoint;
+mod io;
+mod root;
+mod space;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use checkpoint::Checkpoint;
+pub(crate) use root::{Fields, LogMark, META};
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use array::{Array, FANOUT, Place, Table, Top};
+use blob::Blob;
+use root::{Root, SLOT, Slot, read_slot};
+use space::{Bits, RESERVED, SECTOR, Space};
+
+use crate::error::{DBError, DBResult};
+use crate::os::disk::File;
+
+/// A database file, open.
+#[derive(Debug)]
+pub(crate) struct DataFile {
+    file: Box<dyn File>,
+    path: PathBuf,
+    root: Root,
+    units: Array,
+    records: Array,
+    blobs: BTreeMap<u32, Blob>,
+    space: Space,
+    /// Bytes that the latest checkpoint has written.
+    written: u64,
+}
+
+/// Who takes what a file holds.
+pub(crate) trait Receiver {
+    /// All numbers of units and blobs to come are below these.
+    fn room(&mut self, units: u32, blobs: u32) -> DBResult<()>;
+    fn unit(&mut self, unit: u32, bytes: &[u8; SECTOR]);
+    /// A blob of `len` bytes, which `fill` provides.
+    fn blob(
+        &mut self,
+        id: u32,
+        len: u32,
+        fill: &mut dyn FnMut(&mut [u8]) -> DBResult<()>,
+    ) -> DBResult<()>;
+}
+
+/// What the root slots of a file say.
+#[derive(Debug)]
+pub(crate) struct Roots {
+    newest: Option<Root>,
+    /// Whether the other slot is as it must be if nothing was being written.
+    pub(crate) other_is_whole: bool,
+    /// Whether anything in the slots is minidb's.
+    is_minidb: bool,
+}
+
+impl Roots {
+    pub(crate) fn read(file: &dyn File, path: &Path) -> DBResult<Roots> {
+        let read = |error| DBError::io("read", path, &error);
+        let len = file.len().map_err(read)?.min(2 * SLOT as u64) as usize;
+        let mut bytes = [0; 2 * SLOT];
+        file.read(&mut bytes[..len], 0).map_err(read)?;
+        let (first, second) = bytes[..len].split_at(len.min(SLOT));
+        let slots = [read_slot(first, 0), read_slot(second, 1)];
+        if let Some(version) = slots.iter().find_map(|slot| match slot {
+            Slot::Newer(version) => Some(version),
+            _ => None,
+        }) {
+            let path = path.display();
+            return Err(DBError::Format(format!("{path} is of version {version}, or uses more")));
+        }
+        let is_minidb = slots.iter().any(|slot| matches!(slot, Slot::Root(_) | Slot::Damaged));
+        let sequence = |slot: &Slot| match slot {
+            Slot::Root(root) => Some(root.sequence),
+            _ => None,
+        };
+        let newest = usize::from(sequence(&slots[1]) > sequence(&slots[0]));
+        let other = &slots[1 - newest];
+        let other_is_whole = match sequence(&slots[newest]) {
+            Some(1) => matches!(other, Slot::Blank),
+            Some(number) => sequence(other) == number.checked_sub(1),
+            None => false,
+        };
+        let newest = match &slots[newest] {
+            Slot::Root(root) => Some(**root),
+            _ => None,
+        };
+        Ok(Roots { newest, other_is_whole, is_minidb })
+    }
+
+    /// What the newest root says, if there is one.
+    pub(crate) fn newest(&self) -> Option<&Fields> {
+        self.newest.as_ref().map(|root| &root.fields)
+    }
+
+    /// The sequence number of the newest root.
+    pub(crate) fn sequence(&self) -> u64 {
+        self.newest.map_or(0, |root| root.sequence)
+    }
+
+    /// Why a file without a root cannot be opened.
+    pub(crate) fn refuse(&self, path: &Path) -> DBError {
+        let path = path.display();
+        match self.is_minidb {
+            true => DBError::Corrupt(format!("{path}: neither root slot (bytes 0 to 8191) is whole")),
+            false => DBError::Format(format!("{path}")),
+        }
+    }
+}
+
+impl DataFile {
+    /// Makes a file without a root one of an empty tree, once its first
+    /// checkpoint is done.
+    pub(crate) fn create(file: Box<dyn File>, path: PathBuf, fields: Fields) -> DataFile {
+        let (units, records) = (Top::default(), Top::default());
+        DataFile {
+            file,
+            path,
+            root: Root { sequence: 0, fields, units, records },
+            units: Array::default(),
+            records: Array::default(),
+            blobs: BTreeMap::new(),
+            space: Space::of(Bits::default()),
+            written: 0,
+        }
+    }
+
+    /// Reads all that the newest root reaches.
+    pub(crate) fn load(
+        file: Box<dyn File>,
+        path: PathBuf,
+        roots: &Roots,
+        receiver: &mut impl Receiver,
+    ) -> DBResult<DataFile> {
+        let root = roots.newest.ok_or_else(|| roots.refuse(&path))?;
+        let mut used = Bits::default();
+        let units = load_array(&*file, &path, root.units, &mut used)?;
+        let records = load_array(&*file, &path, root.records, &mut used)?;
+        let end = |array: &Array, each: u32| -> DBResult<u32> {
+            let last = array.elements().last().map_or(0, |(number, _)| number + 1);
+            last.checked_mul(each).ok_or_else(|| io::damaged(&path, array.top.place.sector))
+        };
+        receiver.room(end(&units, 1)?, end(&records, blob::RECORDS)?)?;
+        let elements = |array: &Array| array.elements().map(|(it, place)| (place, it)).collect();
+        io::read_all(&*file, &path, elements(&units), |unit, sector| {
+            receiver.unit(unit, sector?);
+            Ok(())
+        })?;
+        let mut found = Vec::new();
+        io::read_all(&*file, &path, elements(&records), |number, sector| {
+            let records = blob::records(sector?);
+            found.extend(records.map(|(at, len, top)| (number * blob::RECORDS + at, len, top)));
+            Ok(())
+        })?;
+        found.sort_unstable_by_key(|(_, _, top)| top.sector);
+        let file_len = file.len().map_err(|error| DBError::io("read", &path, &error))?;
+        let mut blobs = BTreeMap::new();
+        for (id, len, top) in found {
+            if !blob::can_be(len, file_len) {
+                return Err(io::damaged(&path, top.sector));
+            }
+            receiver.blob(id, len, &mut |bytes| {
+                blobs.insert(id, Blob::read(&*file, &path, top, bytes)?);
+                Ok(())
+            })?;
+        }
+        for sector in blobs.values().flat_map(Blob::sectors) {
+            claim(&path, &mut used, sector)?;
+        }
+        let space = Space::of(used);
+        Ok(DataFile { file, path, root, units, records, blobs, space, written: 0 })
+    }
+
+    /// Reads everything again, and verifies that it has its checksum.
+    pub(crate) fn verify(&self) -> DBResult<()> {
+        let roots = Roots::read(&*self.file, &self.path)?;
+        let whole = roots.newest == Some(self.root) && roots.other_is_whole;
+        if !whole && !self.space.is_in_doubt() {
+            let path = self.path.display();
+            return Err(DBError::Corrupt(format!("{path}: a root slot (bytes 0 to 8191) has changed")));
+        }
+        let tables = self.units.table_places().chain(self.records.table_places());
+        let elements = self.units.elements().chain(self.records.elements());
+        let all = tables.chain(elements.map(|(_, place)| place)).map(|place| (place, ()));
+        io::read_all(&*self.file, &self.path, all.collect(), |(), sector| sector.map(drop))?;
+        let mut bytes = Vec::new();
+        for blob in self.blobs.values() {
+            bytes.try_reserve(blob.len as usize)?;
+            bytes.resize(blob.len as usize, 0);
+            Blob::read(&*self.file, &self.path, blob.top, &mut bytes)?;
+        }
+        Ok(())
+    }
+
+    /// What the newest root says.
+    pub(crate) fn fields(&self) -> &Fields {
+        &self.root.fields
+    }
+
+    /// The sequence number of the newest root.
+    pub(crate) fn sequence(&self) -> u64 {
+        self.root.sequence
+    }
+
+    /// Length of the file in bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        io::offset(self.space.end())
+    }
+
+    /// Bytes that the latest checkpoint has written, roots aside.
+    pub(crate) fn written(&self) -> u64 {
+        self.written
+    }
+
+    pub(crate) fn file(&self) -> &dyn File {
+        &*self.file
+    }
+}
+
+/// Notes that a sector is in use, which it can be once.
+fn claim(path: &Path, used: &mut Bits, sector: u32) -> DBResult<()> {
+    if sector < RESERVED || !used.add(sector) {
+        return Err(io::damaged(path, sector));
+    }
+    Ok(())
+}
+
+/// Reads the tables of an array.
+fn load_array(file: &dyn File, path: &Path, top: Top, used: &mut Bits) -> DBResult<Array> {
+    let mut tables = Vec::new();
+    let mut wanted = Vec::new();
+    if top.levels > 0 {
+        wanted.push((top.place, 0u32));
+    }
+    for _ in 0..top.levels {
+        let (mut level, mut below) = (BTreeMap::new(), Vec::new());
+        io::read_all(file, path, wanted, |number, sector| {
+            let table = Table::from_sector(sector?);
+            for (at, place) in table.places() {
+                let element = number.checked_mul(FANOUT).and_then(|it| it.checked_add(at));
+                let element = element.ok_or_else(|| io::damaged(path, place.sector))?;
+                claim(path, used, place.sector)?;
+                below.push((place, element));
+            }
+            level.insert(number, Box::new(table));
+            Ok(())
+        })?;
+        tables.push(level);
+        wanted = below;
+    }
+    if top.levels > 0 {
+        claim(path, used, top.place.sector)?;
+    }
+    tables.reverse();
+    Ok(Array { tables, top })
+}

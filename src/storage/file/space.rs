@@ -1,0 +1,220 @@
+//! Which sectors of a file are free: bookkeeping only, no I/O.
+//!
+//! A sector that the newest root reaches is never handed out, so whatever a
+//! checkpoint writes, that root stays whole until the next one has replaced it.
+
+/// Bytes of a sector: the unit that everything in the file is a multiple of.
+pub(super) const SECTOR: usize = 512;
+
+/// Sectors of the two root slots at the start of the file.
+pub(super) const RESERVED: u32 = 16;
+
+/// Sectors that are written together if possible: a page of the system's cache.
+const GROUP: u32 = 8;
+
+/// Rather than fill small gaps a file grows, so that what is written together
+/// lies together, up to twice what it holds and this many sectors.
+const SLACK: u32 = 1 << 9;
+
+/// A set of sectors.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Bits {
+    words: Vec<u64>,
+    count: u32,
+}
+
+impl Bits {
+    pub(super) fn has(&self, at: u32) -> bool {
+        self.words.get(at as usize / 64).is_some_and(|word| word >> (at % 64) & 1 != 0)
+    }
+
+    /// Adds a sector; false if it was there.
+    pub(super) fn add(&mut self, at: u32) -> bool {
+        if self.has(at) {
+            return false;
+        }
+        let word = at as usize / 64;
+        if word >= self.words.len() {
+            self.words.resize((word + 1).next_power_of_two(), 0);
+        }
+        self.words[word] |= 1 << (at % 64);
+        self.count += 1;
+        true
+    }
+
+    pub(super) fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// One more than the greatest sector, 0 if there is none.
+    pub(super) fn end(&self) -> u32 {
+        let last = self.words.iter().rposition(|&word| word != 0);
+        last.map_or(0, |at| at as u32 * 64 + 64 - self.words[at].leading_zeros())
+    }
+
+    /// How many sectors there are from `from` on.
+    pub(super) fn count_from(&self, from: u32) -> u32 {
+        let (at, bit) = (from as usize / 64, from % 64);
+        let first = self.words.get(at).map_or(0, |word| (word >> bit).count_ones());
+        let rest = self.words.iter().skip(at + 1).map(|word| word.count_ones());
+        first + rest.sum::<u32>()
+    }
+}
+
+/// The sectors of a file.
+#[derive(Debug, Default)]
+pub(super) struct Space {
+    /// What the newest root reaches.
+    used: Bits,
+    /// What the next root will reach.
+    taken: Bits,
+    /// What a root reaches of which nobody knows whether it is on disk.
+    stranded: Option<Bits>,
+    /// One more than the greatest sector that was ever used.
+    end: u32,
+    /// Where to look next: for whole groups, and for anything.
+    groups_from: u32,
+    singles_from: u32,
+    /// Free sectors in a row that are to be handed out.
+    run: std::ops::Range<u32>,
+    /// Hand out the lowest free sectors rather than groups or new ones.
+    lowest: bool,
+}
+
+impl Space {
+    /// The space of a file of which `used` is in use.
+    pub(super) fn of(used: Bits) -> Space {
+        Space { end: used.end().max(RESERVED), used, ..Space::default() }
+    }
+
+    /// Begins to collect what the next root will reach.
+    pub(super) fn begin(&mut self, lowest: bool) {
+        self.taken = Bits::default();
+        (self.groups_from, self.singles_from) = (RESERVED, RESERVED);
+        self.run = 0..0;
+        self.lowest = lowest;
+    }
+
+    /// Says that the next root reaches a sector that the newest does. False if
+    /// that was said before.
+    pub(super) fn keep(&mut self, sector: u32) -> bool {
+        debug_assert!(self.used.has(sector));
+        self.taken.add(sector)
+    }
+
+    /// A free sector for the next root; `None` if the numbers are used up.
+    pub(super) fn alloc(&mut self) -> Option<u32> {
+        if self.run.is_empty() {
+            self.run = self.next_run()?;
+        }
+        let sector = self.run.next()?;
+        self.end = self.end.max(sector + 1);
+        self.taken.add(sector);
+        Some(sector)
+    }
+
+    fn is_free(&self, sector: u32) -> bool {
+        let stranded = self.stranded.as_ref().is_some_and(|bits| bits.has(sector));
+        !self.used.has(sector) && !self.taken.has(sector) && !stranded
+    }
+
+    fn next_run(&mut self) -> Option<std::ops::Range<u32>> {
+        let grown = self.end..self.end.checked_add(GROUP)?;
+        if !self.lowest {
+            if self.end < (2 * self.used.count()).saturating_add(SLACK) {
+                return Some(grown);
+            }
+            while self.groups_from + GROUP <= self.end {
+                let group = self.groups_from..self.groups_from + GROUP;
+                self.groups_from += GROUP;
+                if group.clone().all(|sector| self.is_free(sector)) {
+                    return Some(group);
+                }
+            }
+        }
+        while self.singles_from < self.end {
+            let sector = self.singles_from;
+            self.singles_from += 1;
+            if self.is_free(sector) {
+                return Some(sector..sector + 1);
+            }
+        }
+        Some(grown)
+    }
+
+    /// Says that the next root is the newest now.
+    pub(super) fn commit(&mut self) {
+        self.used = std::mem::take(&mut self.taken);
+        self.stranded = None;
+    }
+
+    /// Says that nobody knows whether the next root is the newest.
+    pub(super) fn strand(&mut self) {
+        let mut taken = std::mem::take(&mut self.taken);
+        if let Some(before) = self.stranded.take() {
+            (0..before.end()).filter(|&at| before.has(at)).for_each(|at| drop(taken.add(at)));
+        }
+        self.stranded = Some(taken);
+    }
+
+    /// Says that the file was cut off where nothing is used any more.
+    pub(super) fn cut(&mut self) -> u32 {
+        self.end = self.used.end().max(RESERVED);
+        self.end
+    }
+
+    /// Whether it is not known which root is the newest on disk.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.stranded.is_some()
+    }
+
+    pub(super) fn used(&self) -> &Bits {
+        &self.used
+    }
+
+    /// Sectors of the file.
+    pub(super) fn end(&self) -> u32 {
+        self.end
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_root_reaches_is_not_handed_out() {
+        let mut space = Space::of(Bits::default());
+        let mut newest: Vec<u32> = Vec::new();
+        for round in 0..50u32 {
+            space.begin(round % 9 == 8);
+            let kept = newest.iter().copied().filter(|it| it % 3 == round % 3);
+            let mut next: Vec<u32> = kept.collect();
+            assert!(next.iter().all(|&it| space.keep(it) && !space.keep(it)));
+            for _ in 0..5000 {
+                let sector = space.alloc().unwrap();
+                assert!(sector >= RESERVED && !newest.contains(&sector) && !next.contains(&sector));
+                next.push(sector);
+            }
+            if round % 5 == 4 {
+                space.strand();
+                continue;
+            }
+            space.commit();
+            assert_eq!(space.used().count(), next.len() as u32);
+            newest = next;
+        }
+        assert!(space.end() < 5 * 7500, "{} sectors", space.end());
+    }
+
+    #[test]
+    fn bits_count() {
+        let mut bits = Bits::default();
+        assert_eq!((bits.end(), bits.count_from(0)), (0, 0));
+        for at in [3, 64, 65, 700] {
+            assert!(bits.add(at) && bits.has(at) && !bits.add(at));
+        }
+        assert_eq!((bits.end(), bits.count()), (701, 4));
+        assert_eq!([0, 4, 64, 65, 66, 701, 9999].map(|from| bits.count_from(from)), [4, 3, 3, 2, 1, 0, 0]);
+    }
+}
