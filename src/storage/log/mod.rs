@@ -48,6 +48,7 @@ use crate::os::disk::File;
 use crate::sync::Arc;
 use record::{HEAD, JUMP, Kind, START};
 
+#[allow(unused_imports)] // until a database on files uses them
 pub(crate) use replay::{Replayed, has_records, identify, replay, salvage};
 
 /// The jump back to the head waits until this much is free there.
