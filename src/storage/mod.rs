@@ -2,7 +2,7 @@
 //!
 //! [`index`] is the ordered map, memory only and without locks. [`in_memory_db`]
 //! puts a lock around it and makes it a database; [`snapshot`] has what outlives a
-//! call on one.
+//! call on one. [`log`] keeps what was committed until it is in a file.
 //!
 //! The life of a put: [`InMemoryDB`] takes the lock for writing; the index goes
 //! down from the root to the leaf that the key belongs to, copies the pages on
@@ -19,6 +19,7 @@
 mod file;
 mod in_memory_db;
 mod index;
+mod log;
 mod snapshot;
 
 pub use in_memory_db::InMemoryDB;

@@ -1,0 +1,494 @@
+//! The log on a file that fails when told to.
+
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::*;
+
+const ID: Identity = Identity { database: *b"0123456789abcdef", generation: 3, salt: 0x5a17 };
+const FIRST: u64 = 1000;
+const BEGIN: Position = Position { lsn: FIRST, offset: START };
+
+/// A file in memory.
+#[derive(Clone, Debug, Default)]
+struct Tape(std::sync::Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    bytes: Mutex<Vec<u8>>,
+    /// The file does not grow past this, unless it is 0.
+    room: AtomicU64,
+    no_write: AtomicBool,
+    no_sync: AtomicBool,
+}
+
+impl Tape {
+    fn of(bytes: &[u8]) -> Tape {
+        let tape = Tape::default();
+        *tape.0.bytes.lock().unwrap() = bytes.to_vec();
+        tape
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        self.0.bytes.lock().unwrap().clone()
+    }
+}
+
+impl File for Tape {
+    fn lock(&self, _: bool) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    fn is_at(&self, _: &Path) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    fn is_ordinary(&self) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.bytes.lock().unwrap().len() as u64)
+    }
+
+    fn read_some(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let bytes = self.0.bytes.lock().unwrap();
+        let from = bytes.get(offset as usize..).unwrap_or_default();
+        let some = from.len().min(buffer.len());
+        buffer[..some].copy_from_slice(&from[..some]);
+        Ok(some)
+    }
+
+    fn write_some(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        if self.0.no_write.load(Ordering::Relaxed) {
+            return Err(io::Error::other("told to fail"));
+        }
+        let mut all = self.0.bytes.lock().unwrap();
+        let room = match self.0.room.load(Ordering::Relaxed) {
+            0 => bytes.len(),
+            room => (room.max(all.len() as u64).saturating_sub(offset) as usize).min(bytes.len()),
+        };
+        if room == 0 {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let end = offset as usize + room;
+        if all.len() < end {
+            all.resize(end, 0);
+        }
+        all[offset as usize..end].copy_from_slice(&bytes[..room]);
+        Ok(room)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.bytes.lock().unwrap().resize(len as usize, 0);
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        match self.0.no_sync.load(Ordering::Relaxed) {
+            true => Err(io::ErrorKind::StorageFull.into()),
+            false => Ok(()),
+        }
+    }
+}
+
+/// A small generator of numbers (splitmix64).
+struct Rng(u64);
+
+impl Rng {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut x = self.0;
+        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((x ^ (x >> 31)) % n as u64) as usize
+    }
+
+    fn payload(&mut self, longest: usize) -> Vec<u8> {
+        let len = self.below(longest + 1);
+        (0..len).map(|_| self.below(256) as u8).collect()
+    }
+}
+
+fn path() -> &'static Path {
+    Path::new("db-log")
+}
+
+fn log(tape: &Tape, ahead: u64) -> Log {
+    Log::create(Box::new(tape.clone()), path().into(), ID, FIRST, ahead).unwrap()
+}
+
+/// Writes what is pending.
+fn flush(log: &mut Log, sync: bool) -> DBResult<()> {
+    let plan = log.plan();
+    let outcome = plan.run(sync);
+    log.finish(plan, outcome)
+}
+
+fn add(log: &mut Log, payload: &[u8], sync: bool) -> DBResult<()> {
+    log.append(&[payload])?;
+    flush(log, sync)
+}
+
+type Read = DBResult<(Vec<Vec<u8>>, Replayed)>;
+
+fn read(tape: &Tape, identity: &Identity, start: Position, floor: u64) -> Read {
+    let mut all = Vec::new();
+    let replayed = replay(tape, path(), identity, start, floor, |_, payload| {
+        all.push(payload.to_vec());
+        Ok(())
+    })?;
+    Ok((all, replayed))
+}
+
+fn contents(tape: &Tape) -> Vec<Vec<u8>> {
+    read(tape, &ID, BEGIN, 0).unwrap().0
+}
+
+/// Five records, synced one by one except the last two.
+fn small() -> (Vec<u8>, Vec<Vec<u8>>, u64) {
+    let tape = Tape::default();
+    let mut log = log(&tape, 0);
+    let all: Vec<Vec<u8>> = [0, 3, 8, 21, 40].map(|len| vec![len as u8 | 1; len]).into();
+    for (i, payload) in all.iter().enumerate() {
+        add(&mut log, payload, i < 3).unwrap();
+    }
+    (tape.bytes(), all, log.durable())
+}
+
+#[test]
+fn what_was_appended_is_replayed() {
+    for ahead in [0, 1 << 16] {
+        let tape = Tape::of(b"left over");
+        let mut log = log(&tape, ahead);
+        let big: Vec<u8> = (0..5_u32 << 20).map(|i| (i / 7) as u8).collect();
+        log.append(&[]).unwrap();
+        log.append(&[b"one", b"", b"and two"]).unwrap();
+        log.append(&[&big]).unwrap();
+        assert!(contents(&tape).is_empty());
+        flush(&mut log, true).unwrap();
+        add(&mut log, b"the last", false).unwrap();
+        assert!(log.durable() < log.written() && log.written() == log.end());
+        let (all, replayed) = read(&tape, &ID, BEGIN, log.end()).unwrap();
+        assert!(all == [&b""[..], b"oneand two", &big, b"the last"]);
+        let expected = Replayed { lsn: log.end(), records: 4, dropped_bytes: 0 };
+        assert_eq!(replayed, expected);
+        assert_eq!(log.bytes(), tape.bytes().len() as u64);
+        assert!(ahead == 0 || log.bytes() > log.end() + ahead);
+    }
+}
+
+#[test]
+fn commits_may_be_appended_while_a_plan_is_written() {
+    let tape = Tape::default();
+    let mut log = log(&tape, 0);
+    log.append(&[b"1"]).unwrap();
+    let plan = log.plan();
+    log.append(&[b"2"]).unwrap();
+    assert_eq!((log.written(), plan.end()), (FIRST, FIRST + 40));
+    log.append(&[b"3"]).unwrap();
+    log.cancel().unwrap();
+    let outcome = plan.run(true);
+    log.finish(plan, outcome).unwrap();
+    assert_eq!(log.durable(), FIRST + 40);
+    flush(&mut log, false).unwrap();
+    let sync = log.sync_plan();
+    let outcome = sync.sync();
+    log.finish_sync(sync, outcome).unwrap();
+    assert_eq!(log.durable(), log.end());
+    assert_eq!(contents(&tape), [b"1", b"2"]);
+}
+
+/// The hashes are those of the reference implementation.
+#[test]
+fn the_format_is_what_it_was() {
+    let tape = Tape::default();
+    add(&mut log(&tape, 0), b"value", false).unwrap();
+    let bytes = tape.bytes();
+    assert_eq!(&bytes[..16], b"minidbL\n\x01\0\0\0\0\0\0\0");
+    assert_eq!(&bytes[504..512], 0x6c47_659a_902d_e01a_u64.to_le_bytes());
+    let record = b"\xe8\x03\0\0\0\0\0\0\xe8\x03\0\0\0\0\0\0\x05\0\0\0\0\0\0\x01value\0\0\0";
+    assert_eq!(&bytes[4104..], record);
+    assert_eq!(&bytes[4096..4104], 0x59ce_5c19_128e_c6af_u64.to_le_bytes());
+}
+
+#[test]
+fn a_cut_log_is_a_prefix_or_refused() {
+    let (bytes, all, durable) = small();
+    for len in 0..bytes.len() {
+        match read(&Tape::of(&bytes[..len]), &ID, BEGIN, durable) {
+            Ok((some, replayed)) => {
+                assert!(replayed.lsn >= durable, "at {len}");
+                assert!(some.len() < all.len() && all.starts_with(&some), "at {len}");
+            }
+            Err(DBError::Corrupt(_)) => assert!(len < (durable - FIRST + START) as usize),
+            Err(other) => panic!("at {len}: {other}"),
+        }
+    }
+}
+
+#[test]
+fn a_changed_byte_is_found() {
+    let (bytes, all, durable) = small();
+    let proved = durable - FIRST + START; // by the records behind
+    for at in (0..FILE_HEAD_BYTES).chain(START as usize..bytes.len()) {
+        for flip in [1, 0x80, 0xff] {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= flip;
+            match read(&Tape::of(&bytes), &ID, BEGIN, FIRST) {
+                Ok((some, _)) => {
+                    assert!(at as u64 >= proved, "at {at}");
+                    assert!(some.len() < all.len() && all.starts_with(&some), "at {at}");
+                }
+                Err(DBError::Corrupt(why)) => {
+                    assert!((at as u64) < proved && why.contains("db-log, at "), "at {at}: {why}");
+                }
+                Err(other) => panic!("at {at}: {other}"),
+            }
+        }
+    }
+}
+
+const FILE_HEAD_BYTES: usize = record::FILE_HEAD;
+
+#[test]
+fn a_torn_tail_is_dropped_whatever_follows() {
+    let (bytes, all, _) = small();
+    let tape = Tape::of(&bytes);
+    let torn = bytes.len() - 72 - 56; // the fourth of five
+    tape.write(&[0xee; 4], torn as u64 + 32).unwrap();
+    let (some, replayed) = read(&tape, &ID, BEGIN, FIRST).unwrap();
+    assert_eq!(some, all[..3]);
+    assert_eq!(replayed.dropped_bytes, 72 + 56);
+    // Unless it is known that it was durable.
+    let floor = replayed.lsn + 1;
+    assert!(matches!(read(&tape, &ID, BEGIN, floor), Err(DBError::Corrupt(_))));
+}
+
+#[test]
+fn another_log_is_refused() {
+    let (mut bytes, ..) = small();
+    let tape = Tape::of(&bytes);
+    let others = [
+        Identity { database: [1; 16], ..ID },
+        Identity { generation: 4, ..ID },
+        Identity { salt: 0, ..ID },
+    ];
+    for other in others {
+        assert!(matches!(read(&tape, &other, BEGIN, 0), Err(DBError::Corrupt(_))));
+    }
+    assert_eq!(identify(&tape).unwrap(), Some(ID));
+    for other in [&[][..], &[0; 5000], b"minidbL\n", &bytes[..511]] {
+        assert_eq!(identify(&Tape::of(other)).unwrap(), None);
+        assert!(matches!(read(&Tape::of(other), &ID, BEGIN, 0), Err(DBError::Corrupt(_))));
+    }
+    bytes[8] = 2;
+    let hash = xxhash_rust::xxh3::xxh3_64(&bytes[..504]);
+    bytes[504..512].copy_from_slice(&hash.to_le_bytes());
+    assert!(matches!(read(&Tape::of(&bytes), &ID, BEGIN, 0), Err(DBError::Format(_))));
+}
+
+/// Appends, retires and replays at random, with some plans that fail.
+fn laps(seed: u64, longest: usize) {
+    println!("seed {seed}");
+    let mut rng = Rng(seed);
+    let tape = Tape::default();
+    let mut log = log(&tape, [0, 1 << 15][rng.below(2)]);
+    let mut living: VecDeque<(u64, Vec<u8>)> = VecDeque::new();
+    let mut start = BEGIN;
+    let (mut most, mut total, mut failures) = (0, 0, 0);
+    for round in 0..400 {
+        let group = 1 + rng.below(4);
+        let mut added = Vec::new();
+        for _ in 0..group {
+            let lsn = log.end();
+            let payload = rng.payload(longest);
+            log.append(&[&payload]).unwrap();
+            added.push((lsn, payload));
+        }
+        if rng.below(8) == 0 {
+            let room = log.bytes() + rng.below(4 * longest) as u64;
+            tape.0.room.store(room, Ordering::Relaxed);
+        }
+        let sync = rng.below(2) == 0;
+        match flush(&mut log, sync) {
+            Ok(()) => living.extend(added),
+            Err(DBError::Full(_)) => failures += 1,
+            Err(other) => panic!("{other}"),
+        }
+        tape.0.room.store(0, Ordering::Relaxed);
+        if !sync && log.latest.is_some() && rng.below(8) == 0 {
+            log.cancel().unwrap();
+            living.pop_back();
+        }
+        most = most.max(log.living_bytes());
+        total = log.end() - FIRST;
+        if rng.below(10) == 0 && !living.is_empty() {
+            // A checkpoint of all, or of what was there some time ago.
+            let kept = [0, rng.below(living.len())][rng.below(2)];
+            living.drain(..living.len() - kept);
+            let lsn = living.front().map_or(log.end(), |(lsn, _)| *lsn);
+            start = log.position(lsn);
+            log.retire(lsn);
+        }
+        assert!(log.extents.len() <= 5, "round {round}");
+        let (all, replayed) = read(&tape, &ID, start, log.durable()).unwrap();
+        assert!(all.iter().eq(living.iter().map(|(_, payload)| payload)), "round {round}");
+        assert_eq!(replayed.lsn, log.end(), "round {round}");
+    }
+    println!("{} of {total}, {most} at most living, {failures} failed", log.bytes());
+    assert!(log.bytes() < 4 * most + (512 << 10) && total > 3 * log.bytes());
+}
+
+#[test]
+fn space_is_used_again_and_nothing_old_comes_back() {
+    for seed in 0..12 {
+        laps(seed, 20_000);
+        laps(seed + 100, 6000);
+    }
+}
+
+#[test]
+fn an_earlier_generation_is_never_replayed() {
+    let (bytes, ..) = small();
+    let tape = Tape::default();
+    let next = Identity { generation: 4, salt: 0xbeef, ..ID };
+    Log::create(Box::new(tape.clone()), path().into(), next, FIRST, 0).unwrap();
+    tape.write(&bytes[START as usize..], START).unwrap();
+    let (all, replayed) = read(&tape, &next, BEGIN, 0).unwrap();
+    assert!(all.is_empty() && replayed.lsn == FIRST);
+    assert!(!has_records(&tape, &next).unwrap() && has_records(&tape, &ID).unwrap());
+}
+
+#[test]
+fn a_full_disk_undoes_the_plan() {
+    for room in (0..200).step_by(8) {
+        let tape = Tape::default();
+        let mut log = log(&tape, if room % 16 == 0 { 4096 } else { 0 });
+        tape.0.room.store(START + 40 + room, Ordering::Relaxed);
+        add(&mut log, b"before", true).unwrap();
+        let end = log.end();
+        for payload in [b"first one", b"secondone", b"third one"] {
+            log.append(&[payload]).unwrap();
+        }
+        let fits = room >= 3 * 48;
+        assert_eq!(flush(&mut log, true).is_ok(), fits, "room {room}");
+        if !fits {
+            assert_eq!(contents(&tape), [b"before"]);
+            assert!(log.failed().is_none() && log.end() == end);
+        }
+        tape.0.room.store(0, Ordering::Relaxed);
+        // As long as the first of those that failed.
+        add(&mut log, b"and after", false).unwrap();
+        assert_eq!(contents(&tape).len(), if fits { 5 } else { 2 });
+        assert_eq!(contents(&tape).last().unwrap(), b"and after");
+    }
+}
+
+#[test]
+fn a_failed_sync_lasts() {
+    let tape = Tape::default();
+    let mut log = log(&tape, 0);
+    add(&mut log, b"before", true).unwrap();
+    log.append(&[b"lost"]).unwrap();
+    let plan = log.plan();
+    log.append(&[b"lost too"]).unwrap();
+    tape.0.no_sync.store(true, Ordering::Relaxed);
+    let outcome = plan.run(true);
+    let error = log.finish(plan, outcome).unwrap_err();
+    assert!(matches!(error, DBError::Io(_)));
+    tape.0.no_sync.store(false, Ordering::Relaxed);
+    assert_eq!(log.failed(), Some(error.clone()));
+    assert_eq!(log.append(&[b"more"]), Err(error.clone()));
+    assert_eq!(flush(&mut log, true), Err(error.clone()));
+    let sync = log.sync_plan();
+    assert_eq!(log.finish_sync(sync, Ok(())), Err(error));
+    assert_eq!((log.end(), log.durable()), (FIRST + 40, FIRST + 40));
+    assert_eq!(contents(&tape), [b"before"]);
+}
+
+#[test]
+fn a_failed_write_lasts_unless_it_can_be_undone() {
+    for full in [false, true] {
+        let tape = Tape::default();
+        let mut log = log(&tape, 0);
+        tape.0.no_write.store(!full, Ordering::Relaxed);
+        tape.0.no_sync.store(full, Ordering::Relaxed);
+        tape.0.room.store(START + 8, Ordering::Relaxed);
+        assert!(matches!(add(&mut log, b"lost", false), Err(DBError::Io(_))));
+        assert!(matches!(log.failed(), Some(DBError::Io(_))));
+    }
+}
+
+#[test]
+fn a_cancelled_commit_is_gone() {
+    let tape = Tape::default();
+    let mut log = log(&tape, 0);
+    add(&mut log, b"1", false).unwrap();
+    add(&mut log, b"wrong", false).unwrap();
+    log.cancel().unwrap();
+    assert_eq!(contents(&tape), [b"1"]);
+    log.append(&[b"2"]).unwrap();
+    log.append(&[b"wrong"]).unwrap();
+    log.cancel().unwrap();
+    flush(&mut log, false).unwrap();
+    assert_eq!(contents(&tape), [b"1", b"2"]);
+    assert_eq!(log.end(), log.written());
+
+    add(&mut log, b"stays", false).unwrap();
+    tape.0.no_write.store(true, Ordering::Relaxed);
+    assert!(matches!(log.cancel(), Err(DBError::Io(_))));
+    assert!(log.failed().is_some());
+}
+
+#[test]
+fn salvage_finds_what_is_behind_the_damage() {
+    let (mut bytes, all, durable) = small();
+    bytes[START as usize + 32 + 40] ^= 1; // the third
+    let tape = Tape::of(&bytes);
+    assert!(read(&tape, &ID, BEGIN, durable).is_err());
+    let mut found = Vec::new();
+    let count = salvage(&tape, path(), &ID, |lsn, payload| {
+        found.push((lsn, payload.to_vec()));
+        Ok(())
+    });
+    assert_eq!(count.unwrap(), 4);
+    assert!(found.is_sorted());
+    let expected = [&all[0], &all[1], &all[3], &all[4]];
+    assert!(found.iter().map(|(_, payload)| payload).eq(expected));
+}
+
+#[test]
+fn a_jump_in_a_circle_ends() {
+    let tape = Tape::default();
+    log(&tape, 0);
+    for (at, to) in [(START, START + 40), (START + 40, START)] {
+        tape.write(&record::encode_jump(FIRST, to, FIRST, ID.salt), at).unwrap();
+    }
+    let (all, replayed) = read(&tape, &ID, BEGIN, 0).unwrap();
+    assert!(all.is_empty() && replayed.lsn == FIRST);
+}
+
+/// Every word begins a record that could be, and is as long as all that follows.
+#[test]
+fn a_hostile_file_is_read_in_good_time() {
+    let tape = Tape::default();
+    log(&tape, 0);
+    let size = 8_u64 << 20;
+    let mut bytes = tape.bytes();
+    for at in (START..START + size).step_by(32) {
+        let mut head = record::encode_head(Kind::Commit, FIRST + at, START + size - at - 32);
+        head[16..24].copy_from_slice(&(FIRST + 1).to_le_bytes());
+        bytes.extend_from_slice(&head);
+    }
+    let tape = Tape::of(&bytes);
+    assert!(matches!(read(&tape, &ID, BEGIN, 0), Err(DBError::Corrupt(_))));
+    assert!(has_records(&tape, &ID).unwrap());
+    assert_eq!(salvage(&tape, path(), &ID, |_, _| Ok(())), Ok(0));
+    // A length that goes past the end is none.
+    let head = record::encode_head(Kind::Commit, FIRST, (1 << 56) - 1);
+    tape.write(&head, START).unwrap();
+    tape.set_len(START + 64).unwrap();
+    assert_eq!(read(&tape, &ID, BEGIN, 0).unwrap().1.records, 0);
+}
