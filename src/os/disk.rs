@@ -52,6 +52,7 @@ pub enum How {
 }
 
 /// An open file. Closed, and with that unlocked, when dropped.
+#[allow(clippy::len_without_is_empty)] // nobody asks that of a file
 pub trait File: Debug + Send + Sync {
     /// Locks the file without waiting, against all others or only against those
     /// who want that (`shared`). False if somebody has locked it.

@@ -1,0 +1,288 @@
+//! The files of the operating system.
+//!
+//! 1. No call hangs on what a path may lead to, a pipe for example.
+//! 2. No descriptor is below 3, where whatever the host prints would go into the
+//!    file, and none is passed on by exec().
+//! 3. A lock is the open file's: it excludes others in this process, too, by
+//!    whatever path they come, and ends with the process. A child of fork() has
+//!    none of the parent's files, once [`close_in_child`] has been called there.
+//! 4. On a network's file system, where that would not hold, no file is opened
+//!    to be written.
+//!
+//! A call may stop half-way or be interrupted by a signal: the reads and writes
+//! of the trait [`File`] go on then, and everything else does so here.
+
+mod descriptors;
+#[cfg(test)]
+mod tests;
+
+#[cfg(target_os = "linux")]
+use std::ffi::CString;
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+#[allow(unused_imports)] // until the hook in ffi calls it
+pub(crate) use descriptors::close_in_child;
+use descriptors::{Slot, close, keep};
+
+use super::disk::{Disk, File, How, retry};
+
+/// As many symbolic links as Linux follows.
+const MAX_LINKS: usize = 40;
+
+/// The file system of this machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct System;
+
+#[derive(Debug)]
+struct RealFile {
+    slot: &'static Slot,
+    /// The process that opened it.
+    process: u32,
+}
+
+impl Disk for System {
+    fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
+        let mut path = path.to_owned();
+        for _ in 0..MAX_LINKS {
+            if path.as_os_str().as_bytes().ends_with(b"/") {
+                return Err(io::Error::from_raw_os_error(libc::EISDIR));
+            }
+            let Some(name) = path.file_name() else {
+                return Err(io::ErrorKind::InvalidInput.into()); // "" or ".."
+            };
+            let folder = retry(|| fs::canonicalize(folder(&path)))?;
+            let whole = folder.join(name);
+            match retry(|| fs::read_link(&whole)) {
+                Ok(target) => path = folder.join(target),
+                // Not a link, or not there.
+                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => return Ok(whole),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(whole),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(io::Error::from_raw_os_error(libc::ELOOP))
+    }
+
+    fn open(&self, path: &Path, how: How) -> io::Result<Box<dyn File>> {
+        Ok(Box::new(RealFile::open(path, how)?))
+    }
+
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        match rename_no_replace(from, to) {
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS)) => {}
+            done => return done,
+        }
+        link_new(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        retry(|| fs::remove_file(path))
+    }
+
+    fn sync_folder(&self, path: &Path) -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        let folder = open_high(folder(path), options.read(true).custom_flags(libc::O_DIRECTORY))?;
+        match retry(|| folder.sync_all()) {
+            // Some file systems cannot, since they need not.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(()),
+            done => done,
+        }
+    }
+
+    fn random(&self) -> io::Result<u64> {
+        let mut bytes = [0; 8];
+        retry(|| {
+            // SAFETY: both fill the eight bytes, or fail.
+            #[cfg(target_os = "linux")]
+            let done = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) } == 8;
+            #[cfg(not(target_os = "linux"))]
+            // SAFETY: as above.
+            let done = unsafe { libc::getentropy(bytes.as_mut_ptr().cast(), bytes.len()) } == 0;
+            if done { Ok(()) } else { Err(io::Error::last_os_error()) }
+        })?;
+        Ok(u64::from_ne_bytes(bytes))
+    }
+}
+
+impl RealFile {
+    fn open(path: &Path, how: How) -> io::Result<RealFile> {
+        // Before the file is made.
+        if how != How::Read && is_remote(folder(path))? {
+            let why = "locks on a network's file system do not exclude other machines";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+        }
+        let mut options = OpenOptions::new();
+        options.read(true).write(how != How::Read);
+        options.create(how == How::Create).create_new(how == How::New);
+        let file = open_high(path, options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY))?;
+        Ok(RealFile { slot: keep(file.into_raw_fd()), process: std::process::id() })
+    }
+
+    /// The file, in the form of std; it stays open when this is dropped.
+    fn std(&self) -> ManuallyDrop<fs::File> {
+        // SAFETY: the slot has a descriptor until this is dropped, which nobody
+        // else closes; in a child of fork(), a number that is none.
+        ManuallyDrop::new(unsafe { fs::File::from_raw_fd(self.slot.descriptor()) })
+    }
+
+    fn flock(&self, operation: i32) -> io::Result<()> {
+        // SAFETY: the call takes no memory of this process.
+        retry(|| check(unsafe { libc::flock(self.slot.descriptor(), operation) }))
+    }
+}
+
+impl File for RealFile {
+    fn lock(&self, shared: bool) -> io::Result<bool> {
+        let kind = if shared { libc::LOCK_SH } else { libc::LOCK_EX };
+        match self.flock(kind | libc::LOCK_NB) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn is_at(&self, path: &Path) -> io::Result<bool> {
+        let there = match retry(|| fs::metadata(path)) {
+            Ok(there) => there,
+            Err(error) if leads_nowhere(&error) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let here = retry(|| self.std().metadata())?;
+        Ok((here.dev(), here.ino()) == (there.dev(), there.ino()))
+    }
+
+    fn is_ordinary(&self) -> io::Result<bool> {
+        Ok(retry(|| self.std().metadata())?.is_file())
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(retry(|| self.std().metadata())?.len())
+    }
+
+    fn read_some(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.std().read_at(buffer, offset)
+    }
+
+    fn write_some(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        self.std().write_at(bytes, offset)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        retry(|| self.std().set_len(len))
+    }
+
+    /// `fdatasync`, or what is as good elsewhere.
+    fn sync(&self) -> io::Result<()> {
+        retry(|| self.std().sync_data())
+    }
+}
+
+impl Drop for RealFile {
+    fn drop(&mut self) {
+        // Closing alone would leave the lock to a process that is just being made
+        // and has the descriptor until it calls exec(). Not in a child, though
+        // nobody told it that it is one: the lock is the parent's.
+        if self.process == std::process::id() {
+            let _ = self.flock(libc::LOCK_UN);
+        }
+        self.slot.close();
+    }
+}
+
+/// The folder that a path is in.
+fn folder(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
+        Some(folder) => folder,
+        None => path,
+    }
+}
+
+/// Opens a file (std adds `O_CLOEXEC`) under a number that no stream has.
+fn open_high(path: &Path, options: &OpenOptions) -> io::Result<fs::File> {
+    let file = retry(|| options.open(path))?;
+    if file.as_raw_fd() > 2 {
+        return Ok(file);
+    }
+    // SAFETY: the call takes no memory of this process.
+    let high =
+        retry(|| match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 3) } {
+            -1 => Err(io::Error::last_os_error()),
+            high => Ok(high),
+        })?;
+    close(file.into_raw_fd());
+    // SAFETY: a descriptor that was just made, which nobody else knows.
+    Ok(unsafe { fs::File::from_raw_fd(high) })
+}
+
+fn check(result: i32) -> io::Result<()> {
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+fn leads_nowhere(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// For system calls that std does not have.
+#[cfg(target_os = "linux")]
+fn c_path(path: &Path) -> io::Result<CString> {
+    Ok(CString::new(path.as_os_str().as_bytes())?)
+}
+
+/// For file systems that know no other way: for a moment there are both names.
+fn link_new(from: &Path, to: &Path) -> io::Result<()> {
+    retry(|| fs::hard_link(from, to))?;
+    retry(|| fs::remove_file(from)).inspect_err(|_| {
+        let _ = fs::remove_file(to); // as it was before
+    })
+}
+
+#[cfg(target_os = "linux")]
+fn rename_no_replace(from: &Path, to: &Path) -> io::Result<()> {
+    let (from, to) = (c_path(from)?, c_path(to)?);
+    let (here, flag) = (libc::AT_FDCWD, libc::RENAME_NOREPLACE);
+    // SAFETY: both are texts that end with NUL and outlive the call.
+    retry(|| check(unsafe { libc::renameat2(here, from.as_ptr(), here, to.as_ptr(), flag) }))
+}
+
+/// Whether a folder is on a file system that other machines may use, too, and
+/// that does not tell them of locks.
+fn is_remote(folder: &Path) -> io::Result<bool> {
+    #[cfg(target_os = "linux")]
+    {
+        let folder = c_path(folder)?;
+        // SAFETY: plain numbers, for which zero is a value.
+        let mut found: libc::statfs = unsafe { std::mem::zeroed() };
+        // SAFETY: the text ends with NUL; `found` is the call's to fill.
+        retry(|| check(unsafe { libc::statfs(folder.as_ptr(), &mut found) }))?;
+        Ok(is_network(found.f_type as u32))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = folder;
+        Ok(false)
+    }
+}
+
+/// AFS, 9p, CIFS, Coda, NCP, NFS, and SMB 1 and 2, by the kernel's numbers.
+#[cfg(target_os = "linux")]
+fn is_network(kind: u32) -> bool {
+    matches!(
+        kind,
+        0x5346_414f
+            | 0x0102_1997
+            | 0xff53_4d42
+            | 0x7375_7245
+            | 0x564c
+            | 0x6969
+            | 0x517b
+            | 0xfe53_4d42
+    )
+}
