@@ -5,7 +5,7 @@
 //!    file, and none is passed on by exec().
 //! 3. A lock is the open file's: it excludes others in this process, too, by
 //!    whatever path they come, and ends with the process. A child of fork() has
-//!    none of the parent's files, once [`close_in_child`] has been called there.
+//!    none of the parent's files, once `close_in_child` was called there.
 //! 4. On a network's file system, where that would not hold, no file is opened
 //!    to be written.
 //!
