@@ -375,6 +375,24 @@ fn space_is_used_again_and_nothing_old_comes_back() {
 }
 
 #[test]
+fn records_go_where_a_jump_fits_behind_them() {
+    for spare in (0..80).step_by(8) {
+        let tape = Tape::default();
+        let mut log = log(&tape, 0);
+        add(&mut log, &[1; 100_000], false).unwrap();
+        let start = log.position(log.end());
+        log.retire(start.lsn);
+        let free = start.offset - START;
+        // Once into what is free, and once behind what is there by then.
+        for rest in [free / 2, free - free / 2 - spare] {
+            add(&mut log, &vec![2; rest as usize / 8 * 8 - HEAD], false).unwrap();
+            check_places(&log);
+        }
+        assert_eq!(read(&tape, &ID, start, log.end()).unwrap().1.records, 2);
+    }
+}
+
+#[test]
 fn an_earlier_generation_is_never_replayed() {
     let (bytes, ..) = small();
     let tape = Tape::default();
@@ -486,8 +504,9 @@ fn salvage_finds_what_is_behind_the_damage() {
 
 #[test]
 fn a_record_is_found_wherever_it_stands() {
-    let mut record = record::encode_head(Kind::Commit, FIRST, 0);
-    record::seal(&mut record, FIRST, ID.salt);
+    // Its third word could be the last of a header.
+    let mut record = record::encode_head(Kind::Commit, 1 << 56, 0);
+    record::seal(&mut record, 1 << 56, ID.salt);
     let window = START + (256 << 10);
     for at in (START..START + 96).chain(window - 96..window + 96).step_by(8) {
         let tape = Tape::of(&[1; 600 << 10]);
