@@ -3,7 +3,7 @@
 //! Every commit is a record with an opaque payload, written at the end of the
 //! log. A place in the log is an lsn, a count of bytes that grows for the whole
 //! life of the database; each record takes as many lsns as it takes bytes.
-//! [`Log`] writes; [`replay`] has what reads; [`record`] has the bytes.
+//! [`Log`] writes; [`mod@replay`] has what reads; [`record`] has the bytes.
 //!
 //! Writing has three steps, so that many commits can share one sync:
 //! [`Log::append`] adds records in memory, [`Log::plan`] takes all of them, the
