@@ -3,7 +3,7 @@
 //! Every commit is a record with an opaque payload, written at the end of the
 //! log. A place in the log is an lsn, a count of bytes that grows for the whole
 //! life of the database; each record takes as many lsns as it takes bytes.
-//! [`Log`] writes; [`replay`] has what reads; [`record`] has the bytes.
+//! [`Log`] writes; [`mod@replay`] has what reads; [`record`] has the bytes.
 //!
 //! Writing has three steps, so that many commits can share one sync:
 //! [`Log::append`] adds records in memory, [`Log::plan`] takes all of them, the
@@ -311,7 +311,7 @@ impl Log {
 
     /// Overwrites the headers of a plan that may have reached the file: of all
     /// its records, since new ones of the same lengths may come to stand between
-    /// them.
+    /// them. A jump may stay: it leads to nothing, and the next plan begins there.
     fn invalidate(&mut self, plan: &Plan) -> io::Result<()> {
         self.bytes = self.file.len()?;
         // Not past the file's end: there may be no space for that.
@@ -319,9 +319,6 @@ impl Log {
             let reached = self.bytes.saturating_sub(offset).min(HEAD as u64);
             self.file.write(&[0; HEAD][..reached as usize], offset)
         };
-        if let Some((offset, _)) = plan.jump {
-            erase(offset)?;
-        }
         let mut at = 0;
         while at < plan.records.len() {
             erase(plan.offset + at as u64)?;

@@ -24,7 +24,8 @@ use crate::os::disk::File;
 
 /// How much is read at a time; valid records may be longer.
 const WINDOW: usize = 256 << 10;
-/// How many jumps are followed; a log never has more than a few extents.
+/// How many jumps are followed, so that circles end; a log never has more than a
+/// few extents.
 const JUMPS: u32 = 64;
 /// How often the bytes of a file are hashed while records are looked for, on
 /// average. Only a file that was made to look like records needs more.
@@ -72,13 +73,9 @@ pub(crate) fn replay(
     }
 
     let Position { mut lsn, mut offset } = start;
-    // All that is in use fits in the file, so greater lsns are none; this bounds
-    // how long a hostile file is read.
-    let last = start.lsn.saturating_add(reader.len);
     let (mut records, mut jumps) = (0, 0);
     while let Some((head, payload)) = reader.record(offset, lsn, identity.salt).map_err(failed)? {
         match head.kind {
-            Kind::Commit if head.end() > last => break,
             Kind::Commit => {
                 (lsn, offset) = (head.end(), offset + head.size());
                 records += 1;
@@ -96,6 +93,8 @@ pub(crate) fn replay(
     if lsn < floor {
         return Err(missing());
     }
+    // All that is in use fits in the file, so greater lsns are none.
+    let last = start.lsn.saturating_add(reader.len);
     let mut reach = lsn;
     let mut scan = Scan::new(file, identity.salt).map_err(failed)?;
     let found = scan.next(|head| {
