@@ -20,7 +20,27 @@ use std::sync as imp;
 #[cfg(minidb_tsan)]
 use parking_lot as imp;
 
-pub(crate) use imp::{RwLockReadGuard, RwLockWriteGuard};
+pub(crate) use imp::{MutexGuard, RwLockReadGuard, RwLockWriteGuard};
+
+/// A lock for one at a time.
+#[derive(Debug, Default)]
+pub(crate) struct Mutex<T>(imp::Mutex<T>);
+
+impl<T> Mutex<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Mutex(imp::Mutex::new(value))
+    }
+}
+
+/// Lets holders of a lock wait for each other.
+#[derive(Debug, Default)]
+pub(crate) struct Condvar(imp::Condvar);
+
+impl Condvar {
+    pub(crate) fn notify_all(&self) {
+        self.0.notify_all();
+    }
+}
 
 #[derive(Debug, Default)]
 pub(crate) struct RwLock<T>(imp::RwLock<T>);
@@ -41,6 +61,49 @@ impl<T> RwLock<T> {
     #[inline]
     pub(crate) fn write(&self) -> Result<RwLockWriteGuard<'_, T>, DBError> {
         self.0.write().map_err(|_| DBError::Internal)
+    }
+}
+
+#[cfg(not(minidb_tsan))]
+impl<T> Mutex<T> {
+    pub(crate) fn lock(&self) -> Result<MutexGuard<'_, T>, DBError> {
+        self.0.lock().map_err(|_| DBError::Internal)
+    }
+
+    pub(crate) fn get_mut(&mut self) -> Result<&mut T, DBError> {
+        self.0.get_mut().map_err(|_| DBError::Internal)
+    }
+}
+
+#[cfg(not(minidb_tsan))]
+impl Condvar {
+    pub(crate) fn wait<'a, T>(
+        &self,
+        held: MutexGuard<'a, T>,
+    ) -> Result<MutexGuard<'a, T>, DBError> {
+        self.0.wait(held).map_err(|_| DBError::Internal)
+    }
+}
+
+#[cfg(minidb_tsan)]
+impl<T> Mutex<T> {
+    pub(crate) fn lock(&self) -> Result<MutexGuard<'_, T>, DBError> {
+        Ok(self.0.lock())
+    }
+
+    pub(crate) fn get_mut(&mut self) -> Result<&mut T, DBError> {
+        Ok(self.0.get_mut())
+    }
+}
+
+#[cfg(minidb_tsan)]
+impl Condvar {
+    pub(crate) fn wait<'a, T>(
+        &self,
+        mut held: MutexGuard<'a, T>,
+    ) -> Result<MutexGuard<'a, T>, DBError> {
+        self.0.wait(&mut held);
+        Ok(held)
     }
 }
 

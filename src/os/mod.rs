@@ -13,3 +13,4 @@ pub(crate) mod memory;
 #[cfg(any(test, feature = "simulation"))]
 pub mod sim;
 pub mod system;
+pub(crate) mod thread;

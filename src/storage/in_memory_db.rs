@@ -11,6 +11,7 @@
 
 use std::fmt;
 
+use super::change::Change;
 use super::index::{self, Bounds, Index};
 use super::snapshot::{Cursor, DBIterator, Snapshot};
 use crate::DB;
@@ -40,7 +41,7 @@ const COLLECT_STEP: usize = 64;
 /// ```
 #[derive(Clone)]
 pub struct InMemoryDB {
-    store: Arc<Store>,
+    pub(super) store: Arc<Store>,
 }
 
 pub(super) struct Store {
@@ -67,13 +68,13 @@ impl Store {
     }
 
     /// Frees what only snapshots needed that are gone.
-    fn collect(&self) {
+    pub(super) fn collect(&self) {
         while self.index.write().is_ok_and(|mut index| index.collect(COLLECT_STEP)) {}
     }
 }
 
 /// A key or value that may be stored.
-fn check_len(what: &str, bytes: &[u8]) -> DBResult<()> {
+pub(super) fn check_len(what: &str, bytes: &[u8]) -> DBResult<()> {
     if bytes.len() > crate::MAX_LEN {
         let len = bytes.len();
         return Err(DBError::Invalid(format!("a {what} of {len} bytes is over the limit")));
@@ -91,16 +92,20 @@ pub(super) fn to_vec(bytes: &[u8]) -> DBResult<Vec<u8>> {
 impl InMemoryDB {
     /// A new empty database.
     pub fn new() -> DBResult<InMemoryDB> {
-        Ok(InMemoryDB { store: Arc::new(Store { index: RwLock::new(Index::new()?) }) })
+        Ok(InMemoryDB::of(Index::new()?))
+    }
+
+    pub(super) fn of(index: Index) -> InMemoryDB {
+        InMemoryDB { store: Arc::new(Store { index: RwLock::new(index) }) }
     }
 
     #[inline]
-    fn read(&self) -> DBResult<RwLockReadGuard<'_, Index>> {
+    pub(super) fn read(&self) -> DBResult<RwLockReadGuard<'_, Index>> {
         self.store.index.read()
     }
 
     #[inline]
-    fn write(&self) -> DBResult<RwLockWriteGuard<'_, Index>> {
+    pub(super) fn write(&self) -> DBResult<RwLockWriteGuard<'_, Index>> {
         self.store.index.write()
     }
 
@@ -157,7 +162,7 @@ impl InMemoryDB {
     /// no bound.
     pub fn clear(&self, from: Option<&[u8]>, to: Option<&[u8]>) -> DBResult<()> {
         let mut index = self.write()?;
-        let done = index.clear(from, to);
+        let done = index.clear(from, to).map_err(DBError::from);
         self.finish(index, done)
     }
 
@@ -200,35 +205,43 @@ impl InMemoryDB {
         &self,
         entries: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
     ) -> DBResult<()> {
-        let mut invalid = Ok(());
+        self.apply(entries.into_iter().map(|(key, value)| Ok(Change::Put(key, value))))
+    }
+
+    /// Makes changes in one atomic step.
+    pub(super) fn apply<'a>(
+        &self,
+        changes: impl Iterator<Item = DBResult<Change<'a>>>,
+    ) -> DBResult<()> {
         let mut index = self.write()?;
         let done = index.atomically(|index| {
-            for (key, value) in entries {
-                invalid = check_len("key", key).and_then(|()| check_len("value", value));
-                if invalid.is_err() {
-                    return Err(OutOfMemory); // to undo what was done
+            changes.into_iter().try_for_each(|change| {
+                let change = change?;
+                if let Change::Put(key, value) = change {
+                    check_len("key", key)?;
+                    check_len("value", value)?;
                 }
-                index.put(key, value, |_| Ok::<(), OutOfMemory>(()))?;
-            }
-            Ok(())
+                index.apply_change(change)
+            })
         });
-        let done = self.finish(index, done);
-        invalid.and(done)
+        self.finish(index, done)
     }
 
     /// Ends a write of many steps, and frees what it has replaced, a few things
     /// at a time.
-    fn finish(
-        &self,
-        mut index: RwLockWriteGuard<'_, Index>,
-        done: Result<(), OutOfMemory>,
-    ) -> DBResult<()> {
+    fn finish(&self, mut index: RwLockWriteGuard<'_, Index>, done: DBResult<()>) -> DBResult<()> {
         if done.is_ok() {
             index.committed();
         }
         drop(index);
         self.store.collect();
-        Ok(done?)
+        done
+    }
+
+    /// Drops a snapshot of the index.
+    pub(super) fn let_go(&self, snapshot: index::Snapshot) {
+        let pins = snapshot.pins();
+        self.store.let_go(snapshot, pins);
     }
 
     /// Makes a frozen view of what the database holds now, in constant time.
@@ -281,6 +294,18 @@ impl InMemoryDB {
     /// Verifies every rule that the data structure keeps. Writers wait.
     pub fn check(&self) -> DBResult<()> {
         self.read()?.check().map_err(DBError::Corrupt)
+    }
+}
+
+impl Index {
+    /// Makes one change of a commit.
+    pub(super) fn apply_change(&mut self, change: Change<'_>) -> DBResult<()> {
+        match change {
+            Change::Put(key, value) => self.put(key, value, |_| Ok::<(), OutOfMemory>(()))?,
+            Change::Delete(key) => drop(self.delete(key, |_| Ok::<(), OutOfMemory>(()))?),
+            Change::Clear(from, to) => self.clear(from, to)?,
+        }
+        Ok(())
     }
 }
 

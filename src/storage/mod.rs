@@ -16,12 +16,17 @@
 //! and a mark that keeps pages born until now from changing; from then on it
 //! reads pages without any lock.
 
+mod backup;
+mod change;
 mod file;
+mod image;
 mod in_memory_db;
 mod index;
 mod log;
+mod persistent_db;
 mod snapshot;
 
 pub use in_memory_db::InMemoryDB;
 pub(crate) use index::Sink;
+pub use persistent_db::{Options, PersistentDB, Progress};
 pub use snapshot::{Cursor, DBIterator, Snapshot};

@@ -23,7 +23,7 @@ impl Snapshot {
     }
 
     #[inline]
-    fn view(&self) -> &index::Snapshot {
+    pub(super) fn view(&self) -> &index::Snapshot {
         self.view.as_ref().expect("a snapshot has its view until it is dropped")
     }
 

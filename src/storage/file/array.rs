@@ -168,7 +168,8 @@ impl<'a> Draft<'a> {
     }
 
     fn table(&self, level: usize, number: u32) -> Option<&Table> {
-        let find = |tables: &'_ Tables| tables.get(level).is_some_and(|it| it.contains_key(&number));
+        let find =
+            |tables: &'_ Tables| tables.get(level).is_some_and(|it| it.contains_key(&number));
         let tables = if find(&self.new) { &self.new } else { &self.base.tables };
         tables.get(level)?.get(&number).map(|table| &**table)
     }

@@ -130,7 +130,8 @@ impl Checkpoint<'_> {
         let units = self.writer.finish(self.units, self.unit_base, self.limit)?;
         let mut records = Draft::new(self.record_base);
         let gone = self.blobs.keys().filter(|&&id| !self.kept_blobs.has(id));
-        let mut changed: Vec<u32> = gone.chain(self.new_blobs.keys()).map(|id| id / RECORDS).collect();
+        let mut changed: Vec<u32> =
+            gone.chain(self.new_blobs.keys()).map(|id| id / RECORDS).collect();
         let far = self.record_base.elements().filter(|(_, place)| place.sector >= self.limit);
         changed.extend(far.map(|(number, _)| number));
         changed.sort_unstable();
@@ -260,9 +261,9 @@ impl DataFile {
 
     fn sync(&self) -> DBResult<()> {
         // A lack of space that shows only now is a failure like any other.
-        self.file.sync().map_err(|error| {
-            DBError::Io(format!("cannot sync {}: {error}", self.path.display()))
-        })
+        self.file
+            .sync()
+            .map_err(|error| DBError::Io(format!("cannot sync {}: {error}", self.path.display())))
     }
 
     /// Makes another root with what the newest one reaches.

@@ -56,7 +56,7 @@ pub(crate) struct DataFile {
 pub(crate) trait Receiver {
     /// All numbers of units and blobs to come are below these.
     fn room(&mut self, units: u32, blobs: u32) -> DBResult<()>;
-    fn unit(&mut self, unit: u32, bytes: &[u8; SECTOR]);
+    fn unit(&mut self, unit: u32, bytes: &[u8; SECTOR]) -> DBResult<()>;
     /// A blob of `len` bytes, which `fill` provides.
     fn blob(
         &mut self,
@@ -124,7 +124,9 @@ impl Roots {
     pub(crate) fn refuse(&self, path: &Path) -> DBError {
         let path = path.display();
         match self.is_minidb {
-            true => DBError::Corrupt(format!("{path}: neither root slot (bytes 0 to 8191) is whole")),
+            true => {
+                DBError::Corrupt(format!("{path}: neither root slot (bytes 0 to 8191) is whole"))
+            }
             false => DBError::Format(format!("{path}")),
         }
     }
@@ -164,10 +166,7 @@ impl DataFile {
         };
         receiver.room(end(&units, 1)?, end(&records, blob::RECORDS)?)?;
         let elements = |array: &Array| array.elements().map(|(it, place)| (place, it)).collect();
-        io::read_all(&*file, &path, elements(&units), |unit, sector| {
-            receiver.unit(unit, sector?);
-            Ok(())
-        })?;
+        io::read_all(&*file, &path, elements(&units), |unit, sector| receiver.unit(unit, sector?))?;
         let mut found = Vec::new();
         io::read_all(&*file, &path, elements(&records), |number, sector| {
             let records = blob::records(sector?);
@@ -199,7 +198,9 @@ impl DataFile {
         let whole = roots.newest == Some(self.root) && roots.other_is_whole;
         if !whole && !self.space.is_in_doubt() {
             let path = self.path.display();
-            return Err(DBError::Corrupt(format!("{path}: a root slot (bytes 0 to 8191) has changed")));
+            return Err(DBError::Corrupt(format!(
+                "{path}: a root slot (bytes 0 to 8191) has changed"
+            )));
         }
         let tables = self.units.table_places().chain(self.records.table_places());
         let elements = self.units.elements().chain(self.records.elements());

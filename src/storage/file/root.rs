@@ -119,7 +119,8 @@ impl Root {
             1 => Some(LogMark { generation: u64_at(56), salt: u64_at(64), offset: u64_at(72) }),
             _ => return None,
         };
-        let fields = Fields { database: take(slot, 24), lsn: u64_at(40), log, meta: take(slot, 112) };
+        let fields =
+            Fields { database: take(slot, 24), lsn: u64_at(40), log, meta: take(slot, 112) };
         let root = Root { sequence: u64_at(16), fields, units: top(80), records: top(96) };
         let plain = |top: Top| top.levels <= LEVELS_MAX && (top.levels == 0) == top.place.is_none();
         (plain(root.units) && plain(root.records) && root.to_bytes() == *slot).then_some(root)

@@ -215,6 +215,9 @@ mod tests {
             assert!(bits.add(at) && bits.has(at) && !bits.add(at));
         }
         assert_eq!((bits.end(), bits.count()), (701, 4));
-        assert_eq!([0, 4, 64, 65, 66, 701, 9999].map(|from| bits.count_from(from)), [4, 3, 3, 2, 1, 0, 0]);
+        assert_eq!(
+            [0, 4, 64, 65, 66, 701, 9999].map(|from| bits.count_from(from)),
+            [4, 3, 3, 2, 1, 0, 0]
+        );
     }
 }

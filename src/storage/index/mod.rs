@@ -290,10 +290,10 @@ impl Index {
     }
 
     /// Runs a change of many steps, and undoes them all if one fails.
-    pub(crate) fn atomically(
+    pub(crate) fn atomically<E: From<OutOfMemory>>(
         &mut self,
-        change: impl FnOnce(&mut Index) -> Result<(), OutOfMemory>,
-    ) -> Result<(), OutOfMemory> {
+        change: impl FnOnce(&mut Index) -> Result<(), E>,
+    ) -> Result<(), E> {
         let before = self.freeze()?;
         let result = change(self);
         if result.is_err() {

@@ -189,6 +189,11 @@ impl Log {
         self.end
     }
 
+    /// Whether there are records that no plan has taken.
+    pub(crate) fn is_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
     /// The lsn up to which records were handed to the file.
     pub(crate) fn written(&self) -> u64 {
         self.written
@@ -260,8 +265,8 @@ impl Log {
 
     /// Ends a plan. If it failed, all its records are dropped, and all that were
     /// appended since; the error is for each of them. After
-    /// [`DBError::Full`] the log goes on as if they had never been; after any
-    /// other it has failed.
+    /// [`DBError::Full`] and [`DBError::OutOfMemory`] the log goes on as if they had
+    /// never been; after any other it has failed.
     pub(crate) fn finish(&mut self, plan: Plan, outcome: Outcome) -> DBResult<()> {
         self.planned = false;
         let done = self.settle(&plan, outcome);
@@ -283,9 +288,9 @@ impl Log {
         if let Err(error) = outcome.write {
             let undone = self.invalidate(plan).and_then(|()| self.file.sync());
             return Err(match DBError::io("write", &self.path, &error) {
-                full @ DBError::Full(_) if undone.is_ok() => {
+                passing @ (DBError::Full(_) | DBError::OutOfMemory) if undone.is_ok() => {
                     self.durable = self.written;
-                    full
+                    passing
                 }
                 lasting => self.fail(lasting),
             });
@@ -388,6 +393,11 @@ impl Log {
         let extent = self.extents.iter().rev().find(|extent| extent.lsn <= lsn);
         let extent = extent.expect("the record is retired");
         Position { lsn, offset: extent.offset + (lsn - extent.lsn) }
+    }
+
+    /// The file, to be read.
+    pub(crate) fn file(&self) -> Arc<Box<dyn File>> {
+        self.file.clone()
     }
 
     /// The length of the file.

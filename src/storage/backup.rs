@@ -1,0 +1,86 @@
+//! Writing what a view holds to a new file.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::file::{DataFile, Fields, META};
+use super::in_memory_db::InMemoryDB;
+use super::persistent_db::{PersistentDB, write_all_of};
+use super::snapshot::Snapshot;
+use crate::error::{DBError, DBResult};
+use crate::os::disk::{Disk, File, How};
+use crate::os::system::System;
+
+impl Snapshot {
+    /// Writes all that the view holds to a new database file at `path`, which
+    /// appears there complete or not at all; [`DBError::Exists`] if there is a
+    /// file already.
+    pub fn backup(&self, path: impl AsRef<Path>) -> DBResult<()> {
+        self.backup_on(&System, path.as_ref())
+    }
+
+    /// The same on a disk of the caller's making.
+    pub fn backup_on(&self, disk: &dyn Disk, path: &Path) -> DBResult<()> {
+        let failed = |error| DBError::io("create", path, &error);
+        let path = &disk.resolve(path).map_err(failed)?;
+        let exists = || DBError::Exists(path.display().to_string());
+        match disk.open(path, How::Read) {
+            Ok(_) => return Err(exists()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            // A folder, say, or a file that may not be read.
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => return Err(exists()),
+            Err(error) => return Err(failed(error)),
+        }
+        let mut name = path.clone().into_os_string();
+        name.push("-new");
+        let unfinished = PathBuf::from(name);
+        let file = disk.open(&unfinished, How::Create).map_err(failed)?;
+        // What lies there was left by a backup that was interrupted, or belongs to
+        // one that goes on.
+        if !file.lock(false).map_err(failed)? {
+            return Err(DBError::Busy(unfinished.display().to_string()));
+        }
+        let done = self.write_to(disk, file, &unfinished).and_then(|_file| {
+            disk.rename_new(&unfinished, path).map_err(|error| match error.kind() {
+                io::ErrorKind::AlreadyExists => exists(),
+                _ => failed(error),
+            })
+        });
+        match done {
+            Ok(()) => disk.sync_folder(path).map_err(failed),
+            Err(error) => {
+                let _ = disk.remove(&unfinished);
+                Err(error)
+            }
+        }
+    }
+
+    fn write_to(&self, disk: &dyn Disk, file: Box<dyn File>, path: &Path) -> DBResult<DataFile> {
+        let failed = |error| DBError::io("write", path, &error);
+        file.set_len(0).map_err(failed)?;
+        let mut database = [0; 16];
+        for half in database.as_chunks_mut::<8>().0 {
+            *half = disk.random().map_err(failed)?.to_le_bytes();
+        }
+        let fields = Fields { database, lsn: 0, log: None, meta: [0; META] };
+        let mut data = DataFile::create(file, path.to_owned(), fields);
+        write_all_of(&mut data, self.view(), fields)?;
+        Ok(data)
+    }
+}
+
+impl InMemoryDB {
+    /// Writes all that the database holds to a new file, as [`Snapshot::backup`]
+    /// does; readers and writers go on meanwhile.
+    pub fn backup(&self, path: impl AsRef<Path>) -> DBResult<()> {
+        self.snapshot()?.backup(path)
+    }
+}
+
+impl PersistentDB {
+    /// Writes all that the database holds to another file, as
+    /// [`Snapshot::backup`] does; readers and writers go on meanwhile.
+    pub fn backup(&self, path: impl AsRef<Path>) -> DBResult<()> {
+        self.snapshot()?.backup(path)
+    }
+}

@@ -1,0 +1,439 @@
+//! Opening a database, whatever state it was left in.
+//!
+//! The newest root says whether a log holds more than the file does. If so the
+//! log is replayed, and what it held is folded into the file before anything
+//! else is written: no log is ever gone on with that was found, and all that is
+//! shown is on disk. Then a new log begins, and a root says so.
+//!
+//! A log is made before the first root that names it. So where a root is torn, a
+//! log without records whose generation is that root's tells an interruption
+//! from damage.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
+
+use super::super::change::Changes;
+use super::super::file::{DataFile, Fields, LogMark, META, Roots};
+use super::super::image;
+use super::super::in_memory_db::InMemoryDB;
+use super::super::index::{Index, Snapshot};
+use super::super::log::{self, Identity, Log, Position};
+use super::commit::Commits;
+use super::fold::{Folder, Wake};
+use super::{Closer, PersistentDB, Shared};
+use crate::error::{DBError, DBResult};
+use crate::os::disk::{Disk, File, How};
+use crate::sync::{Arc, Condvar, Mutex};
+
+/// How far zeros are written ahead in a log that is synced often.
+const AHEAD: u64 = 1 << 20;
+
+/// A log as large as this is folded into the file, if the file is no larger.
+const CHECKPOINT_BYTES: u64 = 64 << 20;
+
+/// How a database is opened. By default it is read and written, created if it is
+/// not there, and each commit waits for the disk.
+#[derive(Clone)]
+pub struct Options {
+    pub(super) read_only: bool,
+    existing: bool,
+    new: bool,
+    pub(super) no_sync: bool,
+    pub(super) background: bool,
+    checkpoint_bytes: u64,
+    progress: Option<Arc<dyn Fn(Progress) + Send + Sync>>,
+}
+
+/// How far opening a database has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Progress {
+    /// So many bytes of so many of the file are loaded.
+    Loading(u64, u64),
+    /// So many bytes of a log of so many are replayed.
+    Replaying(u64, u64),
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options::new()
+    }
+}
+
+impl Options {
+    /// The default.
+    pub fn new() -> Options {
+        Options {
+            read_only: false,
+            existing: false,
+            new: false,
+            no_sync: false,
+            background: true,
+            checkpoint_bytes: CHECKPOINT_BYTES,
+            progress: None,
+        }
+    }
+
+    /// Never writes to the file, nor creates it. Others may read it, too.
+    pub fn read_only(mut self) -> Options {
+        self.read_only = true;
+        self
+    }
+
+    /// Fails with [`DBError::NotFound`] rather than create the file.
+    pub fn existing(mut self) -> Options {
+        self.existing = true;
+        self
+    }
+
+    /// Fails with [`DBError::Exists`] if the file is already there.
+    pub fn create_new(mut self) -> Options {
+        self.new = true;
+        self
+    }
+
+    /// Does not wait for the disk at each commit. A crash of the process still
+    /// loses nothing; one of the machine may lose the latest commits, each whole
+    /// and none before an older one.
+    pub fn no_sync(mut self) -> Options {
+        self.no_sync = true;
+        self
+    }
+
+    /// Makes checkpoints on the thread whose commit calls for one, rather than on
+    /// a thread for that.
+    pub fn no_threads(mut self) -> Options {
+        self.background = false;
+        self
+    }
+
+    /// Makes a checkpoint whenever the log has so many bytes, or as many as the
+    /// file if that has more; 64 MiB by default.
+    pub fn checkpoint_bytes(mut self, bytes: u64) -> Options {
+        self.checkpoint_bytes = bytes;
+        self
+    }
+
+    /// Calls `watch` now and then while a database is loaded and its log is
+    /// replayed.
+    pub fn on_progress(mut self, watch: impl Fn(Progress) + Send + Sync + 'static) -> Options {
+        self.progress = Some(Arc::new(watch));
+        self
+    }
+
+    /// The log that is too much beside a file of so many bytes.
+    pub(super) fn due_after(&self, file: u64) -> u64 {
+        self.checkpoint_bytes.max(file.min(self.checkpoint_bytes.saturating_mul(1024)))
+    }
+
+    fn tell(&self, progress: Progress) {
+        if let Some(watch) = &self.progress {
+            watch(progress);
+        }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options").finish_non_exhaustive()
+    }
+}
+
+/// The log beside a file.
+struct Beside {
+    file: Box<dyn File>,
+    identity: Option<Identity>,
+    has_records: bool,
+}
+
+/// A database whose files are read, and not written to yet.
+struct Found {
+    data: DataFile,
+    index: Index,
+    /// The moment that the file is an image of, if it is one.
+    since: Option<u64>,
+    /// Where the log ends.
+    lsn: u64,
+    /// Whether the file needs its log.
+    needs_log: bool,
+    /// Whether the older root slot is whole.
+    other_is_whole: bool,
+}
+
+/// Opening one database.
+struct Opening<'a> {
+    disk: &'a dyn Disk,
+    path: &'a Path,
+    log_path: &'a Path,
+    options: &'a Options,
+}
+
+impl PersistentDB {
+    /// The same on a disk of the caller's making.
+    pub fn open_on(disk: Arc<dyn Disk>, path: &Path, options: Options) -> DBResult<PersistentDB> {
+        if options.new && (options.existing || options.read_only) {
+            return Err(DBError::Invalid("a new file is neither existing nor read-only".into()));
+        }
+        let path = disk.resolve(path).map_err(|error| refused(path, &options, &error))?;
+        let mut name = path.clone().into_os_string();
+        name.push("-log");
+        let log_path = PathBuf::from(name);
+        let opening = Opening { disk: &*disk, path: &path, log_path: &log_path, options: &options };
+        let file = opening.lock()?;
+        let found = opening.find(file)?;
+        let (folder, memory, commits) = match options.read_only {
+            true => {
+                let folder = Folder { data: found.data, since: found.since, log: None };
+                (folder, InMemoryDB::of(found.index), None)
+            }
+            false => opening.begin(found)?,
+        };
+        let file_bytes = AtomicU64::new(folder.data.bytes());
+        let log_bytes = AtomicU64::new(commits.as_ref().map_or(0, |it| it.log.bytes()));
+        let shared = Shared {
+            memory,
+            commits: commits.map(Mutex::new),
+            settled: Condvar::default(),
+            folder: Mutex::new(folder),
+            file_bytes,
+            log_bytes,
+            wake: Wake::default(),
+            disk,
+            path,
+            log_path,
+            options,
+        };
+        Ok(PersistentDB { closer: Arc::new(Closer::new(shared)) })
+    }
+}
+
+fn refused(path: &Path, options: &Options, error: &io::Error) -> DBError {
+    let name = || path.display().to_string();
+    match error.kind() {
+        io::ErrorKind::NotFound if options.existing || options.read_only => {
+            DBError::NotFound(name())
+        }
+        io::ErrorKind::AlreadyExists => DBError::Exists(name()),
+        io::ErrorKind::IsADirectory => DBError::Format(format!("{} is a folder", name())),
+        io::ErrorKind::InvalidInput => DBError::Invalid(format!("{}: {error}", name())),
+        _ => DBError::io("open", path, error),
+    }
+}
+
+impl Opening<'_> {
+    fn failed(&self, doing: &str, path: &Path) -> impl Fn(io::Error) -> DBError {
+        let (doing, path) = (doing.to_owned(), path.to_owned());
+        move |error| DBError::io(&doing, &path, &error)
+    }
+
+    /// Opens and locks the file.
+    fn lock(&self) -> DBResult<Box<dyn File>> {
+        let how = match self.options {
+            Options { read_only: true, .. } => How::Read,
+            Options { existing: true, .. } => How::Write,
+            Options { new: true, .. } => How::New,
+            _ => How::Create,
+        };
+        for _ in 0..100 {
+            let file = self.disk.open(self.path, how);
+            let file = file.map_err(|error| refused(self.path, self.options, &error))?;
+            if !file.is_ordinary().map_err(self.failed("look at", self.path))? {
+                let path = self.path.display();
+                return Err(DBError::Format(format!("{path} is not an ordinary file")));
+            }
+            if !file.lock(self.options.read_only).map_err(self.failed("lock", self.path))? {
+                break;
+            }
+            // It may have been replaced meanwhile.
+            if file.is_at(self.path).map_err(self.failed("look at", self.path))? {
+                return Ok(file);
+            }
+        }
+        Err(DBError::Busy(self.path.display().to_string()))
+    }
+
+    fn log_beside(&self) -> DBResult<Option<Beside>> {
+        let how = if self.options.read_only { How::Read } else { How::Write };
+        let file = match self.disk.open(self.log_path, how) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(DBError::io("open", self.log_path, &error)),
+        };
+        let read = self.failed("read", self.log_path);
+        let identity = log::identify(&*file).map_err(&read)?;
+        let has_records = match &identity {
+            Some(identity) => log::has_records(&*file, identity).map_err(&read)?,
+            None => false,
+        };
+        Ok(Some(Beside { file, identity, has_records }))
+    }
+
+    /// Reads everything.
+    fn find(&self, file: Box<dyn File>) -> DBResult<Found> {
+        let len = file.len().map_err(self.failed("read", self.path))?;
+        let roots = Roots::read(&*file, self.path)?;
+        let log = self.log_beside()?;
+        let Some(fields) = roots.newest().copied() else {
+            return self.find_empty(file, len, &roots, log.as_ref());
+        };
+        let mut tell = |bytes| {
+            if bytes % (1 << 20) < 512 {
+                self.options.tell(Progress::Loading(bytes, len));
+            }
+        };
+        if fields.log.is_none() {
+            self.check_alone(&roots, &fields, log.as_ref())?;
+        } else if log.is_none() {
+            let (path, log) = (self.path.display(), self.log_path.display());
+            return Err(DBError::Corrupt(format!("{path} needs its log {log}, which is missing")));
+        }
+        let (data, index, moment) = image::load(file, self.path, &roots, &mut tell)?;
+        let mut found = Found {
+            data,
+            index,
+            since: Some(moment),
+            lsn: fields.lsn,
+            needs_log: fields.log.is_some(),
+            other_is_whole: roots.other_is_whole,
+        };
+        if let (Some(mark), Some(log)) = (fields.log, log) {
+            self.replay(&mut found, &fields, mark, &*log.file)?;
+        }
+        Ok(found)
+    }
+
+    /// A file without a root: empty, or left so when its first root was written.
+    fn find_empty(
+        &self,
+        file: Box<dyn File>,
+        len: u64,
+        roots: &Roots,
+        log: Option<&Beside>,
+    ) -> DBResult<Found> {
+        let first = |log: &Beside| log.identity.is_some_and(|it| it.generation == 1);
+        let interrupted = len <= 8192 && log.is_some_and(|log| first(log) && !log.has_records);
+        if len > 0 && !interrupted {
+            return Err(roots.refuse(self.path));
+        }
+        if log.is_some_and(|log| log.has_records) {
+            let (path, log) = (self.path.display(), self.log_path.display());
+            return Err(DBError::Corrupt(format!("{path} is empty, but its log {log} is not")));
+        }
+        if len > 0 && !self.options.read_only {
+            // So that no log is needed to tell that nothing is lost.
+            file.set_len(0).and_then(|()| file.sync()).map_err(self.failed("empty", self.path))?;
+        }
+        let (low, high) = (self.random()?.to_le_bytes(), self.random()?.to_le_bytes());
+        let mut database = [0; 16];
+        database[..8].copy_from_slice(&low);
+        database[8..].copy_from_slice(&high);
+        let fields = Fields { database, lsn: 0, log: None, meta: [0; META] };
+        Ok(Found {
+            data: DataFile::create(file, self.path.to_owned(), fields),
+            index: Index::new()?,
+            since: None,
+            lsn: 0,
+            needs_log: false,
+            other_is_whole: true,
+        })
+    }
+
+    fn random(&self) -> DBResult<u64> {
+        self.disk.random().map_err(self.failed("get a random number for", self.path))
+    }
+
+    /// Verifies that a file which needs no log was not left to do without one.
+    fn check_alone(&self, roots: &Roots, fields: &Fields, log: Option<&Beside>) -> DBResult<()> {
+        let path = self.path.display();
+        let its = log.filter(|log| log.identity.is_some_and(|it| it.database == fields.database));
+        let later =
+            its.filter(|log| log.identity.is_some_and(|it| it.generation > roots.sequence()));
+        if later.is_some_and(|log| log.has_records) {
+            let log = self.log_path.display();
+            return Err(DBError::Corrupt(format!("{log} belongs to a later state of {path}")));
+        }
+        if !roots.other_is_whole && later.is_none() {
+            let what = "a root slot (bytes 0 to 8191) is damaged";
+            return Err(DBError::Corrupt(format!("{path}: {what}")));
+        }
+        Ok(())
+    }
+
+    fn replay(
+        &self,
+        found: &mut Found,
+        fields: &Fields,
+        mark: LogMark,
+        file: &dyn File,
+    ) -> DBResult<()> {
+        let LogMark { generation, salt, offset } = mark;
+        let identity = Identity { database: fields.database, generation, salt };
+        let start = Position { lsn: fields.lsn, offset };
+        let len = file.len().map_err(self.failed("read", self.log_path))?;
+        let (mut records, index) = (0u64, &mut found.index);
+        let end =
+            log::replay(file, self.log_path, &identity, start, fields.lsn, |lsn, payload| {
+                records += 1;
+                if records.is_multiple_of(1 << 14) {
+                    self.options.tell(Progress::Replaying(lsn - fields.lsn, len));
+                }
+                for change in Changes::of(payload) {
+                    index.apply_change(change?)?;
+                }
+                index.committed();
+                Ok(())
+            })?;
+        found.lsn = end.lsn;
+        Ok(())
+    }
+
+    /// Makes what was found safe in the file, and begins a new log.
+    fn begin(&self, mut found: Found) -> DBResult<(Folder, InMemoryDB, Option<Commits>)> {
+        let mut folder = Folder { data: found.data, since: found.since, log: None };
+        let snapshot = found.index.snapshot_for_image()?;
+        if folder.since.is_some() && (found.needs_log || !found.other_is_whole) {
+            // The root may have been read from a cache that never reached the disk.
+            folder.data.confirm()?;
+            folder.fold(&snapshot, found.lsn, None)?;
+        }
+        let identity = Identity {
+            database: folder.data.fields().database,
+            generation: folder.data.sequence() + 1,
+            salt: self.random()?,
+        };
+        let open = self.disk.open(self.log_path, How::Create);
+        let file = open.map_err(self.failed("create", self.log_path))?;
+        let ahead = if self.options.no_sync { 0 } else { AHEAD };
+        let log = Log::create(file, self.log_path.to_owned(), identity, found.lsn, ahead)?;
+        // With this the name of a new database is on disk, too.
+        let synced = self.disk.sync_folder(self.path);
+        synced.map_err(self.failed("sync the folder of", self.path))?;
+        let Identity { generation, salt, .. } = identity;
+        let offset = log.position(found.lsn).offset;
+        let mark = LogMark { generation, salt, offset };
+        match folder.since {
+            None => folder.fold(&snapshot, found.lsn, Some(mark))?,
+            Some(_) => {
+                let fields = Fields { log: Some(mark), ..*folder.data.fields() };
+                folder.data.mark(fields)?;
+            }
+        }
+        folder.log = Some(identity);
+        let commits = Commits::new(log, self.options.due_after(folder.data.bytes()));
+        let memory = InMemoryDB::of(found.index);
+        memory.let_go(snapshot);
+        Ok((folder, memory, Some(commits)))
+    }
+}
+
+/// What backups and the salvage of a file need of a snapshot.
+pub(in super::super) fn write_all_of(
+    data: &mut DataFile,
+    snapshot: &Snapshot,
+    fields: Fields,
+) -> DBResult<()> {
+    let fields = Fields { meta: image::encode(&snapshot.image()), ..fields };
+    data.checkpoint(fields, |next| super::fold::fill(snapshot, None, next))
+}
