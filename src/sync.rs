@@ -69,10 +69,6 @@ impl<T> Mutex<T> {
     pub(crate) fn lock(&self) -> Result<MutexGuard<'_, T>, DBError> {
         self.0.lock().map_err(|_| DBError::Internal)
     }
-
-    pub(crate) fn get_mut(&mut self) -> Result<&mut T, DBError> {
-        self.0.get_mut().map_err(|_| DBError::Internal)
-    }
 }
 
 #[cfg(not(minidb_tsan))]
@@ -89,10 +85,6 @@ impl Condvar {
 impl<T> Mutex<T> {
     pub(crate) fn lock(&self) -> Result<MutexGuard<'_, T>, DBError> {
         Ok(self.0.lock())
-    }
-
-    pub(crate) fn get_mut(&mut self) -> Result<&mut T, DBError> {
-        Ok(self.0.get_mut())
     }
 }
 

@@ -1,8 +1,10 @@
 //! What comes in and goes out by pointers, and the guard around each call.
 
 use std::any::Any;
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
+use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::ptr;
 
 use super::code::{MINIDB_NOTFOUND, MINIDB_OK};
@@ -114,6 +116,17 @@ fn null_with_length(what: &str) -> Failure {
 #[cold]
 fn too_long(what: &str, len: usize, max: usize) -> Failure {
     invalid(format!("{what} has {len} bytes, more than {max}"))
+}
+
+/// A path.
+///
+/// # Safety
+///
+/// `path` is NUL-terminated, and nobody changes it during the call.
+pub(super) unsafe fn path_of<'a>(path: *const c_char) -> &'a Path {
+    // SAFETY: passed on.
+    let bytes = unsafe { CStr::from_ptr(path) }.to_bytes();
+    Path::new(OsStr::from_bytes(bytes))
 }
 
 /// A buffer of the caller's, to be filled from its start. What it holds before

@@ -85,7 +85,7 @@ pub unsafe extern "C" fn minidb_put(
         let key = bytes("key", key, key_len)?;
         let value = bytes("value", value, value_len)?;
         let previous = view::with(db, |view, _| {
-            Ok(view.writable()?.put_with(key, value, |was| {
+            Ok(view.put_with(key, value, |was| {
                 #[cfg(test)]
                 assert!(key != tests::PANIC_KEY, "on purpose");
                 was.map(|was| out.take(was)).transpose()
@@ -112,9 +112,7 @@ pub unsafe extern "C" fn minidb_delete(
     guard(|| unsafe {
         let out = ValueOut::new(old, old_len);
         let key = bytes("key", key, key_len)?;
-        let removed = view::with(db, |view, _| {
-            Ok(view.writable()?.delete_with(key, |was| out.take(was))?)
-        })?;
+        let removed = view::with(db, |view, _| Ok(view.delete_with(key, |was| out.take(was))?))?;
         Ok(out.give(removed))
     })
 }
@@ -134,7 +132,7 @@ pub unsafe extern "C" fn minidb_clear(
     guard(|| unsafe {
         let from = bytes_or_none("from", from, from_len)?;
         let to = bytes_or_none("to", to, to_len)?;
-        view::with(db, |view, _| Ok(view.writable()?.clear(from, to)?))?;
+        view::with(db, |view, _| Ok(view.clear(from, to)?))?;
         Ok(MINIDB_OK)
     })
 }
@@ -158,8 +156,7 @@ pub unsafe extern "C" fn minidb_cas(
         let key = bytes("key", key, key_len)?;
         let expected = bytes_or_none("expected", expected, expected_len)?;
         let desired = bytes_or_none("desired", desired, desired_len)?;
-        let swapped =
-            view::with(db, |view, _| Ok(view.writable()?.cas(key, expected, desired)?))?;
+        let swapped = view::with(db, |view, _| Ok(view.cas(key, expected, desired)?))?;
         Ok(if swapped { MINIDB_OK } else { MINIDB_CONFLICT })
     })
 }
@@ -176,7 +173,7 @@ pub unsafe extern "C" fn minidb_write(
     // SAFETY: as the header says of arguments.
     guard(|| unsafe {
         let entries = packed::entries(entries, size)?;
-        view::with(db, |view, _| Ok(view.writable()?.write_all(entries)?))?;
+        view::with(db, |view, _| Ok(view.write_all(entries)?))?;
         Ok(MINIDB_OK)
     })
 }

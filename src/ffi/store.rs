@@ -2,7 +2,7 @@
 
 use std::ffi::{c_char, c_int};
 
-use super::boundary::{Out, guard};
+use super::boundary::{Out, guard, path_of};
 use super::code::*;
 use super::handle::view;
 use super::text::invalid;
@@ -17,6 +17,7 @@ pub unsafe extern "C" fn minidb_stat(db: *const minidb_t, what: c_int, value: *m
         let mut out = Out::new(value, 0);
         let number = view::with(db, |view, open| match what {
             MINIDB_STAT_HANDLES => Ok(open.count()),
+            MINIDB_STAT_FILE_BYTES => Ok(open.file().map_or(0, |db| db.file_bytes())),
             _ => view.stat(what),
         })?;
         out.give(number);
@@ -29,7 +30,7 @@ pub unsafe extern "C" fn minidb_stat(db: *const minidb_t, what: c_int, value: *m
 /// (MINIDB_INVALID if not); in memory both have nothing to do.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn minidb_sync(db: *mut minidb_t) -> c_int {
-    guard(|| view::with(db, |view, _| view.database().map(|_| MINIDB_OK)))
+    guard(|| view::with(db, |view, _| view.sync().map(|()| MINIDB_OK)))
 }
 
 /// Folds the log into the file, so that the next open need not replay it.
@@ -37,7 +38,7 @@ pub unsafe extern "C" fn minidb_sync(db: *mut minidb_t) -> c_int {
 /// fails, the file and the log are as they were, and writing goes on.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn minidb_checkpoint(db: *mut minidb_t) -> c_int {
-    guard(|| view::with(db, |view, _| view.database().map(|_| MINIDB_OK)))
+    guard(|| view::with(db, |view, _| view.checkpoint().map(|()| MINIDB_OK)))
 }
 
 /// Reads all that a view holds, in memory and on disk, and verifies every
@@ -46,7 +47,10 @@ pub unsafe extern "C" fn minidb_checkpoint(db: *mut minidb_t) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn minidb_check(db: *const minidb_t) -> c_int {
     guard(|| {
-        view::with(db, |view, _| Ok(view.check()?))?;
+        view::with(db, |view, open| {
+            view.check()?;
+            Ok(open.file().map_or(Ok(()), |db| db.check_files())?)
+        })?;
         Ok(MINIDB_OK)
     })
 }
@@ -58,10 +62,13 @@ pub unsafe extern "C" fn minidb_check(db: *const minidb_t) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn minidb_backup(db: *const minidb_t, path: *const c_char) -> c_int {
     guard(|| {
-        view::with(db, |_, _| Ok(()))?;
+        // Not inside of the call on the view: closing it need not wait so long.
+        let (snapshot, _open) = view::with(db, |view, open| Ok((view.snapshot()?, open.clone())))?;
         if path.is_null() {
             return Err(invalid("path is NULL"));
         }
-        Err(invalid("database files are not there yet, so there is no backup"))
+        // SAFETY: not NULL, so it is NUL-terminated.
+        snapshot.backup(unsafe { path_of(path) })?;
+        Ok(MINIDB_OK)
     })
 }

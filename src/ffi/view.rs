@@ -1,13 +1,14 @@
 //! Views: opening databases, snapshots and transactions, and closing them.
 
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{c_char, c_int};
+use std::path::Path;
 
-use super::boundary::{guard, guard_or, handle_out};
+use super::boundary::{guard, guard_or, handle_out, path_of};
 use super::code::*;
 use super::handle::view as handle;
 use super::object::{Open, View};
 use super::text::{Failure, invalid};
-use crate::InMemoryDB;
+use crate::{InMemoryDB, Options, PersistentDB};
 
 /// A view: a database, a snapshot or a transaction.
 #[allow(missing_debug_implementations)] // never made: C has pointers to it only
@@ -36,6 +37,16 @@ fn check_flags(flags: u32, in_memory: bool) -> Result<(), Failure> {
     Ok(())
 }
 
+fn options(flags: u32) -> Options {
+    let set = |options: Options, flag: u32, with: fn(Options) -> Options| {
+        if flags & flag != 0 { with(options) } else { options }
+    };
+    let options = set(Options::new(), MINIDB_OPEN_READONLY, Options::read_only);
+    let options = set(options, MINIDB_OPEN_EXISTING, Options::existing);
+    let options = set(options, MINIDB_OPEN_NEW, Options::create_new);
+    set(options, MINIDB_OPEN_NOSYNC, Options::no_sync)
+}
+
 /// Opens the database file at `path`, creating it if need be, or, with `path`
 /// NULL or ":memory:", a new empty database in memory, which goes with its
 /// last handle. While a file is open its log lies beside it (beside its
@@ -56,13 +67,15 @@ pub unsafe extern "C" fn minidb_open(
     guard(|| {
         // SAFETY: as the header says of out-parameters; a path is NULL or NUL-terminated.
         let (mut out, path) =
-            unsafe { (handle_out(db)?, (!path.is_null()).then(|| CStr::from_ptr(path))) };
-        let in_memory = path.is_none_or(|path| path == c":memory:");
-        check_flags(flags, in_memory)?;
-        if !in_memory {
-            return Err(invalid("database files are not there yet: open NULL or \":memory:\""));
-        }
-        out.give(handle::open(View::Database(InMemoryDB::new()?), Open::first())?);
+            unsafe { (handle_out(db)?, (!path.is_null()).then(|| path_of(path))) };
+        let path = path.filter(|path| *path != Path::new(":memory:"));
+        check_flags(flags, path.is_none())?;
+        let view = match path {
+            None => View::InMemory(InMemoryDB::new()?),
+            Some(path) => View::Persistent(PersistentDB::open(path, options(flags))?),
+        };
+        let open = Open::first(&view);
+        out.give(handle::open(view, open)?);
         Ok(MINIDB_OK)
     })
 }
@@ -103,7 +116,7 @@ pub unsafe extern "C" fn minidb_begin(db: *const minidb_t, txn: *mut *mut minidb
     guard(|| {
         // SAFETY: as the header says of out-parameters.
         let _out = unsafe { handle_out(txn)? };
-        handle::with(db, |view, _| view.database().map(drop))?;
+        handle::with(db, |view, _| view.expect_database())?;
         Err(invalid("transactions are not there yet"))
     })
 }

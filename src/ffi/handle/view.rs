@@ -92,7 +92,9 @@ mod tests {
     use crate::InMemoryDB;
 
     fn open_database() -> *mut minidb_t {
-        open(View::Database(InMemoryDB::new().unwrap()), Open::first()).unwrap()
+        let view = View::InMemory(InMemoryDB::new().unwrap());
+        let first = Open::first(&view);
+        open(view, first).unwrap()
     }
 
     fn number(addr: usize) -> *mut minidb_t {

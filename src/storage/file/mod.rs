@@ -30,7 +30,7 @@ pub(crate) use root::{Fields, LogMark, META};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use array::{Array, FANOUT, Place, Table, Top};
+use array::{Array, FANOUT, Table, Top};
 use blob::Blob;
 use root::{Root, SLOT, Slot, read_slot};
 use space::{Bits, RESERVED, SECTOR, Space};
@@ -233,10 +233,6 @@ impl DataFile {
     /// Bytes that the latest checkpoint has written, roots aside.
     pub(crate) fn written(&self) -> u64 {
         self.written
-    }
-
-    pub(crate) fn file(&self) -> &dyn File {
-        &*self.file
     }
 }
 
