@@ -14,7 +14,16 @@ use support::{root, run, shared_library};
 /// in the crate's root, but belong to the lowest floor: they use nothing.
 const FLOORS: [&[&str]; 5] = [
     &["ffi"],
-    &["Cursor", "DBIterator", "InMemoryDB", "Options", "PersistentDB", "Sink", "Snapshot"],
+    &[
+        "Cursor",
+        "DBIterator",
+        "InMemoryDB",
+        "Options",
+        "PersistentDB",
+        "Sink",
+        "Snapshot",
+        "Transaction",
+    ],
     &["storage"],
     &["os"],
     &["DB", "DBError", "DBResult", "MAX_LEN", "error", "segments", "sync"],

@@ -11,7 +11,8 @@
 
 use std::fmt;
 
-use super::change::Change;
+use super::change::{Change, Changes};
+use super::history::History;
 use super::index::{self, Bounds, Index};
 use super::snapshot::{Cursor, DBIterator, Snapshot};
 use crate::DB;
@@ -46,6 +47,7 @@ pub struct InMemoryDB {
 
 pub(super) struct Store {
     index: RwLock<Index>,
+    history: History,
 }
 
 impl Store {
@@ -96,7 +98,8 @@ impl InMemoryDB {
     }
 
     pub(super) fn of(index: Index) -> InMemoryDB {
-        InMemoryDB { store: Arc::new(Store { index: RwLock::new(index) }) }
+        let (index, history) = (RwLock::new(index), History::default());
+        InMemoryDB { store: Arc::new(Store { index, history }) }
     }
 
     #[inline]
@@ -138,7 +141,7 @@ impl InMemoryDB {
         check_len("value", value)?;
         let mut index = self.write()?;
         let result = index.put(key, value, old)?;
-        index.committed();
+        self.committed(&mut index, Change::Put(key, value));
         Ok(result)
     }
 
@@ -153,7 +156,7 @@ impl InMemoryDB {
         let mut index = self.write()?;
         let result = index.delete(key, old)?;
         if result.is_some() {
-            index.committed();
+            self.committed(&mut index, Change::Delete(key));
         }
         Ok(result)
     }
@@ -163,7 +166,7 @@ impl InMemoryDB {
     pub fn clear(&self, from: Option<&[u8]>, to: Option<&[u8]>) -> DBResult<()> {
         let mut index = self.write()?;
         let done = index.clear(from, to).map_err(DBError::from);
-        self.finish(index, done)
+        self.finish(index, done, std::iter::once(Change::Clear(from, to)))
     }
 
     /// Compares and swaps: if the value of `key` equals `expected`, sets it to
@@ -187,14 +190,12 @@ impl InMemoryDB {
         check_len("key", key)?;
         check_len("value", desired.unwrap_or_default())?;
         let mut index = self.write()?;
-        if index.get(key) != expected {
+        if index.get_latest(key) != expected {
             return Ok(false);
         }
-        match desired {
-            Some(value) => index.put(key, value, |_| Ok::<(), OutOfMemory>(()))?,
-            None => drop(index.delete(key, |_| Ok::<(), OutOfMemory>(()))?),
-        }
-        index.committed();
+        let change = desired.map_or(Change::Delete(key), |value| Change::Put(key, value));
+        index.apply_change(change)?;
+        self.committed(&mut index, change);
         Ok(true)
     }
 
@@ -205,37 +206,76 @@ impl InMemoryDB {
         &self,
         entries: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
     ) -> DBResult<()> {
-        self.apply(entries.into_iter().map(|(key, value)| Ok(Change::Put(key, value))))
+        let mut payload = Vec::new();
+        for (key, value) in entries {
+            check_len("key", key)?;
+            check_len("value", value)?;
+            Change::Put(key, value).add_to(&mut payload)?;
+        }
+        self.apply(&payload)
     }
 
-    /// Makes changes in one atomic step.
-    pub(super) fn apply<'a>(
+    /// Makes all changes of a payload in one atomic step.
+    pub(super) fn apply(&self, payload: &[u8]) -> DBResult<()> {
+        self.commit_if(payload, || Ok(true)).map(drop)
+    }
+
+    /// Does so if, while nobody else can commit, it is `valid`; says whether.
+    pub(super) fn commit_if(
         &self,
-        changes: impl Iterator<Item = DBResult<Change<'a>>>,
-    ) -> DBResult<()> {
+        payload: &[u8],
+        valid: impl FnOnce() -> DBResult<bool>,
+    ) -> DBResult<bool> {
         let mut index = self.write()?;
+        if !valid()? {
+            return Ok(false);
+        }
         let done = index.atomically(|index| {
-            changes.into_iter().try_for_each(|change| {
-                let change = change?;
-                if let Change::Put(key, value) = change {
-                    check_len("key", key)?;
-                    check_len("value", value)?;
-                }
-                index.apply_change(change)
-            })
+            Changes::of(payload).try_for_each(|change| index.apply_change(change?))
         });
-        self.finish(index, done)
+        self.finish(index, done, Changes::of(payload).filter_map(Result::ok))?;
+        Ok(true)
     }
 
     /// Ends a write of many steps, and frees what it has replaced, a few things
     /// at a time.
-    fn finish(&self, mut index: RwLockWriteGuard<'_, Index>, done: DBResult<()>) -> DBResult<()> {
+    fn finish<'a>(
+        &self,
+        mut index: RwLockWriteGuard<'_, Index>,
+        done: DBResult<()>,
+        changes: impl Iterator<Item = Change<'a>>,
+    ) -> DBResult<()> {
         if done.is_ok() {
             index.committed();
+            if self.store.history.is_watched() {
+                self.store.history.note(index.latest_commit(), index.commits(), changes);
+            }
         }
         drop(index);
         self.store.collect();
         done
+    }
+
+    /// Ends a write of one step.
+    #[inline]
+    fn committed(&self, index: &mut Index, change: Change<'_>) {
+        index.committed();
+        if self.store.history.is_watched() {
+            let (commit, visible) = (index.latest_commit(), index.commits());
+            self.store.history.note(commit, visible, std::iter::once(change));
+        }
+    }
+
+    pub(super) fn history(&self) -> &History {
+        &self.store.history
+    }
+
+    /// A snapshot for a transaction to begin with, from which on commits are noted.
+    pub(super) fn snapshot_to_begin(&self) -> DBResult<Snapshot> {
+        let mut index = self.write()?;
+        let view = index.snapshot()?;
+        self.store.history.open(view.commits(), index.latest_commit())?;
+        Ok(Snapshot::new(view, self.store.clone()))
     }
 
     /// Drops a snapshot of the index.

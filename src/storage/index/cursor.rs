@@ -49,6 +49,12 @@ impl Bounds {
         Ok(Bounds { from: Some(copy(prefix)?), to })
     }
 
+    /// Both bounds, copied.
+    pub(crate) fn copy(&self) -> Result<(Option<Vec<u8>>, Option<Vec<u8>>), OutOfMemory> {
+        let copied = |bound: &Option<Vec<u8>>| bound.as_deref().map(copy).transpose();
+        Ok((copied(&self.from)?, copied(&self.to)?))
+    }
+
     fn is_empty(&self) -> bool {
         let from = self.from.as_deref().unwrap_or_default();
         self.to.as_deref().is_some_and(|to| from >= to)

@@ -233,6 +233,11 @@ impl Index {
         self.visible().commits
     }
 
+    /// Commits, hidden ones included.
+    pub(crate) fn latest_commit(&self) -> u64 {
+        self.tree.commits
+    }
+
     /// Counts a commit.
     #[inline]
     pub(crate) fn committed(&mut self) {
