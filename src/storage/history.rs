@@ -93,9 +93,9 @@ impl History {
     /// Forgets commits that were undone: all after this one.
     pub(super) fn undo_until(&self, commit: u64) {
         if let Ok(mut notes) = self.notes.lock() {
-            while let Some((_, note)) = notes.commits.pop_back_if(|(last, _)| *last > commit) {
-                notes.bytes -= note.capacity();
-            }
+            let kept = notes.commits.partition_point(|(number, _)| *number <= commit);
+            let undone = notes.commits.split_off(kept);
+            notes.bytes -= undone.iter().map(|(_, note)| note.capacity()).sum::<usize>();
         }
     }
 

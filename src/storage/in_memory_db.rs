@@ -66,7 +66,7 @@ impl Store {
     }
 
     pub(super) fn memory_bytes(&self) -> DBResult<u64> {
-        Ok(self.index.read()?.memory_bytes() as u64)
+        Ok((self.index.read()?.memory_bytes() + self.history.bytes()) as u64)
     }
 
     /// Frees what only snapshots needed that are gone.

@@ -5,7 +5,7 @@
 //! that lies within its bounds, so that most steps only count. A step that
 //! fails for want of memory leaves it where it was.
 
-use std::ops::Range;
+use std::ops::{Bound, Range};
 
 use super::key::Key;
 use super::leaf::{Leaf, Value};
@@ -49,10 +49,18 @@ impl Bounds {
         Ok(Bounds { from: Some(copy(prefix)?), to })
     }
 
-    /// Both bounds, copied.
-    pub(crate) fn copy(&self) -> Result<(Option<Vec<u8>>, Option<Vec<u8>>), OutOfMemory> {
-        let copied = |bound: &Option<Vec<u8>>| bound.as_deref().map(copy).transpose();
-        Ok((copied(&self.from)?, copied(&self.to)?))
+    pub(crate) fn copy(&self) -> Result<Bounds, OutOfMemory> {
+        Bounds::range(self.from.as_deref(), self.to.as_deref())
+    }
+
+    /// Where the keys begin.
+    pub(crate) fn low(&self) -> Bound<&[u8]> {
+        self.from.as_deref().map_or(Bound::Unbounded, Bound::Included)
+    }
+
+    /// Where the keys end.
+    pub(crate) fn high(&self) -> Bound<&[u8]> {
+        self.to.as_deref().map_or(Bound::Unbounded, Bound::Excluded)
     }
 
     fn is_empty(&self) -> bool {

@@ -4,7 +4,7 @@
 use std::ops::Bound;
 
 use super::super::in_memory_db::to_vec;
-use super::super::index::{Cursor, Sink};
+use super::super::index::{Bounds, Cursor, Sink};
 use super::own::{Bytes, Own, Says};
 use super::reads::{Reads, SpanId};
 use crate::error::DBResult;
@@ -28,8 +28,7 @@ pub(in super::super) struct Merge {
     own: Arc<Own>,
     /// Writes made before it was opened.
     writes: u64,
-    from: Option<Vec<u8>>,
-    to: Option<Vec<u8>>,
+    bounds: Bounds,
     reads: Arc<Mutex<Reads>>,
     span: Option<SpanId>,
     at: At,
@@ -39,36 +38,29 @@ impl Merge {
     pub(super) fn new(
         own: Arc<Own>,
         writes: u64,
-        bounds: (Option<Vec<u8>>, Option<Vec<u8>>),
+        bounds: Bounds,
         reads: Arc<Mutex<Reads>>,
     ) -> Merge {
-        let (from, to) = bounds;
-        Merge { own, writes, from, to, reads, span: None, at: At::New }
-    }
-
-    fn low(&self) -> Bound<&[u8]> {
-        self.from.as_deref().map_or(Bound::Unbounded, Bound::Included)
-    }
-
-    fn high(&self) -> Bound<&[u8]> {
-        self.to.as_deref().map_or(Bound::Unbounded, Bound::Excluded)
+        Merge { own, writes, bounds, reads, span: None, at: At::New }
     }
 
     pub(in super::super) fn first(&mut self, base: &mut Cursor) -> DBResult<bool> {
-        self.span = Some(self.reads.lock()?.walk(self.low(), false, self.writes)?);
+        self.span = Some(self.reads.lock()?.walk(self.bounds.low(), false, self.writes)?);
         let found = base.first()?;
         self.settle(base, found, Bound::Unbounded, false)
     }
 
     pub(in super::super) fn last(&mut self, base: &mut Cursor) -> DBResult<bool> {
-        self.span = Some(self.reads.lock()?.walk(self.high(), true, self.writes)?);
+        self.span = Some(self.reads.lock()?.walk(self.bounds.high(), true, self.writes)?);
         let found = base.last()?;
         self.settle(base, found, Bound::Unbounded, true)
     }
 
     pub(in super::super) fn seek(&mut self, base: &mut Cursor, key: &[u8]) -> DBResult<bool> {
-        let from = self.from.as_deref().unwrap_or_default();
-        let key = to_vec(key.max(from))?;
+        let key = match self.bounds.low() {
+            Bound::Included(low) => to_vec(key.max(low))?,
+            _ => to_vec(key)?,
+        };
         let start = Bound::Included(&key[..]);
         self.span = Some(self.reads.lock()?.walk(start, false, self.writes)?);
         let found = base.seek(&key)?;
@@ -117,9 +109,9 @@ impl Merge {
             found = if back { base.prev()? } else { base.next()? };
         }
         let (low, high) = match (start, back) {
-            (Bound::Unbounded, _) => (self.low(), self.high()),
-            (_, false) => (start, self.high()),
-            (_, true) => (self.low(), start),
+            (Bound::Unbounded, _) => (self.bounds.low(), self.bounds.high()),
+            (_, false) => (start, self.bounds.high()),
+            (_, true) => (self.bounds.low(), start),
         };
         let own = self.own.nearest(low, high, back);
         let base_key = if found { base.key() } else { None };
@@ -133,8 +125,8 @@ impl Merge {
         let reached = match &at {
             At::Own(key, _) => Bound::Included(key.get()),
             At::Base => Bound::Included(base_key.unwrap_or_default()),
-            _ if back => self.low(),
-            _ => self.high(),
+            _ if back => self.bounds.low(),
+            _ => self.bounds.high(),
         };
         if let Some(span) = self.span {
             let mut reads = self.reads.lock()?;
