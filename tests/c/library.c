@@ -240,9 +240,6 @@ static void files_and_transactions_are_not_there_yet(void)
     NO_RESULT(MINIDB_INVALID, minidb_open("absent.minidb", 0, &out.view));
     CHECK(!text_is(MINIDB_INVALID, general));
     free(general_text());
-    NO_RESULT(MINIDB_INVALID, minidb_begin(db, &out.view));
-    CHECK(!text_is(MINIDB_INVALID, general));
-    free(general_text());
     GIVES(MINIDB_INVALID, minidb_backup(db, "absent.minidb"));
     CHECK(!text_is(MINIDB_INVALID, general));
     CHECK(fopen("absent.minidb", "rb") == NULL);
