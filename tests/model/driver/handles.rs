@@ -9,7 +9,7 @@ use super::model::{Kind, Shared, Store, View};
 use super::{Choices, Driver, Handle, SMALL, api};
 
 /// Handles of each type that may be open at once.
-const VIEWS: usize = 12;
+pub(super) const VIEWS: usize = 12;
 const CURSORS: usize = 8;
 /// Closed handles that are kept to be misused.
 const CLOSED: usize = 64;
@@ -34,6 +34,10 @@ impl<C: Choices> Driver<C> {
 
     pub(super) fn snapshot(&mut self) {
         let view = self.view();
+        if view.transaction().is_some() {
+            let refused = (MINIDB_INVALID, Handle::NULL);
+            return self.same("the snapshot", api::snapshot(view.handle), refused);
+        }
         if self.views.len() >= VIEWS || !self.may_freeze(view.len()) {
             return;
         }
@@ -78,7 +82,7 @@ impl<C: Choices> Driver<C> {
         self.forget(cursor.handle, &cursor.store);
     }
 
-    fn add_view(&mut self, handle: Handle, store: Shared, kind: Kind) {
+    pub(super) fn add_view(&mut self, handle: Handle, store: Shared, kind: Kind) {
         self.count_handle(handle, &store);
         self.views.push(View { handle, store, kind });
     }
