@@ -40,9 +40,13 @@ fn in_cpp() {
 
 #[test]
 fn in_c() {
-    let dir = make("examples-c", &["hello", "wordcount", "static"]);
+    let dir = make("examples-c", &["hello", "wordcount", "bank", "static"]);
     let program = |name: &str| Command::new(dir.join(name));
     assert_eq!(run(&mut program("hello")), expected("c/hello.out"));
+    let database = dir.join("bank.minidb");
+    for path in [None, Some(&database)] {
+        assert_eq!(run(program("bank").args(path)), expected("c/bank.out"));
+    }
     let text = example("data/speeches.txt");
     for name in ["wordcount", "wordcount-static"] {
         assert_eq!(run(program(name).arg(&text).arg("con")), expected("c/wordcount.out"));
