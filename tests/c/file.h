@@ -14,7 +14,6 @@
 #include <errno.h>
 #include <sys/stat.h>
 #include <sys/types.h>
-#include <sys/wait.h>
 
 #define RUN_ALONE(test) (enter_folder(), RUN(test), leave_folder())
 
@@ -182,22 +181,6 @@ static inline void file_holds(const char *path, const char *entries)
     CHECK(len == len_after && memcmp(before, after, len) == 0);
     free(before);
     free(after);
-}
-
-/* Runs `work` in a child that ends at once, without closing anything. */
-static inline void in_process(void (*work)(void))
-{
-    pid_t child = fork();
-    int status;
-
-    CHECK(child >= 0);
-    if (child == 0) {
-        alarm(60); /* a child that hangs fails */
-        work();
-        _exit(0);
-    }
-    CHECK(waitpid(child, &status, 0) == child);
-    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
 #endif /* FILE_H */

@@ -186,43 +186,6 @@ static void another_files_log_is_not_taken(void)
     NO_RESULT(MINIDB_CORRUPT, minidb_open("c", 0, &out.view));
 }
 
-static uint32_t flags_of_child;
-
-static void write_and_end(void)
-{
-    minidb_t *db = opened("a", flags_of_child);
-
-    fill(db, "a=1 b=2");
-    OK(minidb_checkpoint(db));
-    fill(db, "c=3");
-    OK(minidb_delete(db, "a", 1, NULL, NULL));
-    kill(getpid(), SIGKILL);
-}
-
-static void a_process_that_is_killed_loses_nothing(void)
-{
-    int status, i;
-    pid_t child;
-
-    for (i = 0; i < 2; i++) {
-        flags_of_child = i ? NOSYNC : 0;
-        child = fork();
-        CHECK(child >= 0);
-        if (child == 0) {
-            write_and_end();
-            _exit(0);
-        }
-        CHECK(waitpid(child, &status, 0) == child && WIFSIGNALED(status));
-        FILES("a a-log");
-        file_holds("a", "b=2 c=3");
-        FILES("a a-log");
-        minidb_close(opened("a", 0));
-        FILES("a");
-        file_holds("a", "b=2 c=3");
-        CHECK(remove("a") == 0);
-    }
-}
-
 static void read_only_refuses_writes_and_changes_no_byte(void)
 {
     static const char entry[8];
@@ -424,7 +387,6 @@ int main(void)
     RUN_ALONE(the_log_lies_beside_the_target_of_a_link);
     RUN_ALONE(a_missing_log_is_damage);
     RUN_ALONE(another_files_log_is_not_taken);
-    RUN_ALONE(a_process_that_is_killed_loses_nothing);
     RUN_ALONE(read_only_refuses_writes_and_changes_no_byte);
     RUN_ALONE(file_bytes_follow_what_lies_on_disk);
     RUN_ALONE(sync_and_checkpoint_are_for_databases);

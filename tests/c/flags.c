@@ -207,30 +207,6 @@ static void a_file_is_busy_by_whatever_name_it_has(void)
     CHECK(remove("hard") == 0);
 }
 
-static void is_busy(void)
-{
-    REFUSED(MINIDB_BUSY, "a", 0, "/a");
-    REFUSED(MINIDB_BUSY, "a", READONLY, "/a");
-}
-
-static void is_readable(void)
-{
-    file_holds("a", "k=v");
-    REFUSED(MINIDB_BUSY, "a", 0, "/a");
-}
-
-static void other_processes_find_it_busy_too(void)
-{
-    minidb_t *db = opened("a", 0);
-
-    fill(db, "k=v");
-    in_process(is_busy);
-    minidb_close(db);
-    db = opened("a", READONLY);
-    in_process(is_readable);
-    minidb_close(db);
-}
-
 /* The last handle of any kind keeps the file, also without the database's. */
 static void the_last_handle_unlocks_the_file(void)
 {
@@ -293,7 +269,6 @@ int main(void)
     RUN_ALONE(an_empty_file_is_an_empty_database);
     RUN_ALONE(one_writer_or_many_readers_have_the_file);
     RUN_ALONE(a_file_is_busy_by_whatever_name_it_has);
-    RUN_ALONE(other_processes_find_it_busy_too);
     RUN_ALONE(the_last_handle_unlocks_the_file);
     RUN_ALONE(a_refusal_leaves_no_lock_and_no_log_behind);
     return passed("flags");
