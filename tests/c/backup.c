@@ -208,7 +208,7 @@ static void writers_go_on_and_a_backup_is_of_one_moment(void)
     OK(minidb_put(db, "y", 1, &last, 8, NULL, NULL));
     __atomic_store_n(&stop, 0, __ATOMIC_RELAXED);
     CHECK(pthread_create(&thread, NULL, write_pairs, db) == 0);
-    for (i = 0; i < 30; i++) {
+    for (i = 0; i < 30 || last == 0; i++) {
         OK(minidb_backup(db, "b"));
         copy = opened("b", READONLY);
         OK(minidb_check(copy));
@@ -223,7 +223,6 @@ static void writers_go_on_and_a_backup_is_of_one_moment(void)
     }
     __atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
     CHECK(pthread_join(thread, NULL) == 0);
-    CHECK(last > 0);
     minidb_close(db);
     FILES("a");
 }
