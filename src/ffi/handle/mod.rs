@@ -24,6 +24,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 use super::text::{Failure, invalid};
 use crate::DBError;
 use crate::os::fork;
+use crate::os::system::close_in_child;
 use crate::segments::Segments;
 use crate::sync::RwLock;
 
@@ -86,6 +87,7 @@ pub(super) fn forks() -> u32 {
 }
 
 extern "C" fn forked() {
+    close_in_child();
     FORKS.fetch_add(1, Ordering::Relaxed);
     view::HANDLES.forget();
     cursor::HANDLES.forget();

@@ -74,7 +74,6 @@ impl Slot {
 /// Closes all descriptors, in a child of fork(): so it neither keeps the
 /// parent's locks nor can write to its files. Calls only what a signal handler
 /// may. The files that had them are to be dropped, or forgotten.
-#[allow(dead_code)] // until the hook in ffi calls it
 pub(crate) fn close_in_child() {
     for slot in slots().filter(|it| it.descriptor() != FREE) {
         // The slot is its file's until that is dropped.

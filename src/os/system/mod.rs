@@ -26,7 +26,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-#[allow(unused_imports)] // until the hook in ffi calls it
 pub(crate) use descriptors::close_in_child;
 use descriptors::{Slot, close, keep};
 

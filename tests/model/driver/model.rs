@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, btree_map};
+use std::ffi::CString;
 use std::ops::Bound::{self, Excluded, Included, Unbounded};
 use std::rc::{Rc, Weak};
 
@@ -119,6 +120,8 @@ pub struct Store {
     pub handles: u64,
     /// Those that were begun on it, as far as they are open.
     pub transactions: Vec<Weak<RefCell<Transaction>>>,
+    /// The path of its file, if it has one.
+    pub path: Option<CString>,
 }
 
 pub type Shared = Rc<RefCell<Store>>;
