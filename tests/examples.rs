@@ -118,6 +118,20 @@ fn the_cpp_face_compiles_without_a_warning() {
     }
 }
 
+#[test]
+fn the_tests_of_the_cpp_face() {
+    for compiler in ["g++", "clang++"].into_iter().filter(|it| have(it)) {
+        let program = scratch(&format!("cpp-{compiler}")).join("transactions");
+        let mut cc = Command::new(compiler);
+        cc.args(["-std=c++17", "-g", "-O1", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]);
+        cc.arg("-I").arg(root().join("include")).arg(root().join("tests/cpp/transactions.cpp"));
+        cc.arg("-o").arg(&program).arg("-L").arg(library_dir());
+        cc.arg(format!("-Wl,-rpath,{}", library_dir().display())).args(["-lminidb", "-lpthread"]);
+        run(&mut cc);
+        print!("{}", run(&mut Command::new(program)));
+    }
+}
+
 /// The code blocks of the README in a language.
 fn readme(language: &str) -> Vec<String> {
     let text = fs::read_to_string(root().join("README.md")).expect("the README is there");
