@@ -42,8 +42,8 @@ pub(crate) enum Piece<'a> {
         unit: u32,
         units: u32,
     },
-    /// Units that may have changed. At `origin` a page began in the image
-    /// before that may have been much the same.
+    /// Units that may have changed. Before unit `origin` a page ended in the
+    /// image before whose end may have been much the same.
     NewPage {
         unit: u32,
         origin: u32,

@@ -165,6 +165,7 @@ impl Index {
             let new = self.pages.alloc(round_body(len + SLACK).min(BODY_MAX));
             let (to, [from]) = self.pages.edit_from(new, [leaf]);
             LeafMut::copy(to, Leaf::new(from)).insert(at, entry);
+            self.pages.descends(new, leaf);
             self.pages.release(leaf);
             self.replace_child(path, path.len, new);
             return Ok(());

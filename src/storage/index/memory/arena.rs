@@ -55,8 +55,8 @@ impl Memory {
         unsafe { AtomicU64::from_ptr(self.page_start(id).cast()) }
     }
 
-    /// The first unit of the page that this one was a copy of when the latest
-    /// image was begun: a hint for what a file may hold of it already.
+    /// The end of the page that this one comes from which there was when the
+    /// latest image was begun: a hint for what a file may hold of it already.
     pub(super) fn page_origin(&self, id: PageId) -> &AtomicU32 {
         // SAFETY: it stands after the birth, aligned, and is only ever accessed as
         // an atomic while a page is there.

@@ -86,7 +86,7 @@ impl Pages {
         assert!((1..=8).contains(&units), "no page has {len} bytes");
         let id = PageId::new(self.slabs.take(units), units);
         self.memory.page_birth(id).store(self.epochs.birth(), Ordering::Relaxed);
-        self.memory.page_origin(id).store(id.unit(), Ordering::Relaxed);
+        self.memory.page_origin(id).store(id.end(), Ordering::Relaxed);
         self.epochs.changed();
         id
     }
@@ -102,11 +102,7 @@ impl Pages {
         let copy = self.alloc(id.body_len());
         let (to, [from]) = self.edit_from(copy, [id]);
         to.copy_from_slice(from);
-        let origin = match birth <= self.image {
-            true => id.unit(),
-            false => self.memory.page_origin(id).load(Ordering::Relaxed),
-        };
-        self.memory.page_origin(copy).store(origin, Ordering::Relaxed);
+        self.descends(copy, id);
         self.release(id);
         copy
     }
@@ -160,13 +156,22 @@ impl Pages {
         }
     }
 
+    /// Notes that a page was made from another whose end it shares.
+    pub(in crate::storage::index) fn descends(&mut self, page: PageId, from: PageId) {
+        let origin = match self.memory.page_birth(from).load(Ordering::Relaxed) <= self.image {
+            true => from.end(),
+            false => self.memory.page_origin(from).load(Ordering::Relaxed),
+        };
+        self.memory.page_origin(page).store(origin, Ordering::Relaxed);
+    }
+
     /// Notes that a page is about to change which no living snapshot can see, so
     /// that it may as well be made now.
     #[cold]
     fn reborn(&mut self, id: PageId, birth: u64) {
         self.memory.page_birth(id).store(self.epochs.birth(), Ordering::Relaxed);
         if birth <= self.image {
-            self.memory.page_origin(id).store(id.unit(), Ordering::Relaxed);
+            self.memory.page_origin(id).store(id.end(), Ordering::Relaxed);
         }
     }
 
