@@ -114,7 +114,7 @@ pub(crate) struct Cursor {
 }
 
 impl Cursor {
-    pub(crate) fn new(Snapshot { frozen, tree }: Snapshot, bounds: Bounds) -> Cursor {
+    pub(crate) fn new(Snapshot { frozen, tree, .. }: Snapshot, bounds: Bounds) -> Cursor {
         let path = Path::new(tree.root);
         let spot = Spot { path, leaf: tree.root, start: 0, end: 0, at: 0 };
         Cursor {

@@ -134,7 +134,7 @@ impl PersistentDB {
         old: impl FnOnce(&[u8]) -> DBResult<T>,
     ) -> DBResult<Option<T>> {
         self.shared().commit_change_if(
-            |memory| Ok(memory.read()?.get_latest(key).is_some()),
+            |memory| Ok(memory.turn()?.get_latest(key).is_some()),
             Change::Delete(key),
             |memory| memory.delete_with(key, old),
         )
@@ -157,7 +157,7 @@ impl PersistentDB {
         check_len("value", desired.unwrap_or_default())?;
         let change = desired.map_or(Change::Delete(key), |value| Change::Put(key, value));
         let done = self.shared().commit_change_if(
-            |memory| Ok(memory.read()?.get_latest(key) == expected),
+            |memory| Ok(memory.turn()?.get_latest(key) == expected),
             change,
             |memory| memory.cas(key, expected, desired).map(Some),
         )?;

@@ -87,6 +87,7 @@ impl Pages {
         let id = PageId::new(self.slabs.take(units), units);
         self.memory.page_birth(id).store(self.epochs.birth(), Ordering::Relaxed);
         self.memory.page_origin(id).store(id.end(), Ordering::Relaxed);
+        self.memory.new_lock(id);
         self.epochs.changed();
         id
     }
@@ -173,6 +174,45 @@ impl Pages {
         if birth <= self.image {
             self.memory.page_origin(id).store(id.end(), Ordering::Relaxed);
         }
+    }
+
+    /// Whether a page was made, or changed alone, since the newest snapshot that
+    /// ever was: so it can be changed in place, with nothing to be noted.
+    #[inline]
+    pub(in crate::storage::index) fn is_newborn(&self, id: PageId) -> bool {
+        self.memory.page_birth(id).load(Ordering::Relaxed) == self.epochs.birth()
+    }
+
+    /// Shows `view` the body of a page that a writer may want to change beside
+    /// readers.
+    #[inline]
+    pub(in crate::storage::index) fn read_locked<T>(
+        &self,
+        id: PageId,
+        view: impl FnOnce(&[u8]) -> T,
+    ) -> T {
+        let _lock = self.memory.lock_to_read(id);
+        // SAFETY: with `&self` only `edit_locked` changes a page, under its lock.
+        view(unsafe { self.memory.page(id) })
+    }
+
+    /// Changes the body of a newborn page beside readers, who read it under its
+    /// lock: all but who has the turn to write, which the caller has.
+    #[inline]
+    pub(in crate::storage::index) fn edit_locked(
+        &self,
+        id: PageId,
+        change: impl FnOnce(&mut [u8]),
+    ) {
+        assert!(self.is_newborn(id), "a page that a snapshot can see is not to be edited");
+        let _lock = self.memory.lock_to_change(id);
+        // SAFETY: the page lies in the arena and its bytes are initialised, as
+        // `Memory::page` has it. No snapshot sees it; readers of the living tree
+        // hold its lock; and whoever writes has the turn, as the caller does.
+        change(unsafe {
+            let start = self.memory.page_start(id).add(HEADER);
+            std::slice::from_raw_parts_mut(start, id.body_len())
+        });
     }
 
     /// Takes a page out of the living tree.

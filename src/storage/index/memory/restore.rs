@@ -72,6 +72,7 @@ impl Pages {
         }
         self.memory.page_birth(id).store(RESTORED, Ordering::Relaxed);
         self.memory.page_origin(id).store(id.end(), Ordering::Relaxed);
+        self.memory.new_lock(id);
         true
     }
 
