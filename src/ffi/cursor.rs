@@ -5,7 +5,7 @@ use std::ptr;
 
 use super::boundary::{Out, buffer, bytes, bytes_or_none, guard, guard_or, handle_out};
 use super::code::*;
-use super::handle::{cursor as handle, forks, view};
+use super::handle::{cursor as handle, process, view};
 use super::object::View;
 use super::packed::Packer;
 use super::text::{Failure, invalid};
@@ -197,12 +197,12 @@ pub unsafe extern "C" fn minidb_cursor_close(cursor: *mut minidb_cursor_t) {
 /// let go of it may take a lock that a thread holds which the child does not have.
 struct Visiting {
     cursor: Cursor,
-    forks: u32,
+    process: usize,
 }
 
 impl Drop for Visiting {
     fn drop(&mut self) {
-        if forks() != self.forks {
+        if process() != self.process {
             self.cursor.abandon();
         }
     }
@@ -226,7 +226,7 @@ pub unsafe extern "C" fn minidb_each(
         let visit = visit.ok_or_else(|| invalid("visit is NULL"))?;
         // From here on the handle may be closed: the cursor is our own.
         let cursor = view::with(db, |view, _| Ok(view.scan_prefix(prefix)?))?;
-        let mut visiting = Visiting { cursor, forks: forks() };
+        let mut visiting = Visiting { cursor, process: process() };
         let cursor = &mut visiting.cursor;
         while cursor.next()? {
             let (Some(key), Some(value)) = (cursor.key_with_nul(), cursor.value_with_nul()) else {

@@ -11,8 +11,8 @@
 //! keeps what it uses from being closed under it. No lock is held while code of
 //! the caller runs.
 //!
-//! After fork() the child starts empty tables with numbers of their own, since a
-//! lock of the old ones may be held for ever by a thread that is not there.
+//! After fork() the child has no tables, and makes ones with numbers of their own,
+//! since a lock of the old ones may be held for ever by a thread that is not there.
 
 pub(super) mod cursor;
 mod pin;
@@ -21,9 +21,10 @@ pub(super) mod view;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 
+use self::pin::Pinned;
 use super::text::{Failure, invalid};
 use crate::DBError;
-use crate::os::fork;
+use crate::os::fork::Own;
 use crate::segments::Segments;
 use crate::sync::RwLock;
 
@@ -49,24 +50,33 @@ struct Free {
 struct Table<S> {
     /// The number of its first slot; those before are the parent's.
     base: u32,
-    /// Slots it has; atomic since a fork may catch another thread growing it.
-    len: AtomicU32,
     slots: Segments<S, 64, 16>,
     free: RwLock<Free>,
-    /// That of the parent process, if it had one: never looked into again, but
+    /// The one made before, the parent's of a fork: never looked into again, but
     /// to tools that look for leaks it is not one.
-    _parents: AtomicPtr<Table<S>>,
+    _before: AtomicPtr<Table<S>>,
 }
 
-/// The handles of one kind. Its table is made when it is first needed, and
-/// never freed: a fork makes the child forget it.
+/// What a child of a fork finds empty, so that it knows none of the parent's
+/// handles.
+struct Here {
+    /// By kind, a `Table` of it: made when it is first needed, and never freed.
+    tables: [AtomicPtr<()>; 2],
+    pinned: Pinned,
+}
+
+static HERE: Own<Here> = Own::new(Here {
+    tables: [const { AtomicPtr::new(ptr::null_mut()) }; 2],
+    pinned: Pinned::none(),
+});
+
+/// The handles of one kind: what a child of a fork keeps of them.
 #[derive(Debug)]
 struct Handles<S: 'static, const KIND: usize> {
-    table: AtomicPtr<Table<S>>,
-    /// The parent's table.
-    parents: AtomicPtr<Table<S>>,
-    /// Where the next table begins.
-    base: AtomicU32,
+    /// The table made last.
+    latest: AtomicPtr<Table<S>>,
+    /// Slots of all tables so far: where the next one begins.
+    end: AtomicU32,
 }
 
 /// A slot that a handle names: its number in the table, and the generation,
@@ -77,67 +87,54 @@ struct Named<S: 'static> {
     generation: usize,
 }
 
-/// How many forks lie between this process and the one that loaded the library.
-static FORKS: AtomicU32 = AtomicU32::new(0);
-
-/// Tells a child of a fork from its parent.
-pub(super) fn forks() -> u32 {
-    FORKS.load(Ordering::Relaxed)
+/// Tells a child of a fork from its parent, if a view was opened before.
+pub(super) fn process() -> usize {
+    HERE.tables[VIEW >> 1].load(Ordering::Relaxed).addr()
 }
 
-extern "C" fn forked() {
-    FORKS.fetch_add(1, Ordering::Relaxed);
-    view::HANDLES.forget();
-    cursor::HANDLES.forget();
-    pin::forget();
+/// Does what the system does where it can.
+extern "C" fn empty_here() {
+    for table in &HERE.tables {
+        table.store(ptr::null_mut(), Ordering::Relaxed);
+    }
+    HERE.pinned.forget();
 }
 
 impl<S: Default, const KIND: usize> Handles<S, KIND> {
     const fn new() -> Self {
-        Handles {
-            table: AtomicPtr::new(ptr::null_mut()),
-            parents: AtomicPtr::new(ptr::null_mut()),
-            base: AtomicU32::new(0),
-        }
-    }
-
-    fn forget(&self) {
-        if let Some(table) = self.table() {
-            let end = table.base + table.len.load(Ordering::Relaxed);
-            self.base.store(end, Ordering::Relaxed);
-            let table = self.table.swap(ptr::null_mut(), Ordering::Relaxed);
-            self.parents.store(table, Ordering::Relaxed);
-        }
+        Handles { latest: AtomicPtr::new(ptr::null_mut()), end: AtomicU32::new(0) }
     }
 
     #[inline]
     fn table(&self) -> Option<&'static Table<S>> {
-        // SAFETY: it is null or a table, which lives for ever.
-        unsafe { self.table.load(Ordering::Acquire).as_ref() }
+        let table = HERE.tables[KIND >> 1].load(Ordering::Acquire).cast::<Table<S>>();
+        // SAFETY: it is null or a table of this kind, which lives for ever.
+        unsafe { table.as_ref() }
     }
 
     /// The table, made if need be.
     fn table_or_new(&self) -> Result<&'static Table<S>, DBError> {
-        // No `Once`: a fork may catch another thread in it. Two hooks do no harm.
-        static HOOKED: AtomicBool = AtomicBool::new(false);
-        if !HOOKED.load(Ordering::Relaxed) {
-            if !fork::in_child(forked) {
-                return Err(DBError::OutOfMemory);
-            }
-            HOOKED.store(true, Ordering::Relaxed);
-        }
         if let Some(table) = self.table() {
             return Ok(table);
         }
+        // No `Once`: a fork may catch another thread in it. Twice does no harm.
+        static EMPTIED: AtomicBool = AtomicBool::new(false);
+        if !EMPTIED.load(Ordering::Relaxed) {
+            if !HERE.empty_in_child(empty_here) {
+                return Err(DBError::OutOfMemory);
+            }
+            EMPTIED.store(true, Ordering::Relaxed);
+        }
         let new = Box::into_raw(Box::new(Table {
-            base: self.base.load(Ordering::Relaxed),
-            len: AtomicU32::new(0),
+            base: self.end.load(Ordering::Relaxed),
             slots: Segments::default(),
             free: RwLock::new(Free::default()),
-            _parents: AtomicPtr::new(self.parents.load(Ordering::Relaxed)),
+            _before: AtomicPtr::new(self.latest.load(Ordering::Relaxed)),
         }));
-        let none = ptr::null_mut();
-        if self.table.compare_exchange(none, new, Ordering::AcqRel, Ordering::Acquire).is_err() {
+        let (place, none) = (&HERE.tables[KIND >> 1], ptr::null_mut());
+        if place.compare_exchange(none, new.cast(), Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            self.latest.store(new, Ordering::Relaxed);
+        } else {
             // SAFETY: another thread was faster, and nobody has seen this one.
             drop(unsafe { Box::from_raw(new) });
         }
@@ -162,7 +159,7 @@ impl<S: Default, const KIND: usize> Handles<S, KIND> {
     /// generation, and returns the handle.
     fn open(&self, fill: impl FnOnce(&S) -> usize) -> Result<usize, Failure> {
         let table = self.table_or_new()?;
-        let number = table.take_slot()?;
+        let number = table.take_slot(&self.end)?;
         let slot = table.slots.get(number).ok_or(DBError::Internal)?;
         let generation = fill(slot);
         let number = (table.base + number) as usize;
@@ -195,17 +192,17 @@ impl<S: Default, const KIND: usize> Handles<S, KIND> {
 }
 
 impl<S: Default> Table<S> {
-    fn take_slot(&self) -> Result<u32, DBError> {
+    /// The number of a slot that nobody uses; counts in `all` those that are added.
+    fn take_slot(&self, all: &AtomicU32) -> Result<u32, DBError> {
         let mut free = self.free.write()?;
         if free.slots.is_empty() {
             let numbers = self.slots.grow(free.segments)?;
             let end = self.base.checked_add(numbers.end).filter(|end| *end <= 1 << SLOT_BITS);
-            if end.is_none() {
-                return Err(DBError::OutOfMemory);
-            }
+            let end = end.ok_or(DBError::OutOfMemory)?;
             // Room for every slot, so that closing a handle never allocates.
             free.slots.try_reserve(numbers.end as usize)?;
-            self.len.store(numbers.end, Ordering::Relaxed);
+            // Before there is a handle that a child of a fork must not repeat.
+            all.store(end, Ordering::Relaxed);
             free.slots.extend(numbers.rev());
             free.segments += 1;
         }

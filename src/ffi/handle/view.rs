@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::super::object::{Open, View};
 use super::super::text::Failure;
 use super::super::view::minidb_t;
-use super::pin::{Pin, wait_until_free};
-use super::{Handles, Named, VIEW};
+use super::pin::Pin;
+use super::{HERE, Handles, Named, VIEW};
 
 pub(super) static HANDLES: Handles<Slot, VIEW> = Handles::new();
 
@@ -78,7 +78,7 @@ pub(in super::super) fn close(handle: *mut minidb_t) {
     if closing.is_err() {
         return;
     }
-    wait_until_free(handle.addr());
+    HERE.pinned.wait_until_free(handle.addr());
     // SAFETY: this thread alone has closed the handle, no call is inside of it,
     // none can come, and the slot is not given back yet.
     drop(unsafe { (*slot.view.get()).take() });
