@@ -76,13 +76,16 @@ pub unsafe extern "C" fn minidb_scan_prefix(
 }
 
 /// Makes a move, which tells whether it found an entry.
-#[inline]
 fn step(
     cursor: *mut minidb_cursor_t,
     go: impl FnOnce(&mut Cursor) -> DBResult<bool>,
 ) -> Result<c_int, Failure> {
-    let found = handle::with(cursor, |cursor| Ok(go(cursor)?))?;
-    Ok(if found { MINIDB_OK } else { MINIDB_NOTFOUND })
+    Ok(code(handle::with(cursor, |cursor| Ok(go(cursor)?))?))
+}
+
+#[inline]
+fn code(found: bool) -> c_int {
+    if found { MINIDB_OK } else { MINIDB_NOTFOUND }
 }
 
 /// Goes to the first entry. This and the other four moves return
@@ -102,7 +105,7 @@ pub unsafe extern "C" fn minidb_cursor_last(cursor: *mut minidb_cursor_t) -> c_i
 /// Goes to the next entry, the first if the cursor is new.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn minidb_cursor_next(cursor: *mut minidb_cursor_t) -> c_int {
-    guard(|| step(cursor, Cursor::next))
+    guard(|| Ok(code(handle::next(cursor)?)))
 }
 
 /// Goes to the previous entry, the last if the cursor is new.
