@@ -76,6 +76,27 @@ impl Store {
     }
 }
 
+/// A payload with no more changes than this is applied in place, with memory
+/// reserved for all of them; a larger one on copies of the pages that it changes.
+const FEW: usize = 4096;
+
+/// How many changes a payload has, if they are few and memory can be reserved.
+fn few(payload: &[u8]) -> Option<usize> {
+    let mut count = 0;
+    for change in Changes::of(payload) {
+        count += 1;
+        let plain = match change.ok()? {
+            Change::Put(key, value) => Index::needs_no_blob(key, value),
+            Change::Delete(_) => true,
+            Change::Clear(..) => false,
+        };
+        if !plain || count > FEW {
+            return None;
+        }
+    }
+    Some(count)
+}
+
 /// A key or value that may be stored.
 pub(super) fn check_len(what: &str, bytes: &[u8]) -> DBResult<()> {
     if bytes.len() > crate::MAX_LEN {
@@ -247,9 +268,17 @@ impl InMemoryDB {
         if !valid()? {
             return Ok(false);
         }
-        let done = index.atomically(|index| {
+        let apply = |index: &mut Index| {
             Changes::of(payload).try_for_each(|change| index.apply_change(change?))
-        });
+        };
+        let done = match few(payload) {
+            Some(changes) => {
+                index.begin_many(changes)?;
+                apply(&mut index).expect("memory for it was reserved");
+                Ok(())
+            }
+            None => index.atomically(apply),
+        };
         self.finish(index, done, Changes::of(payload).filter_map(Result::ok))?;
         Ok(true)
     }

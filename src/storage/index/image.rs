@@ -16,12 +16,9 @@
 use super::inner::Inner;
 use super::leaf::Leaf;
 use super::memory::{Pages, RESTORED};
-use super::page::{BlobId, HEADER, PageId, Source, UNIT};
+use super::page::{BlobId, HEADER, PageId, Source, UNIT, UNITS_MAX};
 use super::{Index, LEVELS_MAX, Numbers, Snapshot, Totals, Tree};
 use crate::error::OutOfMemory;
-
-/// Units of the largest page.
-const UNITS_MAX: usize = 8;
 
 /// What a file must remember beside the pieces.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

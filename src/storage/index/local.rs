@@ -7,9 +7,9 @@
 //! Not here: anything else that writes. It needs to be alone.
 
 use super::key::Key;
-use super::leaf::{INLINE_VALUE, Leaf, LeafMut, NewEntry, Value};
+use super::leaf::{Leaf, LeafMut, NewEntry, Value};
 use super::page::{PageId, Source};
-use super::{INLINE, Index};
+use super::{Index, Inner};
 
 /// A put that changes nothing but one leaf.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +32,7 @@ impl Index {
         let key = Key::new(key);
         let mut page = tree.root;
         for _ in 0..tree.height {
-            let inner = super::Inner::new(self.pages.page(page));
+            let inner = Inner::new(self.pages.page(page));
             page = inner.child(inner.find(&self.pages, key));
             self.pages.prefetch(page);
         }
@@ -50,13 +50,13 @@ impl Index {
     /// has the turn to write.
     #[inline]
     pub(crate) fn local(&self, key: &[u8], value: &[u8]) -> Option<Local> {
-        if key.len() > INLINE || value.len() > INLINE_VALUE {
+        if !Index::needs_no_blob(key, value) {
             return None;
         }
         let parts = Key::new(key);
         let mut page = self.tree.root;
         for _ in 0..self.tree.height {
-            let inner = super::Inner::new(self.pages.page(page));
+            let inner = Inner::new(self.pages.page(page));
             page = inner.child(inner.find(&self.pages, parts));
             self.pages.prefetch(page);
         }

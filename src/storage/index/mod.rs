@@ -342,6 +342,20 @@ impl Index {
         Ok(())
     }
 
+    /// Sees to the memory for so many puts and deletions of entries that need no
+    /// blobs: none of them will be refused then. Whatever they do, the pages that
+    /// they take fill slabs but for one of each size.
+    pub(crate) fn begin_many(&mut self, changes: usize) -> Result<(), OutOfMemory> {
+        let pages = (changes + 1) * (3 * (self.tree.height + 2) + 2);
+        self.pages.reserve(pages * page::UNITS_MAX / slab::SLAB_UNITS as usize + slab::CLASSES)?;
+        self.pages.reserve_notes(2 * pages)
+    }
+
+    /// Whether an entry stands in a leaf with all its bytes.
+    pub(crate) fn needs_no_blob(key: &[u8], value: &[u8]) -> bool {
+        key.len() <= INLINE && value.len() <= leaf::INLINE_VALUE
+    }
+
     /// Runs a change of many steps, and undoes them all if one fails.
     pub(crate) fn atomically<E: From<OutOfMemory>>(
         &mut self,
