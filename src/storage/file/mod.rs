@@ -20,19 +20,21 @@ mod blob;
 mod checkpoint;
 mod io;
 mod root;
+mod salvage;
 mod space;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use checkpoint::Checkpoint;
-pub(crate) use root::{Fields, LogMark, META};
+pub(crate) use root::{Fields, LogMark, META, Root};
+pub(crate) use salvage::{Remains, roots};
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use array::{Array, FANOUT, Table, Top};
 use blob::Blob;
-use root::{Root, SLOT, Slot, read_slot};
+use root::{SLOT, Slot, read_slot};
 use space::{Bits, RESERVED, SECTOR, Space};
 
 use crate::error::{DBError, DBResult};

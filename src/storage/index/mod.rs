@@ -8,7 +8,8 @@
 //!
 //! Where things are: [`put`] inserts and splits, [`delete`] removes and merges,
 //! [`cursor`] walks, [`check`] verifies every rule that holds between calls,
-//! [`hidden`] keeps changes from readers, [`image`] takes a tree to a file and back.
+//! [`hidden`] keeps changes from readers, [`image`] takes a tree to a file and back,
+//! [`mod@salvage`] finds what is left of one.
 //!
 //! Promises:
 //!
@@ -32,12 +33,14 @@ mod memory;
 mod node;
 mod page;
 mod put;
+mod salvage;
 mod slab;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use cursor::{Bounds, Cursor, Sink};
 pub(crate) use image::{Image, Piece, Restoring, Unrestored};
+pub(crate) use salvage::{Ranges, Wreck, salvage};
 
 use crate::error::OutOfMemory;
 use inner::{Inner, InnerMut};
