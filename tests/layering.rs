@@ -14,7 +14,18 @@ use support::{root, run, shared_library};
 /// in the crate's root, but belong to the lowest floor: they use nothing.
 const FLOORS: [&[&str]; 5] = [
     &["ffi"],
-    &["Cursor", "DBIterator", "InMemoryDB", "Options", "PersistentDB", "Sink", "Snapshot"],
+    &[
+        "Cursor",
+        "DBIterator",
+        "InMemoryDB",
+        "Options",
+        "PersistentDB",
+        "Sink",
+        "Snapshot",
+        "Salvaged",
+        "salvage",
+        "salvage_on",
+    ],
     &["storage"],
     &["os"],
     &["DB", "DBError", "DBResult", "MAX_LEN", "error", "segments", "sync"],
