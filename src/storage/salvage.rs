@@ -36,7 +36,7 @@ pub struct Salvaged {
     /// read there. Of the log or the older root they may have come back.
     pub lost: u64,
     /// Entries in their place from the older root: values that a key had once,
-    /// and perhaps keys that were deleted since.
+    /// and perhaps keys that were deleted since, as far as the log does not say.
     pub outdated: u64,
     /// Root slots that are damaged, of two. The newest root may have been there.
     pub damaged_roots: u64,
@@ -66,9 +66,10 @@ pub struct Salvaged {
 /// It does not promise that what is found ever was the state of the database
 /// all at once: some of it may be older than the rest, keys that were deleted may
 /// be back, and commits that were being made when the database crashed may be
-/// there. If nothing can be read at all the error says so:
-/// [`DBError::Format`] if the file does not look like one of minidb at all, else
-/// [`DBError::Corrupt`]. What is found is held in memory until it is written.
+/// there. If both root slots are damaged, only the log is left to be read. If
+/// nothing can be read the error says so: [`DBError::Format`] if the file does not
+/// look like one of minidb, else [`DBError::Corrupt`]. What is found is held in
+/// memory until it is written.
 ///
 /// ```
 /// use minidb::{DB, Options, PersistentDB};
@@ -127,77 +128,80 @@ impl Rescue {
         let Some(newest) = self.roots.first() else {
             return Ok(());
         };
-        let there = image::decode(&newest.fields.meta).count;
-        let (remains, found, lost) = self.read_root(file, path, newest, &Ranges::all())?;
-        self.salvaged.damaged_sectors = remains.damaged;
-        self.salvaged.lost = there.saturating_sub(found);
+        let count = image::decode(&newest.fields.meta).count;
+        let (found, lost, damaged) = self.read_root(file, path, newest, &Ranges::all())?;
+        self.salvaged.lost = count.saturating_sub(found);
+        self.salvaged.damaged_sectors = damaged;
         self.lost = lost;
         if let Some(older) = self.roots.get(1).filter(|_| !self.lost.is_empty()) {
-            self.salvaged.outdated = self.read_root(file, path, older, &self.lost)?.1;
+            (self.salvaged.outdated, ..) = self.read_root(file, path, older, &self.lost)?;
         }
         Ok(())
     }
 
-    /// Takes what a root has of the keys that are wanted.
-    fn read_root<'a>(
+    /// Takes what a root has of the keys that are wanted. Returns how many entries
+    /// that were, where others are lost, and how many sectors are damaged.
+    fn read_root(
         &self,
-        file: &'a dyn File,
-        path: &'a Path,
+        file: &dyn File,
+        path: &Path,
         root: &Root,
         wanted: &Ranges,
-    ) -> DBResult<(Remains<'a>, u64, Ranges)> {
+    ) -> DBResult<(u64, Ranges, u64)> {
         let remains = Remains::read(file, path, root)?;
         let image = image::decode(&root.fields.meta);
         let (found, lost) = index::salvage(&remains, &image, wanted, &mut |key, value| {
             self.db.put_with(key, value, |_| Ok(()))
         })?;
-        Ok((remains, found, lost))
+        Ok((found, lost, remains.damaged))
     }
 
-    /// Makes the log's commits that are later than the roots.
+    /// Makes the log's commits that are later than the newest root; and of what
+    /// that does not give, those that are later than the older one.
     fn read_log(&mut self, disk: &dyn Disk, path: &Path) -> DBResult<()> {
         let mut name = path.to_owned().into_os_string();
         name.push("-log");
         let path = PathBuf::from(name);
-        let needed = self.roots.first().is_some_and(|root| root.fields.log.is_some());
-        let file = match disk.open(&path, How::Read) {
-            Ok(file) => Patient(file),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.salvaged.log_missing = needed;
-                return Ok(());
-            }
-            Err(error) => return Err(DBError::io("open", &path, &error)),
-        };
-        let identity = log::identify(&file).map_err(|error| DBError::io("read", &path, &error))?;
-        let Some(identity) = self.identity(identity) else {
-            self.salvaged.log_missing = needed;
+        let Some((file, identity)) = self.open_log(disk, &path)? else {
+            let newest = self.roots.first();
+            self.salvaged.log_missing = newest.is_some_and(|root| root.fields.log.is_some());
             return Ok(());
         };
-        // Without a root everything is later.
-        let lsn = |at: usize| self.roots.get(at).map_or(0, |root: &Root| root.fields.lsn);
-        let (newest, older) = (lsn(0), self.roots.get(1).map_or(u64::MAX, |_| lsn(1)));
+        let lsn = |root: &Root| root.fields.lsn;
+        // Without a root all commits are later.
+        let newest = self.roots.first().map_or(0, lsn);
+        let older = self.roots.get(1).map_or(newest, lsn);
         let mut next = newest;
         let (db, lost, salvaged) = (&self.db, &self.lost, &mut self.salvaged);
         log::salvage(&file, &path, &identity, |lsns, payload| {
-            if lsns.start < newest.min(older) {
-                return Ok(());
-            }
-            let Ok(changes) = Changes::of(payload).collect::<DBResult<Vec<_>>>() else {
+            let changes = Changes::of(payload).collect::<DBResult<Vec<_>>>();
+            let Some(changes) = changes.ok().filter(|_| lsns.start >= older) else {
                 return Ok(());
             };
-            if lsns.start >= newest {
-                salvaged.gaps += u64::from(lsns.start != next);
-                salvaged.commits += 1;
-                next = lsns.end;
-                return make(db, changes.into_iter());
+            if lsns.start < newest {
+                return make(db, changes.iter().flat_map(|change| within(lost, *change)));
             }
-            make(db, changes.iter().flat_map(|change| within(lost, *change)))
+            salvaged.gaps += u64::from(lsns.start != next);
+            salvaged.commits += 1;
+            next = lsns.end;
+            make(db, changes.into_iter())
         })?;
         Ok(())
     }
 
-    /// What tells the log that goes on where the newest root ends; a log's header
-    /// may be damaged, or its own and of an earlier time.
+    /// The log beside the file, if it is one that goes on where a root ends.
+    fn open_log(&self, disk: &dyn Disk, path: &Path) -> DBResult<Option<(Patient, Identity)>> {
+        let file = match disk.open(path, How::Read) {
+            Ok(file) => Patient(file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(DBError::io("open", path, &error)),
+        };
+        let header = log::identify(&file).map_err(|error| DBError::io("read", path, &error))?;
+        Ok(self.identity(header).map(|identity| (file, identity)))
+    }
+
+    /// What tells the log from others, by its header, or by a root if that is
+    /// damaged. None if it is another database's, or of a time before the roots.
     fn identity(&self, header: Option<Identity>) -> Option<Identity> {
         let Some(root) = self.roots.first() else {
             return header;

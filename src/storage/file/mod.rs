@@ -5,7 +5,8 @@
 //! which whoever refers to a sector has its checksum ([`array`]). A checkpoint
 //! ([`checkpoint`]) writes what has changed into sectors that the newest root
 //! does not reach ([`space`]), waits for the disk, and then writes the other
-//! root slot; so at each moment one root is whole, and all that it reaches.
+//! root slot; so at each moment one root is whole, and all that it reaches. Of a
+//! file that was damaged, [`mod@salvage`] reads what is left.
 //!
 //! Promises:
 //!
