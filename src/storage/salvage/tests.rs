@@ -327,6 +327,7 @@ fn of_files_with_random_bytes_in_a_tenth_much_is_left() {
     for (sample, files) in [(open, files), closed()] {
         let (mut right, mut count) = (0, 0);
         for seed in 0..rounds(40, 2000) {
+            eprintln!("seed {seed}"); // the last one, if this fails
             let (mut random, mut bad) = (Random(seed), files.clone());
             for bytes in [Some(&mut bad.db), bad.log.as_mut()].into_iter().flatten() {
                 for _ in 0..bytes.len() / 5120 {
