@@ -47,6 +47,7 @@ pub(crate) use storage::Sink;
 pub use storage::{
     Cursor, DBIterator, InMemoryDB, Options, PersistentDB, Progress, Snapshot, Transaction,
 };
+pub use storage::{Salvaged, salvage, salvage_on};
 
 /// The longest key or value, in bytes.
 pub const MAX_LEN: usize = 0x7fff_ffff;

@@ -5,7 +5,8 @@
 //! which whoever refers to a sector has its checksum ([`array`]). A checkpoint
 //! ([`checkpoint`]) writes what has changed into sectors that the newest root
 //! does not reach ([`space`]), waits for the disk, and then writes the other
-//! root slot; so at each moment one root is whole, and all that it reaches.
+//! root slot; so at each moment one root is whole, and all that it reaches. Of a
+//! file that was damaged, [`mod@salvage`] reads what is left.
 //!
 //! Promises:
 //!
@@ -20,19 +21,21 @@ mod blob;
 mod checkpoint;
 mod io;
 mod root;
+mod salvage;
 mod space;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use checkpoint::Checkpoint;
-pub(crate) use root::{Fields, LogMark, META};
+pub(crate) use root::{Fields, LogMark, META, Root};
+pub(crate) use salvage::{Remains, roots};
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use array::{Array, FANOUT, Table, Top};
 use blob::Blob;
-use root::{Root, SLOT, Slot, read_slot};
+use root::{SLOT, Slot, read_slot};
 use space::{Bits, RESERVED, SECTOR, Space};
 
 use crate::error::{DBError, DBResult};

@@ -25,8 +25,8 @@ mod open;
 #[cfg(test)]
 mod tests;
 
-pub(super) use open::write_all_of;
 pub use open::{Options, Progress};
+pub(super) use open::{open_to_read, write_all_of};
 
 use std::fmt;
 use std::path::{Path, PathBuf};
