@@ -77,7 +77,7 @@ struct Closer {
 /// What the handles and the thread that makes checkpoints share.
 struct Shared {
     memory: InMemoryDB,
-    disk: Arc<dyn Disk>,
+    disk: std::sync::Arc<dyn Disk>,
     path: PathBuf,
     log_path: PathBuf,
     options: Options,
@@ -95,7 +95,8 @@ struct Shared {
 impl PersistentDB {
     /// Opens the database file at `path`.
     pub fn open(path: impl AsRef<Path>, options: Options) -> DBResult<PersistentDB> {
-        PersistentDB::open_on(Arc::new(crate::os::system::System), path.as_ref(), options)
+        let disk = std::sync::Arc::new(crate::os::system::System);
+        PersistentDB::open_on(disk, path.as_ref(), options)
     }
 
     fn shared(&self) -> &Shared {

@@ -43,7 +43,7 @@ pub struct Options {
     pub(super) no_sync: bool,
     pub(super) background: bool,
     checkpoint_bytes: u64,
-    progress: Option<Arc<dyn Fn(Progress) + Send + Sync>>,
+    progress: Option<std::sync::Arc<dyn Fn(Progress) + Send + Sync>>,
 }
 
 /// How far opening a database has come.
@@ -119,7 +119,7 @@ impl Options {
     /// Calls `watch` now and then while a database is loaded and its log is
     /// replayed.
     pub fn on_progress(mut self, watch: impl Fn(Progress) + Send + Sync + 'static) -> Options {
-        self.progress = Some(Arc::new(watch));
+        self.progress = Some(std::sync::Arc::new(watch));
         self
     }
 
@@ -172,7 +172,11 @@ struct Opening<'a> {
 
 impl PersistentDB {
     /// The same on a disk of the caller's making.
-    pub fn open_on(disk: Arc<dyn Disk>, path: &Path, options: Options) -> DBResult<PersistentDB> {
+    pub fn open_on(
+        disk: std::sync::Arc<dyn Disk>,
+        path: &Path,
+        options: Options,
+    ) -> DBResult<PersistentDB> {
         if options.new && (options.existing || options.read_only) {
             return Err(DBError::Invalid("a new file is neither existing nor read-only".into()));
         }
