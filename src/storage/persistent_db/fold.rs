@@ -142,7 +142,8 @@ impl Shared {
             false => folder.fold(&snapshot, lsn, None)?,
         }
         self.memory.let_go(snapshot);
-        let _ = folder.data.compact(); // else it is only larger than need be
+        // If that fails, the log stays, to tell a torn root from a damaged one.
+        folder.data.compact()?;
         let removed = self.disk.remove(&self.log_path);
         removed.map_err(|error| DBError::io("remove", &self.log_path, &error))
     }

@@ -30,6 +30,9 @@ use crate::sync::{Arc, Condvar, Mutex};
 /// How far zeros are written ahead in a log that is synced often.
 const AHEAD: u64 = 1 << 20;
 
+/// No file of an empty database is longer than this.
+const EMPTY: u64 = 16 << 10;
+
 /// A log as large as this is folded into the file, if the file is no larger.
 const CHECKPOINT_BYTES: u64 = 64 << 20;
 
@@ -313,7 +316,7 @@ impl Opening<'_> {
         log: Option<&Beside>,
     ) -> DBResult<Found> {
         let first = |log: &Beside| log.identity.is_some_and(|it| it.generation == 1);
-        let interrupted = len <= 8192 && log.is_some_and(|log| first(log) && !log.has_records);
+        let interrupted = len <= EMPTY && log.is_some_and(|log| first(log) && !log.has_records);
         if len > 0 && !interrupted {
             return Err(roots.refuse(self.path));
         }
@@ -354,7 +357,9 @@ impl Opening<'_> {
             let log = self.log_path.display();
             return Err(DBError::Corrupt(format!("{log} belongs to a later state of {path}")));
         }
-        if !roots.other_is_whole && later.is_none() {
+        // Beside a log that goes as far as this root, the other can only be one that
+        // was being written to a file made smaller: it says the same.
+        if !roots.other_is_whole && its.is_none() {
             let what = "a root slot (bytes 0 to 8191) is damaged";
             return Err(DBError::Corrupt(format!("{path}: {what}")));
         }
