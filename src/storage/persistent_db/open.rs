@@ -131,6 +131,11 @@ impl Options {
         self.checkpoint_bytes.max(file.min(self.checkpoint_bytes.saturating_mul(1024)))
     }
 
+    /// Of a log that is to stay short, little is written ahead.
+    fn ahead(&self) -> u64 {
+        AHEAD.min(self.checkpoint_bytes)
+    }
+
     fn tell(&self, progress: Progress) {
         if let Some(watch) = &self.progress {
             watch(progress);
@@ -410,7 +415,7 @@ impl Opening<'_> {
         };
         let open = self.disk.open(self.log_path, How::Create);
         let file = open.map_err(self.failed("create", self.log_path))?;
-        let ahead = if self.options.no_sync { 0 } else { AHEAD };
+        let ahead = if self.options.no_sync { 0 } else { self.options.ahead() };
         let log = Log::create(file, self.log_path.to_owned(), identity, found.lsn, ahead)?;
         // With this the name of a new database is on disk, too.
         let synced = self.disk.sync_folder(self.path);
