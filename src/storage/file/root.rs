@@ -24,6 +24,7 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::array::{LEVELS_MAX, Place, Top};
+use crate::planted::{self, Bug};
 
 pub(super) const SLOT: usize = 4096;
 const MAGIC: &[u8; 8] = b"minidb\r\n";
@@ -138,7 +139,8 @@ pub(super) fn read_slot(bytes: &[u8], number: u64) -> Slot {
     let Some(slot) = bytes.first_chunk::<SLOT>() else {
         return Slot::Damaged;
     };
-    if xxh3_64(&slot[..HASHED]).to_le_bytes() != slot[HASHED..] {
+    let whole = xxh3_64(&slot[..HASHED]).to_le_bytes() == slot[HASHED..];
+    if !whole && !planted::is(Bug::RootUnchecked) {
         return Slot::Damaged;
     }
     let (version, features) = (&slot[8..12], &slot[12..16]);

@@ -25,6 +25,7 @@ use super::fold::{Folder, Wake};
 use super::{Closer, PersistentDB, Shared};
 use crate::error::{DBError, DBResult};
 use crate::os::disk::{Disk, File, How};
+use crate::planted::{self, Bug};
 use crate::sync::{Arc, Condvar, Mutex};
 
 /// How far zeros are written ahead in a log that is synced often.
@@ -403,6 +404,9 @@ impl Opening<'_> {
     fn begin(&self, mut found: Found) -> DBResult<(Folder, InMemoryDB, Option<Commits>)> {
         let mut folder = Folder { data: found.data, since: found.since, log: None };
         let snapshot = found.index.snapshot_for_image()?;
+        if planted::is(Bug::LogBegunTooEarly) {
+            folder.since = None; // which leaves the folding to the end
+        }
         if folder.since.is_some() && (found.needs_log || !found.other_is_whole) {
             // The root may have been read from a cache that never reached the disk.
             folder.data.confirm()?;
@@ -411,7 +415,7 @@ impl Opening<'_> {
         let identity = Identity {
             database: folder.data.fields().database,
             generation: folder.data.sequence() + 1,
-            salt: self.random()?,
+            salt: if planted::is(Bug::LogNotRenewed) { 0 } else { self.random()? },
         };
         let open = self.disk.open(self.log_path, How::Create);
         let file = open.map_err(self.failed("create", self.log_path))?;
