@@ -197,12 +197,7 @@ impl Search {
         let mut random = self.random();
         let go_on = random.one_in(self.effort.go_on);
         let looked = || recover(player, image, &possible, go_on, &mut random);
-        let next = catch_unwind(AssertUnwindSafe(looked)).unwrap_or_else(|panic| {
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-            Err(format!("panicked: {}", text.unwrap_or("?")))
-        })?;
-        Ok((next, random))
+        Ok((guarded(looked)?, random))
     }
 
     /// Looks at the image that a failure has named.
@@ -215,6 +210,15 @@ impl Search {
         let (next, _) = self.survive(player, cut)?;
         self.replay(&next, rest)
     }
+}
+
+/// The same, but for a panic there is an error.
+pub fn guarded<T>(what: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(what)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(format!("panicked: {}", text.unwrap_or("?")))
+    })
 }
 
 fn recover(

@@ -124,6 +124,12 @@ impl History {
         self.copies.iter()
     }
 
+    /// The states from the step `from` on, but for those that were refused.
+    pub fn from(&self, from: usize) -> Vec<Arc<State>> {
+        let rest = self.steps[from..].iter();
+        rest.filter(|step| step.refused == NEVER).map(|step| step.state.clone()).collect()
+    }
+
     /// What can be found after the first `cut` operations; `all_kept` if all of
     /// them reached the disk.
     pub fn possible(&self, cut: usize, all_kept: bool) -> Possible {

@@ -13,6 +13,7 @@
 
 mod bugs;
 mod cuts;
+mod damage;
 mod faults;
 mod history;
 mod planted;
@@ -77,9 +78,8 @@ fn short_workloads(longest: usize) -> Vec<Workload> {
 fn all_short_workloads_survive_every_loss_of_power() {
     let workloads = short_workloads(if runner::in_ci() { 3 } else { 1 });
     let effort = Effort { subsets: 10, randoms: 8, go_on: 8, nest: 100 };
-    Runner::new("all_short_workloads", effort).all(workloads.len() as u64, |number, search| {
-        survive(&workloads[number as usize], search)
-    });
+    Runner::new("all_short_workloads", effort)
+        .all(workloads.len() as u64, |number, search| survive(&workloads[number as usize], search));
 }
 
 #[test]
@@ -98,9 +98,15 @@ fn a_disk_that_is_full_is_refused_and_used_again() {
     let step = if runner::in_ci() { 512 } else { 8192 };
     let effort = Effort { subsets: 0, randoms: 0, go_on: 4, nest: 100 };
     let cases = 2 * (2 * faults::space() / step);
-    Runner::new("a_disk_that_is_full", effort).all(cases, |number, search| {
-        faults::fill(number / 2 * step, number % 2 == 1, 12, search)
-    });
+    Runner::new("a_disk_that_is_full", effort)
+        .all(cases, |number, search| faults::fill(number / 2 * step, number % 2 == 1, 12, search));
+}
+
+#[test]
+fn damage_is_found() {
+    let cases = if runner::in_ci() { 2_000 } else { 60 };
+    let effort = Effort { subsets: 0, randoms: 0, go_on: 1, nest: 1 };
+    Runner::new("damage", effort).all(cases, damage::play);
 }
 
 fn is_hidden_until_synced() -> Verdict {

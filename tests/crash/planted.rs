@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use minidb::planted::{self, Bug};
 
 use crate::bugs::{self, DiskBug};
-use crate::cuts::{Effort, Search};
+use crate::cuts::{Effort, Search, guarded};
 use crate::player::Verdict;
-use crate::{faults, is_hidden_until_synced, random_workload};
+use crate::{damage, faults, is_hidden_until_synced, random_workload};
 
 #[derive(Clone, Copy, Debug)]
 enum Planted {
@@ -66,32 +66,29 @@ fn plant(planted: Option<Planted>) {
 
 /// Tries one thing after the other until something is wrong.
 fn look(cases: &[faults::Case], until: Instant) -> Option<String> {
-    let effort = Effort { subsets: 6, randoms: 8, go_on: 2, nest: 20 };
-    let guarded = |case: &dyn Fn(&mut Search) -> Verdict, number: u64| {
-        let mut search = Search::new(number, effort);
-        let looked = std::panic::AssertUnwindSafe(|| case(&mut search));
-        let found = std::panic::catch_unwind(looked);
-        match found {
-            Ok(verdict) => verdict.err().map(|what| (what, search.cuts())),
-            Err(_) => Some(("panicked".into(), search.cuts())),
-        }
+    let effort = Effort { subsets: 4, randoms: 4, go_on: 2, nest: 50 };
+    let mut failing = 0;
+    let mut next_failing = |search: &mut Search| {
+        failing += 7919;
+        faults::play(&cases[failing % cases.len()], 12, search)
     };
-    for round in 0.. {
-        let number = round * 7919 % cases.len() as u64;
-        let failing = &cases[number as usize];
-        let tried: [(&str, &dyn Fn(&mut Search) -> Verdict, u64); 3] = [
-            ("hiding", &|_| if round == 0 { is_hidden_until_synced() } else { Ok(()) }, 0),
-            ("random workload", &|search| random_workload(round, search), round),
-            ("failing call", &|search| faults::play(failing, 12, search), number),
+    let mut round = 0;
+    while Instant::now() < until {
+        let mut tried: [(&str, usize, &mut dyn FnMut(&mut Search) -> Verdict); 4] = [
+            ("hiding", usize::from(round == 0), &mut |_| is_hidden_until_synced()),
+            ("damage", 1, &mut |search| damage::play(round, search)),
+            ("a failing call", 100, &mut next_failing),
+            ("a random workload", 1, &mut |search| random_workload(round, search)),
         ];
-        for (name, case, number) in tried {
-            if let Some((what, cuts)) = guarded(case, number) {
-                return Some(format!("{name} {number}, cuts {cuts:?}: {what}"));
-            }
-            if Instant::now() > until {
-                return None;
+        for (name, times, case) in &mut tried {
+            for _ in 0..*times {
+                let mut search = Search::new(round, effort);
+                if let Err(what) = guarded(|| case(&mut search)) {
+                    return Some(format!("{name}, {:?}: {what}", search.cuts()));
+                }
             }
         }
+        round += 1;
     }
     None
 }

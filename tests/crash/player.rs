@@ -29,6 +29,8 @@ pub struct Player {
     keys: Vec<Arc<[u8]>>,
     /// The step whose state readers see.
     shown: usize,
+    /// The step that a root has for sure.
+    rooted: usize,
     no_sync: bool,
     checkpoint_bytes: u64,
     /// Numbers the commits, refused ones too.
@@ -49,6 +51,7 @@ impl Player {
             db: None,
             keys: keys(),
             shown: 0,
+            rooted: 0,
             no_sync: workload.no_sync,
             checkpoint_bytes: workload.checkpoint_bytes,
             commits: 0,
@@ -67,6 +70,7 @@ impl Player {
             db: None,
             keys: self.keys.clone(),
             shown: 0,
+            rooted: 0,
             no_sync,
             checkpoint_bytes: self.checkpoint_bytes,
             commits: self.commits,
@@ -87,6 +91,20 @@ impl Player {
     /// The database, which is open.
     pub fn database(&self) -> &PersistentDB {
         self.db.as_ref().expect("it is open")
+    }
+
+    pub fn without_sync(&self) -> bool {
+        self.no_sync
+    }
+
+    /// What readers see, and the states before, so many of them at most.
+    pub fn latest(&self, before: usize) -> Vec<Arc<State>> {
+        self.history.from(self.shown.saturating_sub(before))
+    }
+
+    /// What there was since a root was written for sure.
+    pub fn since_root(&self) -> Vec<Arc<State>> {
+        self.history.from(self.rooted)
     }
 
     fn now(&self) -> usize {
@@ -115,7 +133,7 @@ impl Player {
         let mut possible = self.history.possible(self.now(), true).states;
         let found = find(&db, &self.keys, &possible)?;
         self.shown = self.history.expose(possible.swap_remove(found), self.now());
-        self.failed = false;
+        (self.rooted, self.failed) = (self.shown, false);
         if !self.faulty {
             db.check().map_err(|error| format!("check after opening: {error}"))?;
             self.check_names(true)?;
@@ -211,7 +229,10 @@ impl Player {
                 }
             },
             Op::Checkpoint => match db.checkpoint() {
-                Ok(()) => self.history.secure(self.shown, self.now()),
+                Ok(()) => {
+                    self.history.secure(self.shown, self.now());
+                    self.rooted = self.shown;
+                }
                 Err(error) => self.excuse("no checkpoint", &error)?,
             },
             Op::Snapshot => {

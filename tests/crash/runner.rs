@@ -32,7 +32,12 @@ impl Runner {
     }
 
     /// Cases from `first` on, until there were so many images.
-    pub fn until(&self, images: u64, first: u64, case: impl Fn(u64, &mut Search) -> Verdict + Sync) {
+    pub fn until(
+        &self,
+        images: u64,
+        first: u64,
+        case: impl Fn(u64, &mut Search) -> Verdict + Sync,
+    ) {
         self.run(first, |tally, _| tally.images < images, case);
     }
 

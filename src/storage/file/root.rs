@@ -124,7 +124,8 @@ impl Root {
             Fields { database: take(slot, 24), lsn: u64_at(40), log, meta: take(slot, 112) };
         let root = Root { sequence: u64_at(16), fields, units: top(80), records: top(96) };
         let plain = |top: Top| top.levels <= LEVELS_MAX && (top.levels == 0) == top.place.is_none();
-        (plain(root.units) && plain(root.records) && root.to_bytes() == *slot).then_some(root)
+        let whole = root.to_bytes() == *slot || planted::is(Bug::RootUnchecked);
+        (plain(root.units) && plain(root.records) && whole).then_some(root)
     }
 }
 
