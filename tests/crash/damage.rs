@@ -27,10 +27,13 @@ enum Damage {
 }
 
 impl Damage {
-    fn random(random: &mut Random, len: usize, operations: usize) -> Damage {
-        // What is at the beginning says the most.
-        let range = if random.one_in(2) { len } else { len.min(6000) };
-        let at = random.below(range.max(1));
+    fn random(random: &mut Random, log: bool, len: usize, operations: usize) -> Damage {
+        // Anywhere, or where much is said: in the first records or in the roots.
+        let at = match (random.one_in(2), log) {
+            (true, _) => random.below(len.max(1)),
+            (_, true) => 4096 + random.below(len.saturating_sub(4096).clamp(1, 4096)),
+            (_, false) => random.below(160) + 4096 * random.below(2),
+        };
         match random.below(16) {
             0..=11 => Damage::Flip(at, 1 << random.below(8)),
             12 | 13 => Damage::CutOff(at),
@@ -59,7 +62,8 @@ pub fn play(seed: u64, search: &mut Search) -> Verdict {
             [PATH, LOG].into_iter().filter(|it| names.contains(&it.into())).collect();
         let path = random.pick(&files);
         let bytes = disk.contents(Path::new(path)).expect("it is there");
-        let damage = Damage::random(&mut random, bytes.len(), player.disk.operations());
+        let damage =
+            Damage::random(&mut random, path == LOG, bytes.len(), player.disk.operations());
         let damaged = match damage {
             Damage::Flip(at, bits) => {
                 let mut bytes = bytes;
@@ -83,7 +87,11 @@ pub fn play(seed: u64, search: &mut Search) -> Verdict {
         search.tally.images += 1;
         let allowed = allowed(&player, path == LOG, damage);
         let read_only = random.one_in(2);
-        guarded(|| open(&machine, read_only, &allowed))
+        // If it says what the file says, it has as many commits.
+        let commits = (path == PATH && !matches!(damage, Damage::Older(_) | Damage::Gone))
+            .then(|| player.commits_made());
+        let commits = commits.filter(|_| allowed.len() == 1);
+        guarded(|| open(&machine, read_only, &allowed, commits))
             .map_err(|what| format!("{damage:?} of {path}: {what}, in {workload:?}"))?;
     }
     Ok(())
@@ -104,12 +112,17 @@ fn allowed(player: &Player, log: bool, damage: Damage) -> Vec<Arc<State>> {
     }
 }
 
-fn open(disk: &SimDisk, read_only: bool, allowed: &[Arc<State>]) -> Verdict {
+fn open(disk: &SimDisk, read_only: bool, allowed: &[Arc<State>], commits: Option<u64>) -> Verdict {
     let options = Options::new().no_threads();
     let options = if read_only { options.read_only() } else { options };
     match PersistentDB::open_on(dress(disk), Path::new(PATH), options) {
         Ok(db) => {
             find(&db, &keys(), allowed)?;
+            if let (Some(made), Ok(counted)) = (commits, db.commits())
+                && made != counted
+            {
+                return Err(format!("{counted} commits are counted, of {made}"));
+            }
             match db.check() {
                 // What does no harm is not repaired then.
                 Err(DBError::Corrupt(_)) if read_only => Ok(()),

@@ -79,8 +79,15 @@ pub fn cases() -> Vec<Case> {
     cases
 }
 
+impl Case {
+    /// Whether it says how bugs show, as good as its like.
+    pub fn is_typical(&self) -> bool {
+        matches!(self.fault.errno, 0 | libc::EIO | libc::ENOSPC)
+    }
+}
+
 /// Plays the workload with a fault, and on when all is well again; then the
-/// power is lost `cuts` times.
+/// power is lost `cuts` times, half of them after that.
 pub fn play(case: &Case, cuts: usize, search: &mut Search) -> Verdict {
     let workload = workload(case.no_sync);
     let disk = SimDisk::new(case.number);
@@ -89,10 +96,14 @@ pub fn play(case: &Case, cuts: usize, search: &mut Search) -> Verdict {
     let mut player = Player::new(disk, &workload);
     player.faulty = case.fault.errno != 0;
     player.run(&workload.ops).map_err(|what| format!("{case:?}: {what}"))?;
+    let healed = player.disk.operations();
     player.heal().map_err(|what| format!("{case:?}: {what}"))?;
     player.play(&Op::Put(4, 800))?;
     player.close()?;
-    search.some(&player, 0, cuts).map_err(|what| format!("{case:?}: {what}"))
+    [0, healed]
+        .iter()
+        .try_for_each(|&first| search.some(&player, first, cuts / 2))
+        .map_err(|what| format!("{case:?}: {what}"))
 }
 
 /// How much space the workload wants.

@@ -9,7 +9,8 @@ use minidb::planted::{self, Bug};
 use crate::bugs::{self, DiskBug};
 use crate::cuts::{Effort, Search, guarded};
 use crate::player::Verdict;
-use crate::{damage, faults, is_hidden_until_synced, random_workload};
+use crate::workload::Workload;
+use crate::{damage, faults, is_hidden_until_synced, survive};
 
 #[derive(Clone, Copy, Debug)]
 enum Planted {
@@ -67,18 +68,21 @@ fn plant(planted: Option<Planted>) {
 /// Tries one thing after the other until something is wrong.
 fn look(cases: &[faults::Case], until: Instant) -> Option<String> {
     let effort = Effort { subsets: 4, randoms: 4, go_on: 2, nest: 50 };
+    let cases: Vec<_> = cases.iter().filter(|case| case.is_typical()).collect();
     let mut failing = 0;
     let mut next_failing = |search: &mut Search| {
         failing += 7919;
-        faults::play(&cases[failing % cases.len()], 12, search)
+        faults::play(cases[failing % cases.len()], 4, search)
     };
     let mut round = 0;
     while Instant::now() < until {
         let mut tried: [(&str, usize, &mut dyn FnMut(&mut Search) -> Verdict); 4] = [
             ("hiding", usize::from(round == 0), &mut |_| is_hidden_until_synced()),
             ("damage", 1, &mut |search| damage::play(round, search)),
-            ("a failing call", 100, &mut next_failing),
-            ("a random workload", 1, &mut |search| random_workload(round, search)),
+            ("a failing call", 50, &mut next_failing),
+            ("a random workload", 1, &mut |search| {
+                survive(&Workload::random(round), Some(300), search)
+            }),
         ];
         for (name, times, case) in &mut tried {
             for _ in 0..*times {

@@ -35,6 +35,8 @@ pub struct Player {
     checkpoint_bytes: u64,
     /// Numbers the commits, refused ones too.
     commits: u64,
+    /// What the database counted when it was closed.
+    made: u64,
     snapshots: Vec<(Snapshot, Arc<State>)>,
     /// Whether a commit has failed so that none may be acknowledged any more.
     failed: bool,
@@ -55,6 +57,7 @@ impl Player {
             no_sync: workload.no_sync,
             checkpoint_bytes: workload.checkpoint_bytes,
             commits: 0,
+            made: 0,
             snapshots: Vec::new(),
             failed: false,
         }
@@ -74,6 +77,7 @@ impl Player {
             no_sync,
             checkpoint_bytes: self.checkpoint_bytes,
             commits: self.commits,
+            made: 0,
             snapshots: Vec::new(),
             failed: false,
         }
@@ -105,6 +109,11 @@ impl Player {
     /// What there was since a root was written for sure.
     pub fn since_root(&self) -> Vec<Arc<State>> {
         self.history.from(self.rooted)
+    }
+
+    /// How many commits there were when it was open, as the database counts.
+    pub fn commits_made(&self) -> u64 {
+        self.db.as_ref().map_or(self.made, |db| db.commits().unwrap_or(0))
     }
 
     fn now(&self) -> usize {
@@ -167,6 +176,7 @@ impl Player {
         let Some(db) = self.db.take() else {
             return Ok(());
         };
+        self.made = db.commits().unwrap_or(0);
         drop(db);
         for (snapshot, state) in self.snapshots.drain(..) {
             let cursor = snapshot.scan(None, None);
