@@ -169,6 +169,8 @@ struct Found {
     needs_log: bool,
     /// Whether the older root slot is whole.
     other_is_whole: bool,
+    /// Whether there is a log, needed or not: it was not closed, or not quite.
+    has_log: bool,
 }
 
 /// Opening one database.
@@ -306,6 +308,7 @@ impl Opening<'_> {
             lsn: fields.lsn,
             needs_log: fields.log.is_some(),
             other_is_whole: roots.other_is_whole,
+            has_log: log.is_some(),
         };
         if let (Some(mark), Some(log)) = (fields.log, log) {
             self.replay(&mut found, &fields, mark, &*log.file)?;
@@ -346,6 +349,7 @@ impl Opening<'_> {
             lsn: 0,
             needs_log: false,
             other_is_whole: true,
+            has_log: false,
         })
     }
 
@@ -407,9 +411,12 @@ impl Opening<'_> {
         if planted::is(Bug::LogBegunTooEarly) {
             folder.since = None; // which leaves the folding to the end
         }
-        if folder.since.is_some() && (found.needs_log || !found.other_is_whole) {
-            // The root may have been read from a cache that never reached the disk.
+        if folder.since.is_some() && found.has_log {
+            // The root may have been read from a cache that never reached the disk,
+            // where an older one needs the log that is there.
             folder.data.confirm()?;
+        }
+        if folder.since.is_some() && (found.needs_log || !found.other_is_whole) {
             folder.fold(&snapshot, found.lsn, None)?;
         }
         let identity = Identity {
