@@ -17,6 +17,7 @@ use super::space::{Bits, RESERVED, SECTOR, Space};
 use super::{DataFile, blob};
 use crate::error::{DBError, DBResult};
 use crate::os::disk::File;
+use crate::planted::{self, Bug};
 
 /// What the next root will reach.
 #[derive(Debug)]
@@ -279,6 +280,9 @@ impl DataFile {
     /// Writes the newest root once more where it is: after a crash it may have
     /// been read from a cache, and not be on disk.
     pub(crate) fn confirm(&mut self) -> DBResult<()> {
+        if planted::is(Bug::RootNotConfirmed) {
+            return Ok(());
+        }
         self.write_root(&self.root)?;
         self.sync()
     }

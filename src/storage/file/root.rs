@@ -24,6 +24,7 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::array::{LEVELS_MAX, Place, Top};
+use crate::planted::{self, Bug};
 
 pub(super) const SLOT: usize = 4096;
 const MAGIC: &[u8; 8] = b"minidb\r\n";
@@ -124,7 +125,8 @@ impl Root {
             Fields { database: take(slot, 24), lsn: u64_at(40), log, meta: take(slot, 112) };
         let root = Root { sequence: u64_at(16), fields, units: top(80), records: top(96) };
         let plain = |top: Top| top.levels <= LEVELS_MAX && (top.levels == 0) == top.place.is_none();
-        (plain(root.units) && plain(root.records) && root.to_bytes() == *slot).then_some(root)
+        let whole = root.to_bytes() == *slot || planted::is(Bug::RootUnchecked);
+        (plain(root.units) && plain(root.records) && whole).then_some(root)
     }
 }
 
@@ -139,7 +141,8 @@ pub(super) fn read_slot(bytes: &[u8], number: u64) -> Slot {
     let Some(slot) = bytes.first_chunk::<SLOT>() else {
         return Slot::Damaged;
     };
-    if xxh3_64(&slot[..HASHED]).to_le_bytes() != slot[HASHED..] {
+    let whole = xxh3_64(&slot[..HASHED]).to_le_bytes() == slot[HASHED..];
+    if !whole && !planted::is(Bug::RootUnchecked) {
         return Slot::Damaged;
     }
     let (version, features) = (&slot[8..12], &slot[12..16]);

@@ -3,6 +3,8 @@
 //! A sector that the newest root reaches is never handed out, so whatever a
 //! checkpoint writes, that root stays whole until the next one has replaced it.
 
+use crate::planted::{self, Bug};
+
 /// Bytes of a sector: the unit that everything in the file is a multiple of.
 pub(super) const SECTOR: usize = 512;
 
@@ -107,7 +109,8 @@ impl Space {
 
     fn is_free(&self, sector: u32) -> bool {
         let stranded = self.stranded.as_ref().is_some_and(|bits| bits.has(sector));
-        !self.used.has(sector) && !self.taken.has(sector) && !stranded
+        let used = self.used.has(sector) && !planted::is(Bug::FreedTooEarly);
+        !used && !self.taken.has(sector) && !stranded
     }
 
     fn next_run(&mut self) -> Option<std::ops::Range<u32>> {

@@ -38,6 +38,7 @@ use super::snapshot::{Cursor, DBIterator, Snapshot};
 use crate::DB;
 use crate::error::{DBError, DBResult};
 use crate::os::disk::Disk;
+use crate::planted::{self, Bug};
 use crate::sync::{Arc, Condvar, Mutex};
 use commit::Commits;
 use fold::{Checkpointer, Folder, Wake};
@@ -144,6 +145,9 @@ impl PersistentDB {
     /// Removes every key from `from` up to, but not including, `to`; `None` is
     /// no bound.
     pub fn clear(&self, from: Option<&[u8]>, to: Option<&[u8]>) -> DBResult<()> {
+        if planted::is(Bug::ClearNotLogged) {
+            return self.memory().clear(from, to);
+        }
         self.shared().commit_change(Change::Clear(from, to), |memory| memory.clear(from, to))
     }
 
@@ -176,6 +180,9 @@ impl PersistentDB {
             check_len("key", key)?;
             check_len("value", value)?;
             Change::Put(key, value).add_to(&mut payload)?;
+            if planted::is(Bug::HalfBatch) {
+                self.shared().commit_payload(&std::mem::take(&mut payload))?;
+            }
         }
         self.shared().commit_payload(&payload)
     }

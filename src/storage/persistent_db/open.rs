@@ -25,10 +25,14 @@ use super::fold::{Folder, Wake};
 use super::{Closer, PersistentDB, Shared};
 use crate::error::{DBError, DBResult};
 use crate::os::disk::{Disk, File, How};
+use crate::planted::{self, Bug};
 use crate::sync::{Arc, Condvar, Mutex};
 
 /// How far zeros are written ahead in a log that is synced often.
 const AHEAD: u64 = 1 << 20;
+
+/// No file of an empty database is longer than this.
+const EMPTY: u64 = 16 << 10;
 
 /// A log as large as this is folded into the file, if the file is no larger.
 const CHECKPOINT_BYTES: u64 = 64 << 20;
@@ -128,6 +132,11 @@ impl Options {
         self.checkpoint_bytes.max(file.min(self.checkpoint_bytes.saturating_mul(1024)))
     }
 
+    /// Of a log that is to stay short, little is written ahead.
+    fn ahead(&self) -> u64 {
+        AHEAD.min(self.checkpoint_bytes)
+    }
+
     fn tell(&self, progress: Progress) {
         if let Some(watch) = &self.progress {
             watch(progress);
@@ -160,6 +169,8 @@ struct Found {
     needs_log: bool,
     /// Whether the older root slot is whole.
     other_is_whole: bool,
+    /// Whether there is a log, needed or not: it was not closed, or not quite.
+    has_log: bool,
 }
 
 /// Opening one database.
@@ -301,6 +312,7 @@ impl Opening<'_> {
             lsn: fields.lsn,
             needs_log: fields.log.is_some(),
             other_is_whole: roots.other_is_whole,
+            has_log: log.is_some(),
         };
         if let (Some(mark), Some(log)) = (fields.log, log) {
             self.replay(&mut found, &fields, mark, &*log.file)?;
@@ -317,7 +329,7 @@ impl Opening<'_> {
         log: Option<&Beside>,
     ) -> DBResult<Found> {
         let first = |log: &Beside| log.identity.is_some_and(|it| it.generation == 1);
-        let interrupted = len <= 8192 && log.is_some_and(|log| first(log) && !log.has_records);
+        let interrupted = len <= EMPTY && log.is_some_and(|log| first(log) && !log.has_records);
         if len > 0 && !interrupted {
             return Err(roots.refuse(self.path));
         }
@@ -341,6 +353,7 @@ impl Opening<'_> {
             lsn: 0,
             needs_log: false,
             other_is_whole: true,
+            has_log: false,
         })
     }
 
@@ -358,7 +371,9 @@ impl Opening<'_> {
             let log = self.log_path.display();
             return Err(DBError::Corrupt(format!("{log} belongs to a later state of {path}")));
         }
-        if !roots.other_is_whole && later.is_none() {
+        // Beside a log that goes as far as this root, the other can only be one that
+        // was being written to a file made smaller: it says the same.
+        if !roots.other_is_whole && its.is_none() {
             let what = "a root slot (bytes 0 to 8191) is damaged";
             return Err(DBError::Corrupt(format!("{path}: {what}")));
         }
@@ -397,19 +412,25 @@ impl Opening<'_> {
     fn begin(&self, mut found: Found) -> DBResult<(Folder, InMemoryDB, Option<Commits>)> {
         let mut folder = Folder { data: found.data, since: found.since, log: None };
         let snapshot = found.index.snapshot_for_image()?;
-        if folder.since.is_some() && (found.needs_log || !found.other_is_whole) {
-            // The root may have been read from a cache that never reached the disk.
+        if planted::is(Bug::LogBegunTooEarly) {
+            folder.since = None; // which leaves the folding to the end
+        }
+        if folder.since.is_some() && found.has_log {
+            // The root may have been read from a cache that never reached the disk,
+            // where an older one needs the log that is there.
             folder.data.confirm()?;
+        }
+        if folder.since.is_some() && (found.needs_log || !found.other_is_whole) {
             folder.fold(&snapshot, found.lsn, None)?;
         }
         let identity = Identity {
             database: folder.data.fields().database,
             generation: folder.data.sequence() + 1,
-            salt: self.random()?,
+            salt: if planted::is(Bug::LogNotRenewed) { 0 } else { self.random()? },
         };
         let open = self.disk.open(self.log_path, How::Create);
         let file = open.map_err(self.failed("create", self.log_path))?;
-        let ahead = if self.options.no_sync { 0 } else { AHEAD };
+        let ahead = if self.options.no_sync { 0 } else { self.options.ahead() };
         let log = Log::create(file, self.log_path.to_owned(), identity, found.lsn, ahead)?;
         // With this the name of a new database is on disk, too.
         let synced = self.disk.sync_folder(self.path);
