@@ -143,8 +143,12 @@ impl Shared {
         }
         self.memory.let_go(snapshot);
         let _ = folder.data.compact(); // else it is only larger than need be
-        let removed = self.disk.remove(&self.log_path);
-        removed.map_err(|error| DBError::io("remove", &self.log_path, &error))
+        let log = commits.lock()?.log.file();
+        match log.is_at(&self.log_path) {
+            Ok(true) => self.disk.remove(&self.log_path),
+            other => other.map(drop), // it is gone, or another lies there
+        }
+        .map_err(|error| DBError::io("remove", &self.log_path, &error))
     }
 }
 

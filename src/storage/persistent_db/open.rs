@@ -236,22 +236,37 @@ impl Opening<'_> {
             Options { new: true, .. } => How::New,
             _ => How::Create,
         };
+        let refused = |error| refused(self.path, self.options, &error);
+        self.lock_at(self.path, || self.disk.open(self.path, how).map_err(refused))
+    }
+
+    /// Opens and locks the log. Else, had the file been replaced while it was in
+    /// use, two would write to one log.
+    fn lock_log(&self) -> DBResult<Box<dyn File>> {
+        let failed = self.failed("create", self.log_path);
+        let open = || self.disk.open(self.log_path, How::Create).map_err(&failed);
+        self.lock_at(self.log_path, open)
+    }
+
+    fn lock_at(
+        &self,
+        path: &Path,
+        open: impl Fn() -> DBResult<Box<dyn File>>,
+    ) -> DBResult<Box<dyn File>> {
         for _ in 0..100 {
-            let file = self.disk.open(self.path, how);
-            let file = file.map_err(|error| refused(self.path, self.options, &error))?;
-            if !file.is_ordinary().map_err(self.failed("look at", self.path))? {
-                let path = self.path.display();
-                return Err(DBError::Format(format!("{path} is not an ordinary file")));
+            let file = open()?;
+            if !file.is_ordinary().map_err(self.failed("look at", path))? {
+                return Err(DBError::Format(format!("{} is not an ordinary file", path.display())));
             }
-            if !file.lock(self.options.read_only).map_err(self.failed("lock", self.path))? {
+            if !file.lock(self.options.read_only).map_err(self.failed("lock", path))? {
                 break;
             }
             // It may have been replaced meanwhile.
-            if file.is_at(self.path).map_err(self.failed("look at", self.path))? {
+            if file.is_at(path).map_err(self.failed("look at", path))? {
                 return Ok(file);
             }
         }
-        Err(DBError::Busy(self.path.display().to_string()))
+        Err(DBError::Busy(path.display().to_string()))
     }
 
     fn log_beside(&self) -> DBResult<Option<Beside>> {
@@ -403,8 +418,7 @@ impl Opening<'_> {
             generation: folder.data.sequence() + 1,
             salt: self.random()?,
         };
-        let open = self.disk.open(self.log_path, How::Create);
-        let file = open.map_err(self.failed("create", self.log_path))?;
+        let file = self.lock_log()?;
         let ahead = if self.options.no_sync { 0 } else { AHEAD };
         let log = Log::create(file, self.log_path.to_owned(), identity, found.lsn, ahead)?;
         // With this the name of a new database is on disk, too.
