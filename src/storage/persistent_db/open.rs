@@ -33,6 +33,10 @@ const AHEAD: u64 = 1 << 20;
 /// A log as large as this is folded into the file, if the file is no larger.
 const CHECKPOINT_BYTES: u64 = 64 << 20;
 
+/// No file is longer before its first root is written: two slots, and the few
+/// sectors of an empty tree.
+const FIRST_BYTES: u64 = 8192 + 8 * 512;
+
 /// How a database is opened. By default it is read and written, created if it is
 /// not there, and each commit waits for the disk.
 #[derive(Clone)]
@@ -328,7 +332,8 @@ impl Opening<'_> {
         log: Option<&Beside>,
     ) -> DBResult<Found> {
         let first = |log: &Beside| log.identity.is_some_and(|it| it.generation == 1);
-        let interrupted = len <= 8192 && log.is_some_and(|log| first(log) && !log.has_records);
+        let interrupted =
+            len <= FIRST_BYTES && log.is_some_and(|log| first(log) && !log.has_records);
         if len > 0 && !interrupted {
             return Err(roots.refuse(self.path));
         }
