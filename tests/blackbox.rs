@@ -10,6 +10,43 @@ use std::process::Command;
 
 use support::{have, library_dir, root, run, scratch, shared_library};
 
+const FAULTY: [&str; 2] = ["faulty.c", "faults.c"];
+
+/// What the library imports that does nothing to files: or, as `close` and
+/// `getcwd`, nothing that could go wrong.
+const OTHER_CALLS: [&str; 29] = [
+    "__errno_location",
+    "__gmon_start__",
+    "__register_atfork",
+    "__tls_get_addr",
+    "__xpg_strerror_r",
+    "abort",
+    "bcmp",
+    "calloc",
+    "clock_gettime",
+    "clock_nanosleep",
+    "close",
+    "dl_iterate_phdr",
+    "dlsym",
+    "free",
+    "getauxval",
+    "getcwd",
+    "getenv",
+    "getpid",
+    "getrandom",
+    "gettid",
+    "madvise",
+    "malloc",
+    "mprotect",
+    "munmap",
+    "pause",
+    "posix_memalign",
+    "realloc",
+    "sched_yield",
+    "sysconf",
+];
+const OTHER_PREFIXES: [&str; 7] = ["_ITM_", "_Unwind_", "__cxa_", "mem", "pthread_", "sig", "str"];
+
 /// Builds a program from sources in `tests/blackbox`.
 fn program(sources: &[&str], folder: &Path) -> PathBuf {
     let program = folder.join(sources[0]).with_extension("");
@@ -51,6 +88,36 @@ fn valgrind(leaks: bool) -> Command {
 #[test]
 fn nothing_is_lost_when_processes_are_killed() {
     run_program(&["kill9.c"], "blackbox-kill9", None);
+}
+
+#[test]
+fn file_calls_may_fail() {
+    run_program(&FAULTY, "blackbox-faulty", None);
+}
+
+/// Else `file_calls_may_fail` would leave some out.
+#[test]
+fn all_file_calls_are_known() {
+    let program = program(&FAULTY, &scratch("blackbox-calls"));
+    let names = |nm: &mut Command| -> Vec<String> {
+        let name = |line: &str| {
+            line.rsplit(' ').next().and_then(|it| it.split('@').next()).map(str::to_owned)
+        };
+        run(nm).lines().filter_map(name).collect()
+    };
+    let imports = names(Command::new("nm").args(["-D", "--undefined-only"]).arg(shared_library()));
+    let known = names(Command::new("nm").arg("--defined-only").arg(program));
+    assert!(imports.iter().any(|it| it == "pwrite64"), "{imports:?}");
+    let is_other = |name: &str| {
+        OTHER_CALLS.contains(&name) || OTHER_PREFIXES.iter().any(|it| name.starts_with(it))
+    };
+    let unknown = imports.iter().filter(|it| !known.contains(it) && !is_other(it));
+    assert_eq!(unknown.collect::<Vec<_>>(), Vec::<&String>::new());
+}
+
+#[test]
+fn a_disk_may_be_full() {
+    run_program(&["full.c"], "blackbox-full", None);
 }
 
 #[test]

@@ -12,7 +12,10 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/wait.h>
@@ -26,6 +29,20 @@ static inline void work_in_folder(int argc, char **argv)
     CHECK(chdir(argv[1]) == 0);
     library = argv[2];
     setvbuf(stdout, NULL, _IOLBF, 0);
+}
+
+/*
+ * Puts a file system in memory where the process works, which goes with the
+ * process. Only root can; else it returns false.
+ */
+static inline int work_on_own_disk(const char *size)
+{
+    char here[PATH_MAX];
+
+    CHECK(getcwd(here, sizeof here) != NULL);
+    return unshare(CLONE_NEWNS) == 0 &&
+           mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) == 0 &&
+           mount("none", here, "tmpfs", 0, size) == 0 && chdir(here) == 0;
 }
 
 /* Whether many rounds are wanted, or as many as take a moment. */

@@ -378,6 +378,39 @@ static void kill_again_and_again(int kills)
     CHECK(hits[OPENING] > 0 && hits[WORKING] > 0 && hits[CLOSING] > 0);
 }
 
+/* Makes a file and removes it, until it is killed. */
+static void create(void *arg)
+{
+    (void)arg;
+    for (;;) {
+        minidb_t *made = open_file("new", MINIDB_OPEN_NEW);
+
+        fill(made, "a=1");
+        minidb_close(made);
+        CHECK(unlink("new") == 0);
+    }
+}
+
+static void kill_while_creating(int kills)
+{
+    uint64_t dice = seed;
+    int i;
+
+    for (i = 0; i < kills; i++) {
+        pid_t child = start_child(create, NULL);
+        minidb_t *found;
+
+        usleep(roll(&dice, 15000));
+        kill_child(child);
+        found = open_file("new", 0);
+        CHECK(strcmp(listing(found), "") == 0 ||
+              strcmp(listing(found), "a=1") == 0);
+        OK(minidb_check(found));
+        minidb_close(found);
+        CHECK(unlink("new") == 0);
+    }
+}
+
 int main(int argc, char **argv)
 {
     const char *kills = getenv("MINIDB_KILLS");
@@ -388,6 +421,7 @@ int main(int argc, char **argv)
                   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     CHECK(report != MAP_FAILED);
     kill_again_and_again(kills ? atoi(kills) : thorough() ? 500 : 30);
+    kill_while_creating(thorough() ? 200 : 20);
     munmap(report, sizeof *report);
     return 0;
 }
