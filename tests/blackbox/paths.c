@@ -62,6 +62,27 @@ static void a_backup_needs_a_path_where_nothing_lies(void)
     stays("there", "a=1");
 }
 
+static void an_empty_file_is_an_empty_database(void)
+{
+    static const uint32_t flags[] = {
+        MINIDB_OPEN_READONLY, MINIDB_OPEN_EXISTING, 0, MINIDB_OPEN_READONLY
+    };
+    size_t i;
+
+    remove_all();
+    CHECK(close(open("db", O_CREAT | O_WRONLY, 0600)) == 0);
+    refuses(MINIDB_CONFLICT, "db", MINIDB_OPEN_NEW);
+    for (i = 0; i < sizeof flags / sizeof *flags; i++) {
+        minidb_t *db = open_file("db", flags[i]);
+
+        HOLDS(db, "");
+        OK(minidb_check(db));
+        minidb_close(db);
+        CHECK(names_in(".") == 1);
+    }
+    CHECK(size_of("db") > 0);
+}
+
 /* Makes "db", and with it the log that it needs, as a crash leaves them. */
 static void make_crashed(void)
 {
@@ -317,6 +338,7 @@ int main(int argc, char **argv)
     work_in_folder(argc, argv);
     work_on_own_disk("size=64m"); /* if it can, to be quicker */
     RUN(a_path_must_lead_to_an_ordinary_file);
+    RUN(an_empty_file_is_an_empty_database);
     RUN(a_backup_needs_a_path_where_nothing_lies);
     RUN(a_read_only_open_writes_nothing);
     RUN(reading_needs_no_right_to_write);
