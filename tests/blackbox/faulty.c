@@ -161,10 +161,49 @@ static void a_backup_is_whole(void)
 /* After a failed backup: nothing of it is there, or all. */
 static void try_backup_again(minidb_t *db)
 {
+    /* Without the lock it might be another backup's. */
+    if (way->mode != FOR_EVER && strcmp(struck, "unlink") != 0 &&
+        strcmp(struck, "flock") != 0)
+        CHECK(!exists("backup-new"));
     if (exists("backup"))
         a_backup_is_whole();
     else
         OK(minidb_backup(db, "backup"));
+}
+
+static uint64_t bytes_of_model(void)
+{
+    uint64_t sum = 0;
+    size_t i;
+
+    for (i = 0; i < model.count; i++)
+        sum += model.list[i].key_len + model.list[i].value_len;
+    return sum;
+}
+
+/* It holds what it should, be it with the step that is not certain. */
+static void settle(minidb_t *db)
+{
+    if (uncertain && number(db, MINIDB_STAT_DATA_BYTES) != bytes_of_model())
+        take_on_model(uncertain);
+    uncertain = NULL;
+    holds_all(db, &model);
+}
+
+/* What would be found if the process ended now. */
+static void survives_a_crash(void)
+{
+    minidb_t *db;
+
+    copy_file("db", "crashed");
+    copy_file("db-log", "crashed-log");
+    db = open_file("crashed", MINIDB_OPEN_READONLY);
+    if (uncertain == NULL || number(db, MINIDB_STAT_DATA_BYTES) ==
+                                 bytes_of_model())
+        holds_all(db, &model);
+    OK(minidb_check(db));
+    minidb_close(db);
+    CHECK(unlink("crashed") == 0 && unlink("crashed-log") == 0);
 }
 
 /* Takes a step. Returns whether the database can be written on. */
@@ -185,8 +224,10 @@ static int try(minidb_t *db, const struct step *step)
             GIVES(MINIDB_IO, minidb_put(db, "no", 2, "", 0, NULL, NULL));
             GIVES(MINIDB_IO, minidb_sync(db));
             holds_all(db, &model);
+            survives_a_crash();
             return 0;
         }
+        survives_a_crash();
         if (step->what == BACKUP)
             try_backup_again(db);
         else
@@ -196,16 +237,6 @@ static int try(minidb_t *db, const struct step *step)
     if (step->what == BACKUP)
         a_backup_is_whole();
     return 1;
-}
-
-static uint64_t bytes_of_model(void)
-{
-    uint64_t sum = 0;
-    size_t i;
-
-    for (i = 0; i < model.count; i++)
-        sum += model.list[i].key_len + model.list[i].value_len;
-    return sum;
 }
 
 static minidb_t *try_open(uint32_t more)
@@ -219,14 +250,11 @@ static minidb_t *try_open(uint32_t more)
     faults_off();
     fits(code, hit_before);
     if (code != MINIDB_OK) {
-        CHECK(db == NULL && descriptors() == before && threads() == 1);
+        CHECK(db == NULL && descriptors() == before && is_alone());
         calm();
         OK(minidb_open("db", flags | more, &db));
     }
-    if (uncertain && number(db, MINIDB_STAT_DATA_BYTES) != bytes_of_model())
-        take_on_model(uncertain);
-    uncertain = NULL;
-    holds_all(db, &model);
+    settle(db);
     return db;
 }
 
@@ -235,7 +263,7 @@ static void try_close(minidb_t *db)
     faults_on();
     minidb_close(db);
     faults_off();
-    CHECK(threads() == 1);
+    CHECK(is_alone());
 }
 
 /* What a crash has left, and what is to be found there. */

@@ -374,7 +374,7 @@ static void opening_and_closing_leaks_nothing(void)
 
     make_names();
     files = names_in(".");
-    CHECK(descriptors() < 20 && threads() == 1);
+    CHECK(descriptors() < 20 && is_alone());
     for (i = rounds; i > 0; i--) {
         uint32_t flags = i % 3 ? MINIDB_OPEN_NOSYNC : MINIDB_OPEN_READONLY;
         int before = descriptors();
@@ -385,7 +385,7 @@ static void opening_and_closing_leaks_nothing(void)
             fill(db, "a=1 b=2");
         minidb_close(db);
         CHECK(descriptors() == before);
-        CHECK(threads() == 1);
+        CHECK(is_alone());
     }
     CHECK(names_in(".") == files);
     stays("db", "a=1 b=2");
