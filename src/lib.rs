@@ -44,7 +44,10 @@ mod sync;
 
 pub use error::{DBError, DBResult};
 pub(crate) use storage::Sink;
-pub use storage::{Cursor, DBIterator, InMemoryDB, Options, PersistentDB, Progress, Snapshot};
+pub use storage::{
+    Cursor, DBIterator, InMemoryDB, Options, PersistentDB, Progress, Snapshot, Transaction,
+};
+pub use storage::{Salvaged, salvage, salvage_on};
 
 /// The longest key or value, in bytes.
 pub const MAX_LEN: usize = 0x7fff_ffff;

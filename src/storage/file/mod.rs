@@ -5,7 +5,8 @@
 //! which whoever refers to a sector has its checksum ([`array`]). A checkpoint
 //! ([`checkpoint`]) writes what has changed into sectors that the newest root
 //! does not reach ([`space`]), waits for the disk, and then writes the other
-//! root slot; so at each moment one root is whole, and all that it reaches.
+//! root slot; so at each moment one root is whole, and all that it reaches. Of a
+//! file that was damaged, [`mod@salvage`] reads what is left.
 //!
 //! Promises:
 //!
@@ -20,19 +21,21 @@ mod blob;
 mod checkpoint;
 mod io;
 mod root;
+mod salvage;
 mod space;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use checkpoint::Checkpoint;
-pub(crate) use root::{Fields, LogMark, META};
+pub(crate) use root::{Fields, LogMark, META, Root};
+pub(crate) use salvage::{Remains, roots};
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use array::{Array, FANOUT, Table, Top};
 use blob::Blob;
-use root::{Root, SLOT, Slot, read_slot};
+use root::{SLOT, Slot, read_slot};
 use space::{Bits, RESERVED, SECTOR, Space};
 
 use crate::error::{DBError, DBResult};
@@ -48,8 +51,6 @@ pub(crate) struct DataFile {
     records: Array,
     blobs: BTreeMap<u32, Blob>,
     space: Space,
-    /// Bytes that the latest checkpoint has written.
-    written: u64,
 }
 
 /// Who takes what a file holds.
@@ -145,7 +146,6 @@ impl DataFile {
             records: Array::default(),
             blobs: BTreeMap::new(),
             space: Space::of(Bits::default()),
-            written: 0,
         }
     }
 
@@ -189,7 +189,7 @@ impl DataFile {
             claim(&path, &mut used, sector)?;
         }
         let space = Space::of(used);
-        Ok(DataFile { file, path, root, units, records, blobs, space, written: 0 })
+        Ok(DataFile { file, path, root, units, records, blobs, space })
     }
 
     /// Reads everything again, and verifies that it has its checksum.
@@ -231,11 +231,6 @@ impl DataFile {
     /// Length of the file in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         io::offset(self.space.end())
-    }
-
-    /// Bytes that the latest checkpoint has written, roots aside.
-    pub(crate) fn written(&self) -> u64 {
-        self.written
     }
 }
 

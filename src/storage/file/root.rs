@@ -51,10 +51,11 @@ pub(crate) struct Fields {
     pub(crate) meta: [u8; META],
 }
 
+/// Where all that a file holds begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Root {
-    pub(super) sequence: u64,
-    pub(super) fields: Fields,
+pub(crate) struct Root {
+    pub(crate) sequence: u64,
+    pub(crate) fields: Fields,
     pub(super) units: Top,
     pub(super) records: Top,
 }
@@ -151,6 +152,17 @@ pub(super) fn read_slot(bytes: &[u8], number: u64) -> Slot {
     }
 }
 
+/// The same, of a slot that may be damaged where all roots are alike.
+pub(super) fn mend_slot(bytes: &[u8; SLOT], number: u64) -> Slot {
+    let mut slot = *bytes;
+    slot[..8].copy_from_slice(MAGIC);
+    slot[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    slot[12..16].fill(0);
+    slot[52..56].fill(0);
+    slot[112 + META..HASHED].fill(0);
+    read_slot(&slot, number)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,6 +183,8 @@ mod tests {
             let expected = if at < MAGIC.len() { Slot::Foreign } else { Slot::Damaged };
             assert_eq!(found, expected, "byte {at}");
             assert!(!matches!(read_slot(&slot[..at], 0), Slot::Root(_)));
+            let alike = matches!(at, 0..16 | 52..56 | 152..HASHED);
+            assert_eq!(matches!(mend_slot(&bad, 0), Slot::Root(_)), alike, "byte {at}");
         }
     }
 

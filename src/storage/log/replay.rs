@@ -15,6 +15,7 @@
 //! 2. A file of any content is read in time proportional to its length.
 
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 
 use super::record::{self, FILE_HEAD, HEAD, Head, Kind, START};
@@ -133,13 +134,13 @@ pub(crate) fn has_records(file: &dyn File, identity: &Identity) -> io::Result<bo
 }
 
 /// Calls `each` with every valid commit anywhere in the file, by lsn, whatever
-/// is missing between them: the lsn after it, and its payload. Says how many
-/// there were.
+/// is missing between them: the lsns that it takes, and its payload. Says how
+/// many there were.
 pub(crate) fn salvage(
     file: &dyn File,
     path: &Path,
     identity: &Identity,
-    mut each: impl FnMut(u64, &[u8]) -> DBResult<()>,
+    mut each: impl FnMut(Range<u64>, &[u8]) -> DBResult<()>,
 ) -> DBResult<u64> {
     let failed = |error: io::Error| DBError::io("read", path, &error);
     let mut found: Vec<Position> = Vec::new();
@@ -156,7 +157,7 @@ pub(crate) fn salvage(
         if let Some((head, payload)) =
             reader.record(*offset, *lsn, identity.salt).map_err(failed)?
         {
-            each(head.end(), payload)?;
+            each(head.lsn..head.end(), payload)?;
         }
     }
     Ok(found.len() as u64)

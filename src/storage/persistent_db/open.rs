@@ -447,7 +447,19 @@ impl Opening<'_> {
     }
 }
 
-/// What backups and the salvage of a file need of a snapshot.
+/// Opens a file to salvage it: its path with symbolic links followed, and the
+/// file, locked against writers.
+pub(in super::super) fn open_to_read(
+    disk: &dyn Disk,
+    path: &Path,
+) -> DBResult<(PathBuf, Box<dyn File>)> {
+    let options = &Options::new().read_only();
+    let path = disk.resolve(path).map_err(|error| refused(path, options, &error))?;
+    let file = Opening { disk, path: &path, log_path: Path::new(""), options }.lock()?;
+    Ok((path, file))
+}
+
+/// What backups need of a snapshot.
 pub(in super::super) fn write_all_of(
     data: &mut DataFile,
     snapshot: &Snapshot,
