@@ -195,7 +195,10 @@ impl DataFile {
     /// Reads everything again, and verifies that it has its checksum.
     pub(crate) fn verify(&self) -> DBResult<()> {
         let roots = Roots::read(&*self.file, &self.path)?;
-        let whole = roots.newest == Some(self.root) && roots.other_is_whole;
+        let whole = match self.root.sequence {
+            0 => roots.newest.is_none(), // it was opened to be read only
+            _ => roots.newest == Some(self.root) && roots.other_is_whole,
+        };
         if !whole && !self.space.is_in_doubt() {
             let path = self.path.display();
             return Err(DBError::Corrupt(format!(
