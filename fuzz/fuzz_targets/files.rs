@@ -73,9 +73,17 @@ pub fn seal_file(bytes: &mut [u8]) {
             return;
         }
         let mut sealing = Sealing { bytes, seen: BTreeSet::new() };
-        let levels = |sealing: &Sealing<'_>, at: usize| u32_at(sealing.bytes, slot + at).min(6);
-        sealing.seal(slot + 84, levels(&sealing, 80), &mut |_, _| {});
-        sealing.seal(slot + 100, levels(&sealing, 96), &mut |it, start| it.seal_blobs(start));
+        // Memory is taken for each number of a blob up to the highest; three
+        // levels have room for two million.
+        let levels = |sealing: &Sealing<'_>, at: usize, most: u32| {
+            Some(u32_at(sealing.bytes, slot + at)).filter(|&levels| levels <= most)
+        };
+        if let Some(levels) = levels(&sealing, 80, 6) {
+            sealing.seal(slot + 84, levels, &mut |_, _| {});
+        }
+        if let Some(levels) = levels(&sealing, 96, 3) {
+            sealing.seal(slot + 100, levels, &mut |it, start| it.seal_blobs(start));
+        }
         let hash = xxh3_64(&bytes[slot..slot + SLOT - 8]);
         bytes[slot + SLOT - 8..slot + SLOT].copy_from_slice(&hash.to_le_bytes());
     }
@@ -94,7 +102,8 @@ pub fn seal_log(file: &[u8], log: &mut [u8]) {
     log[SECTOR - 8..SECTOR].copy_from_slice(&hash.to_le_bytes());
     let (salt, mut lsn, mut at) = (u64_at(root, 64), u64_at(root, 40), u64_at(root, 72));
     let mut seen = BTreeSet::new();
-    while at >= RECORDS as u64 && at + 32 <= log.len() as u64 && seen.insert(at) {
+    let end = (log.len() as u64).saturating_sub(32);
+    while (RECORDS as u64..=end).contains(&at) && seen.insert(at) {
         let start = at as usize;
         let word = u64_at(log, start + 24);
         let (kind, len) = (word >> 56, word & ((1 << 56) - 1));
