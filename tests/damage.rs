@@ -87,9 +87,13 @@ enum Left {
     Closed,
     Crashed,
     CrashedNoSync,
+    /// After it was closed and opened again, without a checkpoint since.
+    Reopened,
 }
 
-use Left::{Closed, Crashed, CrashedNoSync};
+use Left::{Closed, Crashed, CrashedNoSync, Reopened};
+
+const ALL: [Left; 4] = [Closed, Crashed, CrashedNoSync, Reopened];
 
 /// A database's files, and all that it ever held.
 struct Subject {
@@ -178,7 +182,7 @@ impl Subject {
     /// A database of about 64 KiB.
     fn new(left: Left, seed: u64) -> Subject {
         let (mut rng, disk) = (Rng(seed), SimDisk::new(seed));
-        let db = open(&disk, options(left)).unwrap();
+        let mut db = open(&disk, options(left)).unwrap();
         let mut subject = Subject {
             left,
             pair: pair_of(&disk),
@@ -198,6 +202,13 @@ impl Subject {
                 subject.earlier.push((n, pair_of(&disk)));
             }
             match n * 10 / commits {
+                6 if n * 10 % commits == 0 && left == Reopened => {
+                    drop(db);
+                    subject.earlier.push((n, pair_of(&disk)));
+                    subject.ends.fill(RECORDS); // this is another log
+                    subject.folded = n;
+                    db = open(&disk, options(left)).unwrap();
+                }
                 2 | 6 if n * 10 % commits == 0 => {
                     db.checkpoint().unwrap();
                     subject.folded = n;
@@ -207,7 +218,7 @@ impl Subject {
             }
         }
         subject.durable = match left {
-            Crashed => commits - 1,
+            Crashed | Reopened => commits - 1,
             Closed | CrashedNoSync => commits * 8 / 10,
         };
         if left == Closed {
@@ -282,7 +293,7 @@ fn contents(disk: &SimDisk, read_only: bool) -> DBResult<Contents> {
 }
 
 fn subjects() -> Vec<Subject> {
-    [Closed, Crashed, CrashedNoSync].map(|left| Subject::new(left, 1 + left as u64)).into()
+    ALL.map(|left| Subject::new(left, 1 + left as u64)).into()
 }
 
 /// The places of a file of that length to damage: all of them in CI.
@@ -290,7 +301,7 @@ fn places(len: usize, rng: &mut Rng) -> Vec<usize> {
     if env::var_os("CI").is_some() || len == 0 {
         return (0..len).collect();
     }
-    let some = env::var("MINIDB_DAMAGE_BYTES").map_or(400, |some| some.parse().unwrap());
+    let some = env::var("MINIDB_DAMAGE_BYTES").map_or(250, |some| some.parse().unwrap());
     let mut places: Vec<usize> = (0..some).map(|_| rng.below(len)).collect();
     // What is said in the root slots, or in a log's header, and their checksums.
     let heads = [0..160, 500..512, 4088..4256, 8184..8192];
@@ -437,7 +448,7 @@ fn files_of_other_times_are_not_mixed_up() {
 #[test]
 fn files_of_other_databases_are_not_mixed_up() {
     for one in subjects() {
-        for other in [Closed, Crashed, CrashedNoSync].map(|left| Subject::new(left, 77)) {
+        for other in ALL.map(|left| Subject::new(left, 77)) {
             let what = format!("the file of {:?}, the log of {:?}", one.left, other.left);
             let mixed = Pair { file: one.pair.file.clone(), log: other.pair.log.clone() };
             let opened = one.try_open(&mixed, one.last(), &what);
