@@ -44,7 +44,9 @@ mod sync;
 
 pub use error::{DBError, DBResult};
 pub(crate) use storage::Sink;
-pub use storage::{Cursor, DBIterator, InMemoryDB, Options, PersistentDB, Progress, Snapshot};
+pub use storage::{
+    Cursor, DBIterator, InMemoryDB, Options, PersistentDB, Progress, Snapshot, Transaction,
+};
 
 /// The longest key or value, in bytes.
 pub const MAX_LEN: usize = 0x7fff_ffff;

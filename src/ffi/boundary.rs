@@ -280,6 +280,12 @@ impl ValueOut {
         unsafe { ValueOut { bytes: Out::new(bytes, ptr::null_mut()), len: Out::new(len, 0) } }
     }
 
+    /// Whether anything of a value is wanted.
+    #[inline]
+    pub(super) fn is_wanted(&self) -> bool {
+        !self.bytes.out.is_null() || !self.len.out.is_null()
+    }
+
     /// Takes what is wanted of a value, which may be refused for lack of memory.
     #[inline]
     pub(super) fn take(&self, value: &[u8]) -> DBResult<Taken> {

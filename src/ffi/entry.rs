@@ -85,7 +85,7 @@ pub unsafe extern "C" fn minidb_put(
         let key = bytes("key", key, key_len)?;
         let value = bytes("value", value, value_len)?;
         let previous = view::with(db, |view, _| {
-            Ok(view.put_with(key, value, |was| {
+            Ok(view.put_with(key, value, out.is_wanted(), |was| {
                 #[cfg(test)]
                 assert!(key != tests::PANIC_KEY, "on purpose");
                 was.map(|was| out.take(was)).transpose()
@@ -112,7 +112,9 @@ pub unsafe extern "C" fn minidb_delete(
     guard(|| unsafe {
         let out = ValueOut::new(old, old_len);
         let key = bytes("key", key, key_len)?;
-        let removed = view::with(db, |view, _| Ok(view.delete_with(key, |was| out.take(was))?))?;
+        let removed = view::with(db, |view, _| {
+            Ok(view.delete_with(key, out.is_wanted(), |was| out.take(was))?)
+        })?;
         Ok(out.give(removed))
     })
 }

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::code::*;
 use super::text::{Failure, invalid};
-use crate::sync::Arc;
-use crate::{Cursor, DBError, DBResult, InMemoryDB, PersistentDB, Snapshot};
+use crate::sync::{Arc, Mutex};
+use crate::{Cursor, DBError, DBResult, InMemoryDB, PersistentDB, Snapshot, Transaction};
 
 /// What a view shows.
 #[derive(Debug)]
@@ -14,6 +14,8 @@ pub(super) enum View {
     InMemory(InMemoryDB),
     Persistent(PersistentDB),
     Snapshot(Snapshot),
+    /// For one thread at a time; but misuse is not to do harm.
+    Transaction(Mutex<Transaction>),
 }
 
 /// What all handles on a store have in common.
@@ -68,6 +70,28 @@ impl View {
         match self {
             View::InMemory(_) | View::Persistent(_) => Ok(()),
             View::Snapshot(_) => Err(invalid("the handle is one of a snapshot, not of a database")),
+            View::Transaction(_) => {
+                Err(invalid("the handle is one of a transaction, not of a database"))
+            }
+        }
+    }
+
+    /// Begins a transaction on the database.
+    pub(super) fn begin(&self) -> Result<View, Failure> {
+        self.expect_database()?;
+        let transaction = match self {
+            View::Persistent(db) => db.begin()?,
+            View::InMemory(db) => db.begin()?,
+            _ => return Err(DBError::Internal.into()),
+        };
+        Ok(View::Transaction(Mutex::new(transaction)))
+    }
+
+    /// Commits the transaction; says whether that could be.
+    pub(super) fn commit(&self) -> Result<bool, Failure> {
+        match self {
+            View::Transaction(transaction) => Ok(transaction.lock()?.commit()?),
+            _ => Err(invalid("the handle is not one of a transaction")),
         }
     }
 
@@ -81,32 +105,50 @@ impl View {
             View::InMemory(db) => db.get_with(key, f)?,
             View::Persistent(db) => db.get_with(key, f)?,
             View::Snapshot(snapshot) => snapshot.get_with(key, f),
+            View::Transaction(transaction) => transaction.lock()?.get_with(key, f)?,
         }
     }
 
+    /// In a transaction the old value is looked at only if it is wanted.
     #[inline]
     pub(super) fn put_with<T>(
         &self,
         key: &[u8],
         value: &[u8],
+        is_wanted: bool,
         old: impl FnOnce(Option<&[u8]>) -> DBResult<T>,
     ) -> DBResult<T> {
         match self {
             View::InMemory(db) => db.put_with(key, value, old),
             View::Persistent(db) => db.put_with(key, value, old),
             View::Snapshot(_) => Err(DBError::ReadOnly),
+            View::Transaction(transaction) if is_wanted => {
+                transaction.lock()?.put_with(key, value, old)
+            }
+            View::Transaction(transaction) => {
+                transaction.lock()?.put(key, value)?;
+                old(None)
+            }
         }
     }
 
+    /// As for [`View::put_with`].
     pub(super) fn delete_with<T>(
         &self,
         key: &[u8],
+        is_wanted: bool,
         old: impl FnOnce(&[u8]) -> DBResult<T>,
     ) -> DBResult<Option<T>> {
         match self {
             View::InMemory(db) => db.delete_with(key, old),
             View::Persistent(db) => db.delete_with(key, old),
             View::Snapshot(_) => Err(DBError::ReadOnly),
+            View::Transaction(transaction) if is_wanted => {
+                transaction.lock()?.delete_with(key, old)
+            }
+            View::Transaction(transaction) => {
+                transaction.lock()?.delete(key)?.then(|| old(&[])).transpose()
+            }
         }
     }
 
@@ -115,6 +157,7 @@ impl View {
             View::InMemory(db) => db.clear(from, to),
             View::Persistent(db) => db.clear(from, to),
             View::Snapshot(_) => Err(DBError::ReadOnly),
+            View::Transaction(transaction) => transaction.lock()?.clear(from, to),
         }
     }
 
@@ -128,6 +171,7 @@ impl View {
             View::InMemory(db) => db.cas(key, expected, desired),
             View::Persistent(db) => db.cas(key, expected, desired),
             View::Snapshot(_) => Err(DBError::ReadOnly),
+            View::Transaction(transaction) => transaction.lock()?.cas(key, expected, desired),
         }
     }
 
@@ -139,6 +183,7 @@ impl View {
             View::InMemory(db) => db.write_all(entries),
             View::Persistent(db) => db.write_all(entries),
             View::Snapshot(_) => Err(DBError::ReadOnly),
+            View::Transaction(transaction) => transaction.lock()?.write_all(entries),
         }
     }
 
@@ -147,6 +192,7 @@ impl View {
             View::InMemory(db) => db.scan(from, to),
             View::Persistent(db) => db.scan(from, to),
             View::Snapshot(snapshot) => snapshot.scan(from, to),
+            View::Transaction(transaction) => transaction.lock()?.scan(from, to),
         }
     }
 
@@ -155,14 +201,24 @@ impl View {
             View::InMemory(db) => db.scan_prefix(prefix),
             View::Persistent(db) => db.scan_prefix(prefix),
             View::Snapshot(snapshot) => snapshot.scan_prefix(prefix),
+            View::Transaction(transaction) => transaction.lock()?.scan_prefix(prefix),
         }
     }
 
-    pub(super) fn snapshot(&self) -> DBResult<Snapshot> {
+    pub(super) fn snapshot(&self) -> Result<Snapshot, Failure> {
+        match self {
+            View::Transaction(_) => Err(invalid("there is no snapshot of a transaction")),
+            _ => Ok(self.all()?),
+        }
+    }
+
+    /// All that the view holds.
+    pub(super) fn all(&self) -> DBResult<Snapshot> {
         match self {
             View::InMemory(db) => db.snapshot(),
             View::Persistent(db) => db.snapshot(),
             View::Snapshot(snapshot) => Ok(snapshot.clone()),
+            View::Transaction(transaction) => transaction.lock()?.copy(),
         }
     }
 
@@ -190,6 +246,7 @@ impl View {
             View::InMemory(db) => db.check(),
             View::Persistent(db) => db.memory().check(),
             View::Snapshot(snapshot) => snapshot.check(),
+            View::Transaction(transaction) => transaction.lock()?.check(),
         }
     }
 
@@ -204,6 +261,16 @@ impl View {
                     MINIDB_STAT_DATA_BYTES => Ok(snapshot.data_bytes()),
                     MINIDB_STAT_MEMORY_BYTES => Ok(snapshot.memory_bytes()?),
                     MINIDB_STAT_COMMITS => Ok(snapshot.commits()),
+                    _ => Err(unknown(what)),
+                };
+            }
+            View::Transaction(transaction) => {
+                let mut transaction = transaction.lock()?;
+                return match what {
+                    MINIDB_STAT_COUNT => Ok(transaction.count()?),
+                    MINIDB_STAT_DATA_BYTES => Ok(transaction.data_bytes()?),
+                    MINIDB_STAT_MEMORY_BYTES => Ok(transaction.memory_bytes()?),
+                    MINIDB_STAT_COMMITS => Ok(transaction.commits()),
                     _ => Err(unknown(what)),
                 };
             }

@@ -63,7 +63,7 @@ pub unsafe extern "C" fn minidb_check(db: *const minidb_t) -> c_int {
 pub unsafe extern "C" fn minidb_backup(db: *const minidb_t, path: *const c_char) -> c_int {
     guard(|| {
         // Not inside of the call on the view: closing it need not wait so long.
-        let (snapshot, _open) = view::with(db, |view, open| Ok((view.snapshot()?, open.clone())))?;
+        let (snapshot, _open) = view::with(db, |view, open| Ok((view.all()?, open.clone())))?;
         if path.is_null() {
             return Err(invalid("path is NULL"));
         }

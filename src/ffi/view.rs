@@ -115,9 +115,10 @@ pub unsafe extern "C" fn minidb_snapshot(
 pub unsafe extern "C" fn minidb_begin(db: *const minidb_t, txn: *mut *mut minidb_t) -> c_int {
     guard(|| {
         // SAFETY: as the header says of out-parameters.
-        let _out = unsafe { handle_out(txn)? };
-        handle::with(db, |view, _| view.expect_database())?;
-        Err(invalid("transactions are not there yet"))
+        let mut out = unsafe { handle_out(txn)? };
+        let (view, open) = handle::with(db, |view, open| Ok((view.begin()?, open.clone())))?;
+        out.give(handle::open(view, open)?);
+        Ok(MINIDB_OK)
     })
 }
 
@@ -142,8 +143,8 @@ pub unsafe extern "C" fn minidb_begin(db: *const minidb_t, txn: *mut *mut minidb
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn minidb_commit(txn: *mut minidb_t) -> c_int {
     guard(|| {
-        handle::with(txn, |_, _| Ok(()))?;
-        Err(invalid("the handle is not one of a transaction; transactions are not there yet"))
+        let committed = handle::with(txn, |view, _| view.commit())?;
+        Ok(if committed { MINIDB_OK } else { MINIDB_CONFLICT })
     })
 }
 

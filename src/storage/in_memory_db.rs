@@ -6,17 +6,19 @@
 //!    step, and so is each read.
 //! 2. A failed write changes nothing.
 //!
-//! The lock is one reader-writer lock over the whole index. Nothing outside
-//! this file knows that, so it can become finer without a change elsewhere.
+//! Writers take turns. Most puts change one leaf only, and do so beside readers,
+//! who meet them at that leaf's lock; whatever changes more waits until it is
+//! alone (see `sync/br_lock.rs`).
 
 use std::fmt;
 
-use super::change::Change;
+use super::change::{Change, Changes};
+use super::history::History;
 use super::index::{self, Bounds, Index};
 use super::snapshot::{Cursor, DBIterator, Snapshot};
 use crate::DB;
 use crate::error::{DBError, DBResult, OutOfMemory};
-use crate::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use crate::sync::{Alone, Arc, BrLock, Reading, Turn};
 
 /// How many retired pages and blobs are looked at before others may have the lock.
 const COLLECT_STEP: usize = 64;
@@ -45,7 +47,8 @@ pub struct InMemoryDB {
 }
 
 pub(super) struct Store {
-    index: RwLock<Index>,
+    index: BrLock<Index>,
+    history: History,
 }
 
 impl Store {
@@ -64,7 +67,7 @@ impl Store {
     }
 
     pub(super) fn memory_bytes(&self) -> DBResult<u64> {
-        Ok(self.index.read()?.memory_bytes() as u64)
+        Ok((self.index.read()?.memory_bytes() + self.history.bytes()) as u64)
     }
 
     /// Frees what only snapshots needed that are gone.
@@ -96,17 +99,24 @@ impl InMemoryDB {
     }
 
     pub(super) fn of(index: Index) -> InMemoryDB {
-        InMemoryDB { store: Arc::new(Store { index: RwLock::new(index) }) }
+        let (index, history) = (BrLock::new(index), History::default());
+        InMemoryDB { store: Arc::new(Store { index, history }) }
     }
 
     #[inline]
-    pub(super) fn read(&self) -> DBResult<RwLockReadGuard<'_, Index>> {
+    pub(super) fn read(&self) -> DBResult<Reading<'_, Index>> {
         self.store.index.read()
     }
 
     #[inline]
-    pub(super) fn write(&self) -> DBResult<RwLockWriteGuard<'_, Index>> {
+    pub(super) fn write(&self) -> DBResult<Alone<'_, Index>> {
         self.store.index.write()
+    }
+
+    /// The turn to write.
+    #[inline]
+    pub(super) fn turn(&self) -> DBResult<Turn<'_, Index>> {
+        self.store.index.turn()
     }
 
     /// Shows `view` the value of `key`, without a copy. `view` must not use the
@@ -121,7 +131,7 @@ impl InMemoryDB {
     /// ```
     #[inline]
     pub fn get_with<T>(&self, key: &[u8], view: impl FnOnce(Option<&[u8]>) -> T) -> DBResult<T> {
-        Ok(view(self.read()?.get(key)))
+        Ok(self.read()?.get_beside(key, view))
     }
 
     /// Sets the value of `key`. Before that, shows `old` the value that was
@@ -136,9 +146,17 @@ impl InMemoryDB {
     ) -> DBResult<T> {
         check_len("key", key)?;
         check_len("value", value)?;
-        let mut index = self.write()?;
+        let index = self.turn()?;
+        if let Some(local) = index.local(key, value) {
+            let result = old(index.old_of(&local))?;
+            index.put_local(&local, key, value);
+            self.note(&index, Change::Put(key, value));
+            return Ok(result);
+        }
+        let mut index = index.alone()?;
         let result = index.put(key, value, old)?;
         index.committed();
+        self.note(&index, Change::Put(key, value));
         Ok(result)
     }
 
@@ -154,6 +172,7 @@ impl InMemoryDB {
         let result = index.delete(key, old)?;
         if result.is_some() {
             index.committed();
+            self.note(&index, Change::Delete(key));
         }
         Ok(result)
     }
@@ -163,7 +182,7 @@ impl InMemoryDB {
     pub fn clear(&self, from: Option<&[u8]>, to: Option<&[u8]>) -> DBResult<()> {
         let mut index = self.write()?;
         let done = index.clear(from, to).map_err(DBError::from);
-        self.finish(index, done)
+        self.finish(index, done, std::iter::once(Change::Clear(from, to)))
     }
 
     /// Compares and swaps: if the value of `key` equals `expected`, sets it to
@@ -187,14 +206,13 @@ impl InMemoryDB {
         check_len("key", key)?;
         check_len("value", desired.unwrap_or_default())?;
         let mut index = self.write()?;
-        if index.get(key) != expected {
+        if index.get_latest(key) != expected {
             return Ok(false);
         }
-        match desired {
-            Some(value) => index.put(key, value, |_| Ok::<(), OutOfMemory>(()))?,
-            None => drop(index.delete(key, |_| Ok::<(), OutOfMemory>(()))?),
-        }
+        let change = desired.map_or(Change::Delete(key), |value| Change::Put(key, value));
+        index.apply_change(change)?;
         index.committed();
+        self.note(&index, change);
         Ok(true)
     }
 
@@ -205,37 +223,75 @@ impl InMemoryDB {
         &self,
         entries: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
     ) -> DBResult<()> {
-        self.apply(entries.into_iter().map(|(key, value)| Ok(Change::Put(key, value))))
+        let mut payload = Vec::new();
+        for (key, value) in entries {
+            check_len("key", key)?;
+            check_len("value", value)?;
+            Change::Put(key, value).add_to(&mut payload)?;
+        }
+        self.apply(&payload)
     }
 
-    /// Makes changes in one atomic step.
-    pub(super) fn apply<'a>(
+    /// Makes all changes of a payload in one atomic step.
+    pub(super) fn apply(&self, payload: &[u8]) -> DBResult<()> {
+        self.commit_if(payload, || Ok(true)).map(drop)
+    }
+
+    /// Does so if, while nobody else can commit, it is `valid`; says whether.
+    pub(super) fn commit_if(
         &self,
-        changes: impl Iterator<Item = DBResult<Change<'a>>>,
-    ) -> DBResult<()> {
+        payload: &[u8],
+        valid: impl FnOnce() -> DBResult<bool>,
+    ) -> DBResult<bool> {
         let mut index = self.write()?;
+        if !valid()? {
+            return Ok(false);
+        }
         let done = index.atomically(|index| {
-            changes.into_iter().try_for_each(|change| {
-                let change = change?;
-                if let Change::Put(key, value) = change {
-                    check_len("key", key)?;
-                    check_len("value", value)?;
-                }
-                index.apply_change(change)
-            })
+            Changes::of(payload).try_for_each(|change| index.apply_change(change?))
         });
-        self.finish(index, done)
+        self.finish(index, done, Changes::of(payload).filter_map(Result::ok))?;
+        Ok(true)
     }
 
     /// Ends a write of many steps, and frees what it has replaced, a few things
     /// at a time.
-    fn finish(&self, mut index: RwLockWriteGuard<'_, Index>, done: DBResult<()>) -> DBResult<()> {
+    fn finish<'a>(
+        &self,
+        mut index: Alone<'_, Index>,
+        done: DBResult<()>,
+        changes: impl Iterator<Item = Change<'a>>,
+    ) -> DBResult<()> {
         if done.is_ok() {
             index.committed();
+            if self.store.history.is_watched() {
+                self.store.history.note(index.latest_commit(), index.commits(), changes);
+            }
         }
         drop(index);
         self.store.collect();
         done
+    }
+
+    /// Notes the change of a commit, if a transaction may ask for it.
+    #[inline]
+    fn note(&self, index: &Index, change: Change<'_>) {
+        if self.store.history.is_watched() {
+            let (commit, visible) = (index.latest_commit(), index.commits());
+            self.store.history.note(commit, visible, std::iter::once(change));
+        }
+    }
+
+    pub(super) fn history(&self) -> &History {
+        &self.store.history
+    }
+
+    /// A snapshot for a transaction to begin with, from which on commits are noted.
+    pub(super) fn snapshot_to_begin(&self) -> DBResult<Snapshot> {
+        let mut index = self.write()?;
+        let view = index.snapshot()?;
+        self.store.history.open(view.commits(), index.latest_commit())?;
+        Ok(Snapshot::new(view, self.store.clone()))
     }
 
     /// Drops a snapshot of the index.
@@ -293,7 +349,7 @@ impl InMemoryDB {
 
     /// Verifies every rule that the data structure keeps. Writers wait.
     pub fn check(&self) -> DBResult<()> {
-        self.read()?.check().map_err(DBError::Corrupt)
+        self.turn()?.check().map_err(DBError::Corrupt)
     }
 }
 

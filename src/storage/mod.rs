@@ -19,14 +19,17 @@
 mod backup;
 mod change;
 mod file;
+mod history;
 mod image;
 mod in_memory_db;
 mod index;
 mod log;
 mod persistent_db;
 mod snapshot;
+mod transaction;
 
 pub use in_memory_db::InMemoryDB;
 pub(crate) use index::Sink;
 pub use persistent_db::{Options, PersistentDB, Progress};
 pub use snapshot::{Cursor, DBIterator, Snapshot};
+pub use transaction::Transaction;

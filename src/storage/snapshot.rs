@@ -6,7 +6,8 @@ use std::fmt;
 
 use super::in_memory_db::{Store, to_vec};
 use super::index::{self, Bounds, Sink};
-use crate::error::{DBError, DBResult};
+use super::transaction::Merge;
+use crate::error::{DBError, DBResult, OutOfMemory};
 use crate::sync::Arc;
 
 /// A frozen view: it shows the same for ever, whatever is written.
@@ -50,6 +51,13 @@ impl Snapshot {
 
     fn cursor(&self, bounds: Bounds) -> Cursor {
         Cursor::new(self.view().clone(), bounds, self.store.clone())
+    }
+
+    /// A cursor that shows what a transaction adds, too.
+    pub(super) fn cursor_merged(&self, bounds: Bounds, merge: Merge) -> Cursor {
+        let mut cursor = self.cursor(bounds);
+        cursor.merge = Some(Box::new(merge));
+        cursor
     }
 
     /// Iterates over everything in key order.
@@ -115,14 +123,16 @@ impl Drop for Snapshot {
 /// # Ok::<(), minidb::DBError>(())
 /// ```
 pub struct Cursor {
-    /// There until dropped.
-    cursor: Option<index::Cursor>,
+    /// There until dropped; in a box, since it is large and cursors are moved.
+    cursor: Option<Box<index::Cursor>>,
+    /// What a transaction adds.
+    merge: Option<Box<Merge>>,
     store: Arc<Store>,
 }
 
 impl Cursor {
     pub(super) fn new(view: index::Snapshot, bounds: Bounds, store: Arc<Store>) -> Cursor {
-        Cursor { cursor: Some(index::Cursor::new(view, bounds)), store }
+        Cursor { cursor: Some(Box::new(index::Cursor::new(view, bounds))), merge: None, store }
     }
 
     #[inline]
@@ -130,66 +140,100 @@ impl Cursor {
         self.cursor.as_ref().expect("a cursor is there until it is dropped")
     }
 
+    /// Moves as a cursor of the view does, or of a transaction on it.
     #[inline]
-    fn cursor_mut(&mut self) -> &mut index::Cursor {
-        self.cursor.as_mut().expect("a cursor is there until it is dropped")
+    fn go(
+        &mut self,
+        plain: impl FnOnce(&mut index::Cursor) -> Result<bool, OutOfMemory>,
+        merged: impl FnOnce(&mut Merge, &mut index::Cursor) -> DBResult<bool>,
+    ) -> DBResult<bool> {
+        let cursor = self.cursor.as_mut().expect("a cursor is there until it is dropped");
+        match &mut self.merge {
+            None => Ok(plain(cursor)?),
+            Some(merge) => merged(merge, cursor),
+        }
     }
 
     /// Goes to the first entry.
     pub fn first(&mut self) -> DBResult<bool> {
-        Ok(self.cursor_mut().first()?)
+        self.go(index::Cursor::first, Merge::first)
     }
 
     /// Goes to the last entry.
     pub fn last(&mut self) -> DBResult<bool> {
-        Ok(self.cursor_mut().last()?)
+        self.go(index::Cursor::last, Merge::last)
     }
 
     /// Goes to the next entry, the first if the cursor is new.
-    #[inline]
     #[allow(clippy::should_implement_trait)] // the contract's name; an entry here is borrowed
     pub fn next(&mut self) -> DBResult<bool> {
-        Ok(self.cursor_mut().next()?)
+        self.go(index::Cursor::next, Merge::next)
     }
 
     /// Goes to the previous entry, the last if the cursor is new.
     #[inline]
     pub fn prev(&mut self) -> DBResult<bool> {
-        Ok(self.cursor_mut().prev()?)
+        self.go(index::Cursor::prev, Merge::prev)
     }
 
     /// Goes to the first entry whose key is `key` or greater.
     pub fn seek(&mut self, key: &[u8]) -> DBResult<bool> {
-        Ok(self.cursor_mut().seek(key)?)
+        self.go(|cursor| cursor.seek(key), |merge, cursor| merge.seek(cursor, key))
     }
 
     /// The key at the cursor, if it is at an entry.
     #[inline]
     pub fn key(&self) -> Option<&[u8]> {
-        self.cursor().key()
+        match &self.merge {
+            None => self.cursor().key(),
+            Some(merge) => merge.key_with_nul(self.cursor()).map(without_nul),
+        }
     }
 
     /// The value at the cursor, if it is at an entry.
     #[inline]
     pub fn value(&self) -> Option<&[u8]> {
-        self.cursor().value()
+        match &self.merge {
+            None => self.cursor().value(),
+            Some(merge) => merge.value_with_nul(self.cursor()).map(without_nul),
+        }
     }
 
     /// The key at the cursor and a NUL after it.
     #[inline]
     pub(crate) fn key_with_nul(&self) -> Option<&[u8]> {
-        self.cursor().key_with_nul()
+        match &self.merge {
+            None => self.cursor().key_with_nul(),
+            Some(merge) => merge.key_with_nul(self.cursor()),
+        }
     }
 
     /// The value at the cursor and a NUL after it.
     #[inline]
     pub(crate) fn value_with_nul(&self) -> Option<&[u8]> {
-        self.cursor().value_with_nul()
+        match &self.merge {
+            None => self.cursor().value_with_nul(),
+            Some(merge) => merge.value_with_nul(self.cursor()),
+        }
+    }
+
+    /// Does what `next` does, and returns the entry's key and value, each with a NUL,
+    /// if that takes a few steps only. Else it does nothing.
+    #[inline(always)]
+    pub(crate) fn next_near(&mut self) -> Option<(&[u8], &[u8])> {
+        if self.merge.is_some() {
+            return None;
+        }
+        self.cursor.as_mut()?.next_near()
     }
 
     /// Hands the entries after the cursor to `sink` as far as they fit.
     pub(crate) fn read(&mut self, sink: &mut impl Sink) -> DBResult<bool> {
-        Ok(self.cursor_mut().read(sink)?)
+        let cursor = self.cursor.as_mut().expect("a cursor is there until it is dropped");
+        match &mut self.merge {
+            None => Ok(cursor.read(sink)?),
+            Some(merge) => merge.read(cursor, sink),
+        }
     }
 }
 
@@ -208,6 +252,10 @@ impl Drop for Cursor {
             self.store.let_go(cursor, pins);
         }
     }
+}
+
+fn without_nul(bytes: &[u8]) -> &[u8] {
+    &bytes[..bytes.len() - 1]
 }
 
 /// Iterates over the entries of a view in key order. It holds its own snapshot,

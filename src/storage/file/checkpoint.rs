@@ -2,9 +2,9 @@
 //!
 //! The pieces are given twice: first all that are old, so that their sectors
 //! are kept, then those that are new. Of a new unit whose bytes are in the file
-//! already, under its number or under that of the page it was a copy of, the
-//! sector is kept as well; so a page in which one entry has changed costs one
-//! sector or two, not all of it.
+//! already, under its number or in the page that it comes from, counted from the
+//! end where entries gather, the sector is kept as well; so a page in which one
+//! entry has changed costs one sector or two, not all of it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -78,16 +78,17 @@ impl Checkpoint<'_> {
         Ok(())
     }
 
-    /// Units in a row that may have changed, and were copied from `origin`.
+    /// Units in a row that may have changed, and come from those before `origin`.
     pub(crate) fn put_units(
         &mut self,
         unit: u32,
         origin: u32,
         contents: &[Sector],
     ) -> DBResult<()> {
+        let first = origin.saturating_sub(contents.len() as u32);
         for (at, content) in (0..).zip(contents) {
             let hash = hash(content);
-            let old = [unit + at, origin.saturating_add(at)].map(|it| self.unit_base.get(it));
+            let old = [unit + at, first + at].map(|it| self.unit_base.get(it));
             let same = |place: &Place| {
                 let same = !place.is_none() && place.hash == hash && place.sector < self.limit;
                 same && self.writer.space.keep(place.sector)
@@ -250,7 +251,6 @@ impl DataFile {
         self.records.accept(records, written.records.1);
         self.blobs.retain(|&id, _| written.kept_blobs.has(id));
         self.blobs.extend(written.new_blobs);
-        self.written = written.bytes;
         Ok(())
     }
 
@@ -308,7 +308,7 @@ impl DataFile {
             stay.iter().try_for_each(|(id, _)| checkpoint.keep_blob(*id))?;
             let wanted = far.into_iter().map(|(unit, place)| (place, unit)).collect();
             read_all(file, &path, wanted, |unit, sector| {
-                checkpoint.put_units(unit, unit, std::slice::from_ref(sector?))
+                checkpoint.put_units(unit, unit + 1, std::slice::from_ref(sector?))
             })?;
             for (id, blob) in go {
                 let mut bytes = Vec::new();

@@ -48,8 +48,6 @@ pub(crate) struct DataFile {
     records: Array,
     blobs: BTreeMap<u32, Blob>,
     space: Space,
-    /// Bytes that the latest checkpoint has written.
-    written: u64,
 }
 
 /// Who takes what a file holds.
@@ -145,7 +143,6 @@ impl DataFile {
             records: Array::default(),
             blobs: BTreeMap::new(),
             space: Space::of(Bits::default()),
-            written: 0,
         }
     }
 
@@ -189,7 +186,7 @@ impl DataFile {
             claim(&path, &mut used, sector)?;
         }
         let space = Space::of(used);
-        Ok(DataFile { file, path, root, units, records, blobs, space, written: 0 })
+        Ok(DataFile { file, path, root, units, records, blobs, space })
     }
 
     /// Reads everything again, and verifies that it has its checksum.
@@ -231,11 +228,6 @@ impl DataFile {
     /// Length of the file in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         io::offset(self.space.end())
-    }
-
-    /// Bytes that the latest checkpoint has written, roots aside.
-    pub(crate) fn written(&self) -> u64 {
-        self.written
     }
 }
 

@@ -24,6 +24,11 @@ impl PageId {
         (self.0 & 7) + 1
     }
 
+    /// The unit after its last.
+    pub(super) fn end(self) -> u32 {
+        self.unit() + self.units()
+    }
+
     /// As it stands in an inner node.
     pub(super) fn to_bytes(self) -> [u8; 4] {
         self.0.to_le_bytes()

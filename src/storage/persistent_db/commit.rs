@@ -12,7 +12,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::super::change::{Change, Changes};
+use super::super::change::Change;
 use super::super::in_memory_db::InMemoryDB;
 use super::super::log::{Log, Outcome};
 use super::Shared;
@@ -51,16 +51,26 @@ impl Shared {
         change: Change<'_>,
         apply: impl FnOnce(&InMemoryDB) -> DBResult<T>,
     ) -> DBResult<T> {
-        let commits = self.commits()?.lock()?;
         let (head, first, second) = change.encode();
+        let commits = self.commits()?.lock()?;
         self.commit(commits, &[&head, first, second], apply)
     }
 
     /// Commits a change if, at its turn, there is reason to.
-    pub(super) fn commit_if<T>(
+    pub(super) fn commit_change_if<T>(
         &self,
         reason: impl FnOnce(&InMemoryDB) -> DBResult<bool>,
         change: Change<'_>,
+        apply: impl FnOnce(&InMemoryDB) -> DBResult<Option<T>>,
+    ) -> DBResult<Option<T>> {
+        let (head, first, second) = change.encode();
+        self.commit_if(reason, &[&head, first, second], apply)
+    }
+
+    fn commit_if<T>(
+        &self,
+        reason: impl FnOnce(&InMemoryDB) -> DBResult<bool>,
+        record: &[&[u8]],
         apply: impl FnOnce(&InMemoryDB) -> DBResult<Option<T>>,
     ) -> DBResult<Option<T>> {
         let commits = self.commits()?.lock()?;
@@ -74,14 +84,23 @@ impl Shared {
             }
             return Ok(None);
         }
-        let (head, first, second) = change.encode();
-        self.commit(commits, &[&head, first, second], apply)
+        self.commit(commits, record, apply)
     }
 
     /// Commits changes that are encoded already.
     pub(super) fn commit_payload(&self, payload: &[u8]) -> DBResult<()> {
         let commits = self.commits()?.lock()?;
-        self.commit(commits, &[payload], |memory| memory.apply(Changes::of(payload)))
+        self.commit(commits, &[payload], |memory| memory.apply(payload))
+    }
+
+    /// The same, if at its turn they are `valid`; says whether they were.
+    pub(super) fn commit_payload_if(
+        &self,
+        payload: &[u8],
+        valid: impl FnOnce() -> DBResult<bool>,
+    ) -> DBResult<bool> {
+        let apply = |memory: &InMemoryDB| memory.apply(payload).map(Some);
+        Ok(self.commit_if(|_| valid(), &[payload], apply)?.is_some())
     }
 
     fn commit<T>(
@@ -163,7 +182,10 @@ impl Shared {
             (Ok(sealed), Ok(())) => self.memory.write()?.show(sealed),
             (sealed, _) => {
                 drop(sealed);
-                self.memory.write()?.undo();
+                let mut index = self.memory.write()?;
+                index.undo();
+                self.memory.history().undo_until(index.commits());
+                drop(index);
                 // Those who have come meanwhile build on what is gone.
                 let later = std::mem::take(&mut commits.batch);
                 let _ = later.0.set(done.clone());

@@ -133,8 +133,8 @@ impl PersistentDB {
         key: &[u8],
         old: impl FnOnce(&[u8]) -> DBResult<T>,
     ) -> DBResult<Option<T>> {
-        self.shared().commit_if(
-            |memory| Ok(memory.read()?.get_latest(key).is_some()),
+        self.shared().commit_change_if(
+            |memory| Ok(memory.turn()?.get_latest(key).is_some()),
             Change::Delete(key),
             |memory| memory.delete_with(key, old),
         )
@@ -156,8 +156,8 @@ impl PersistentDB {
         check_len("key", key)?;
         check_len("value", desired.unwrap_or_default())?;
         let change = desired.map_or(Change::Delete(key), |value| Change::Put(key, value));
-        let done = self.shared().commit_if(
-            |memory| Ok(memory.read()?.get_latest(key) == expected),
+        let done = self.shared().commit_change_if(
+            |memory| Ok(memory.turn()?.get_latest(key) == expected),
             change,
             |memory| memory.cas(key, expected, desired).map(Some),
         )?;
@@ -177,6 +177,21 @@ impl PersistentDB {
             Change::Put(key, value).add_to(&mut payload)?;
         }
         self.shared().commit_payload(&payload)
+    }
+
+    /// Makes all changes of a payload as one step, if they are `valid` at its
+    /// turn; says whether they were.
+    pub(super) fn commit_if(
+        &self,
+        payload: &[u8],
+        valid: impl FnOnce() -> DBResult<bool>,
+    ) -> DBResult<bool> {
+        self.shared().commit_payload_if(payload, valid)
+    }
+
+    /// Refuses to write to a database that was opened to be read only.
+    pub(super) fn refuse_if_read_only(&self) -> DBResult<()> {
+        self.shared().commits().map(drop)
     }
 
     /// Makes a frozen view of what the database holds now, in constant time.

@@ -1,0 +1,182 @@
+//! What a transaction has read, to be compared with what others have written.
+//!
+//! A key that was written before by the transaction itself is not read by
+//! looking at it. So a span of keys that a cursor walked over says how many
+//! writes the transaction had made by then: of the keys in it, those that these
+//! had written do not count.
+
+use std::collections::BTreeSet;
+use std::ops::{Bound, RangeBounds};
+
+use super::super::change::Change;
+use super::own::Own;
+use crate::error::DBResult;
+
+/// With more keys or spans than this, everything counts as read.
+const KEYS_MAX: usize = 1 << 20;
+const SPANS_MAX: usize = 1 << 10;
+
+/// Keys in a row, from the first to the last of them; `None` until the walk has
+/// gone that way.
+#[derive(Clone, Debug)]
+struct Span {
+    low: Option<Bound<Vec<u8>>>,
+    high: Option<Bound<Vec<u8>>>,
+    /// Writes made before.
+    writes: u64,
+}
+
+/// What was read.
+#[derive(Debug, Default)]
+pub(super) struct Reads {
+    keys: BTreeSet<Vec<u8>>,
+    spans: Vec<Span>,
+    everything: bool,
+}
+
+/// Names a span.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SpanId(usize);
+
+fn copy(bytes: &[u8]) -> DBResult<Vec<u8>> {
+    super::super::in_memory_db::to_vec(bytes)
+}
+
+fn copy_bound(bound: Bound<&[u8]>) -> DBResult<Bound<Vec<u8>>> {
+    Ok(match bound {
+        Bound::Included(key) => Bound::Included(copy(key)?),
+        Bound::Excluded(key) => Bound::Excluded(copy(key)?),
+        Bound::Unbounded => Bound::Unbounded,
+    })
+}
+
+fn as_ref(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
+    bound.as_ref().map(Vec::as_slice)
+}
+
+impl Span {
+    fn has(&self, key: &[u8]) -> bool {
+        let (Some(low), Some(high)) = (&self.low, &self.high) else {
+            return false;
+        };
+        (as_ref(low), as_ref(high)).contains(key)
+    }
+
+    /// Whether a key from `from` up to `to` may lie in it.
+    fn meets(&self, from: Option<&[u8]>, to: Option<&[u8]>) -> bool {
+        let before = match (&self.high, from) {
+            (None, _) => true,
+            (Some(Bound::Included(high)), Some(from)) => &high[..] < from,
+            (Some(Bound::Excluded(high)), Some(from)) => &high[..] <= from,
+            _ => false,
+        };
+        let after = match (&self.low, to) {
+            (None, _) => true,
+            (Some(Bound::Included(low) | Bound::Excluded(low)), Some(to)) => &low[..] >= to,
+            _ => false,
+        };
+        !before && !after
+    }
+}
+
+impl Reads {
+    pub(super) fn is_empty(&self) -> bool {
+        !self.everything && self.keys.is_empty() && self.spans.is_empty()
+    }
+
+    /// A key was looked at that the transaction has not written.
+    pub(super) fn key(&mut self, key: &[u8]) -> DBResult<()> {
+        if self.everything || self.keys.contains(key) {
+            return Ok(());
+        }
+        if self.keys.len() >= KEYS_MAX {
+            self.all();
+            return Ok(());
+        }
+        self.keys.insert(copy(key)?);
+        Ok(())
+    }
+
+    /// Everything was looked at.
+    pub(super) fn all(&mut self) {
+        *self = Reads { everything: true, ..Reads::default() };
+    }
+
+    /// A walk begins, of a cursor opened after so many writes: upwards from a
+    /// bound, or downwards (`back`).
+    pub(super) fn walk(&mut self, from: Bound<&[u8]>, back: bool, writes: u64) -> DBResult<SpanId> {
+        if self.spans.len() >= SPANS_MAX {
+            self.all();
+        }
+        if !self.everything {
+            let from = Some(copy_bound(from)?);
+            let (low, high) = if back { (None, from) } else { (from, None) };
+            self.spans.push(Span { low, high, writes });
+        }
+        Ok(SpanId(self.spans.len().wrapping_sub(1)))
+    }
+
+    /// A walk has gone up as far as `to`.
+    pub(super) fn up(&mut self, span: SpanId, to: Bound<&[u8]>) -> DBResult<()> {
+        let Some(span) = self.spans.get_mut(span.0) else {
+            return Ok(());
+        };
+        let further = match (&span.high, to) {
+            (None, _) => true,
+            (Some(Bound::Unbounded), _) => false,
+            (_, Bound::Unbounded) => true,
+            (Some(Bound::Excluded(was)), Bound::Included(key)) => key >= &was[..],
+            (
+                Some(Bound::Included(was) | Bound::Excluded(was)),
+                Bound::Included(key) | Bound::Excluded(key),
+            ) => key > &was[..],
+        };
+        if further {
+            span.high = Some(copy_bound(to)?);
+        }
+        Ok(())
+    }
+
+    /// A walk has gone down as far as `to`.
+    pub(super) fn down(&mut self, span: SpanId, to: Bound<&[u8]>) -> DBResult<()> {
+        let Some(span) = self.spans.get_mut(span.0) else {
+            return Ok(());
+        };
+        let further = match (&span.low, to) {
+            (None, _) => true,
+            (Some(Bound::Unbounded), _) => false,
+            (_, Bound::Unbounded) => true,
+            (
+                Some(Bound::Included(was) | Bound::Excluded(was)),
+                Bound::Included(key) | Bound::Excluded(key),
+            ) => key < &was[..],
+        };
+        if further {
+            span.low = Some(copy_bound(to)?);
+        }
+        Ok(())
+    }
+
+    /// Whether what another transaction has changed was read.
+    pub(super) fn has(&self, change: Change<'_>, own: &Own) -> bool {
+        match change {
+            Change::Put(key, _) | Change::Delete(key) => {
+                let foreign = |span: &Span| own.written_at(key).is_none_or(|at| at >= span.writes);
+                self.everything
+                    || self.keys.contains(key)
+                    || self.spans.iter().any(|span| span.has(key) && foreign(span))
+            }
+            Change::Clear(from, to) => {
+                let range = (
+                    from.map_or(Bound::Unbounded, Bound::Included),
+                    to.map_or(Bound::Unbounded, Bound::Excluded),
+                );
+                let empty = from.zip(to).is_some_and(|(from, to)| from >= to);
+                !empty
+                    && (self.everything
+                        || self.keys.range::<[u8], _>(range).next().is_some()
+                        || self.spans.iter().any(|span| span.meets(from, to)))
+            }
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! A transaction's view against `BTreeMap`, and what counts as read.
+
+use std::collections::BTreeMap;
+
+use super::super::in_memory_db::InMemoryDB;
+use super::*;
+use crate::DB;
+
+type Model = BTreeMap<Vec<u8>, Vec<u8>>;
+
+struct Rng(u64);
+
+impl Rng {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % n
+    }
+
+    fn key(&mut self) -> Vec<u8> {
+        format!("{:02}", self.below(40)).into_bytes()
+    }
+
+    fn bound(&mut self) -> Option<Vec<u8>> {
+        (self.below(3) > 0).then(|| self.key())
+    }
+}
+
+fn step(txn: &mut Transaction, model: &mut Model, rng: &mut Rng) {
+    let (key, value) = (rng.key(), rng.below(1000).to_string().into_bytes());
+    match rng.below(8) {
+        0..3 => {
+            txn.put(&key, &value).unwrap();
+            model.insert(key, value);
+        }
+        3 => assert_eq!(txn.delete(&key).unwrap(), model.remove(&key).is_some()),
+        4 => {
+            let old = txn.put_with(&key, &value, |old| Ok(old.map(<[u8]>::to_vec))).unwrap();
+            assert_eq!(old, model.insert(key, value));
+        }
+        5 => {
+            let expected = model.get(&key).cloned().filter(|_| rng.below(4) > 0);
+            let done = txn.cas(&key, expected.as_deref(), Some(&value)).unwrap();
+            assert_eq!(done, model.get(&key) == expected.as_ref());
+            if done {
+                model.insert(key, value);
+            }
+        }
+        6 if rng.below(5) == 0 => {
+            let (from, to) = (rng.bound(), rng.bound());
+            txn.clear(from.as_deref(), to.as_deref()).unwrap();
+            model.retain(|key, _| {
+                from.as_ref().is_some_and(|it| key < it) || to.as_ref().is_some_and(|it| key >= it)
+            });
+        }
+        _ => assert_eq!(txn.get(&key).unwrap().as_ref(), model.get(&key)),
+    }
+}
+
+/// Walks a cursor at random beside the model's entries.
+fn walk(cursor: &mut Cursor, entries: &[(Vec<u8>, Vec<u8>)], rng: &mut Rng) {
+    // 0 is before the first, len + 1 after the last; a new cursor is both.
+    let (mut at, end) = (None, entries.len() + 1);
+    for _ in 0..40 {
+        let found = match rng.below(8) {
+            0 => (at = Some(1.min(end)), cursor.first().unwrap()).1,
+            1 => (at = Some(end - 1), cursor.last().unwrap()).1,
+            2..5 => (at = Some((at.unwrap_or(0) + 1).min(end)), cursor.next().unwrap()).1,
+            5..7 => (at = Some(at.unwrap_or(end).saturating_sub(1)), cursor.prev().unwrap()).1,
+            _ => {
+                let key = rng.key();
+                at = Some(1 + entries.partition_point(|(it, _)| it < &key));
+                cursor.seek(&key).unwrap()
+            }
+        };
+        let expected = at.and_then(|at| entries.get(at.wrapping_sub(1)));
+        assert_eq!(found, expected.is_some());
+        assert_eq!(cursor.key(), expected.map(|(key, _)| &key[..]));
+        assert_eq!(cursor.value(), expected.map(|(_, value)| &value[..]));
+    }
+}
+
+#[test]
+fn a_view_with_its_own_writes_is_as_the_model() {
+    let mut rng = Rng(0x1234_5678_9abc_def1);
+    for _ in 0..400 {
+        let db = InMemoryDB::new().unwrap();
+        let mut model = Model::new();
+        for _ in 0..rng.below(40) {
+            let key = rng.key();
+            db.put(&key, b"old").unwrap();
+            model.insert(key, b"old".to_vec());
+        }
+        let mut txn = db.begin().unwrap();
+        for _ in 0..rng.below(60) {
+            step(&mut txn, &mut model, &mut rng);
+            if rng.below(8) == 0 {
+                let (from, to) = (rng.bound(), rng.bound());
+                let mut cursor = txn.scan(from.as_deref(), to.as_deref()).unwrap();
+                let within = |key: &Vec<u8>| {
+                    from.as_ref().is_none_or(|it| key >= it)
+                        && to.as_ref().is_none_or(|it| key < it)
+                };
+                let entries = model.iter().filter(|(key, _)| within(key));
+                let entries: Vec<_> = entries.map(|(k, v)| (k.clone(), v.clone())).collect();
+                // Writing meanwhile changes nothing for it.
+                txn.put(b"05", b"later").unwrap();
+                model.insert(b"05".to_vec(), b"later".to_vec());
+                walk(&mut cursor, &entries, &mut rng);
+            }
+        }
+        let bytes: usize = model.iter().map(|(key, value)| key.len() + value.len()).sum();
+        assert_eq!(
+            (txn.count().unwrap(), txn.data_bytes().unwrap()),
+            (model.len() as u64, bytes as u64)
+        );
+        let copy = txn.copy().unwrap();
+        assert!(copy.iter().unwrap().map(Result::unwrap).eq(model.clone()));
+        assert!(txn.commit().unwrap());
+        assert!(db.iter().unwrap().map(Result::unwrap).eq(model));
+        db.check().unwrap();
+    }
+}
+
+/// Whether a transaction that does `read` first is in conflict with `write`.
+fn conflicts(read: impl FnOnce(&mut Transaction), write: impl FnOnce(&InMemoryDB)) -> bool {
+    let db = InMemoryDB::new().unwrap();
+    for key in ["b", "d", "f", "h"] {
+        db.put(key.as_bytes(), b"old").unwrap();
+    }
+    let mut txn = db.begin().unwrap();
+    read(&mut txn);
+    txn.put(b"result", b"").unwrap();
+    write(&db);
+    !txn.commit().unwrap()
+}
+
+fn put(key: &str) -> impl FnOnce(&InMemoryDB) {
+    move |db| drop(db.put(key.as_bytes(), b"new").unwrap())
+}
+
+#[test]
+fn what_counts_as_read() {
+    let get =
+        |key: &'static str| move |txn: &mut Transaction| drop(txn.get(key.as_bytes()).unwrap());
+    assert!(conflicts(get("b"), put("b")));
+    assert!(!conflicts(get("b"), put("c")));
+    assert!(conflicts(get("none"), put("none")), "a key that is not there");
+    assert!(conflicts(get("b"), |db| drop(db.put(b"b", b"old").unwrap())), "an equal value");
+    assert!(conflicts(get("b"), |db| db.clear(None, None).unwrap()));
+    assert!(!conflicts(get("b"), |db| db.clear(Some(b"c"), None).unwrap()));
+    assert!(conflicts(get("b"), |db| db.write_all([(&b"b"[..], &b""[..])]).unwrap()));
+    assert!(!conflicts(|_| {}, put("b")), "what reads nothing commits");
+    assert!(
+        !conflicts(
+            |txn| {
+                let _ = txn.delete(b"b").unwrap();
+            },
+            put("b")
+        ),
+        "a blind delete"
+    );
+    assert!(conflicts(
+        |txn| {
+            let _ = txn.delete_with(b"b", |_| Ok(())).unwrap();
+        },
+        put("b")
+    ));
+    assert!(conflicts(
+        |txn| {
+            txn.put_with(b"b", b"", |_| Ok(())).unwrap();
+        },
+        put("b")
+    ));
+    assert!(conflicts(
+        |txn| {
+            let _ = txn.cas(b"x", Some(b""), None).unwrap();
+        },
+        put("x")
+    ));
+    assert!(conflicts(
+        |txn| {
+            let _ = txn.count().unwrap();
+        },
+        put("anything")
+    ));
+    let own = |txn: &mut Transaction| {
+        txn.put(b"b", b"mine").unwrap();
+        assert_eq!(txn.get(b"b").unwrap().unwrap(), b"mine");
+    };
+    assert!(!conflicts(own, put("b")), "its own is not read by looking at it");
+}
+
+#[test]
+fn what_a_cursor_walked_over_counts_as_read() {
+    let walked = |txn: &mut Transaction| {
+        let mut cursor = txn.scan(Some(b"c"), Some(b"z")).unwrap();
+        assert!(cursor.next().unwrap() && cursor.next().unwrap());
+        assert_eq!(cursor.key(), Some(&b"f"[..]));
+    };
+    for (key, read) in
+        [("b", false), ("c", true), ("d", true), ("e", true), ("f", true), ("g", false)]
+    {
+        assert_eq!(conflicts(walked, put(key)), read, "{key}");
+    }
+    let to_the_end = |txn: &mut Transaction| {
+        let mut cursor = txn.scan(None, Some(b"p")).unwrap();
+        assert!(cursor.seek(b"g").unwrap() && !cursor.next().unwrap());
+    };
+    for (key, read) in [("f", false), ("g", true), ("o", true), ("p", false), ("z", false)] {
+        assert_eq!(conflicts(to_the_end, put(key)), read, "{key}");
+    }
+    let backward = |txn: &mut Transaction| {
+        let mut cursor = txn.scan(None, None).unwrap();
+        assert!(cursor.prev().unwrap() && cursor.prev().unwrap());
+        assert_eq!(cursor.key(), Some(&b"f"[..]));
+    };
+    for (key, read) in [("e", false), ("f", true), ("g", true), ("z", true)] {
+        assert_eq!(conflicts(backward, put(key)), read, "{key}");
+    }
+    let over_its_own = |txn: &mut Transaction| {
+        txn.put(b"d", b"mine").unwrap();
+        let mut cursor = txn.scan(None, None).unwrap();
+        while cursor.next().unwrap() {}
+        txn.put(b"f", b"mine").unwrap();
+    };
+    assert!(!conflicts(over_its_own, put("d")));
+    assert!(conflicts(over_its_own, put("f")), "it was read before it was written");
+}
+
+#[test]
+fn an_open_transaction_costs_bounded_memory() {
+    let db = InMemoryDB::new().unwrap();
+    db.put(b"read", b"").unwrap();
+    let mut forgotten = db.begin().unwrap();
+    forgotten.get(b"read").unwrap();
+    forgotten.put(b"result", b"").unwrap();
+    for n in 0..400_000u32 {
+        db.put(&[&n.to_be_bytes()[..], &[7; 100]].concat(), b"").unwrap();
+        db.delete(&[&n.to_be_bytes()[..], &[7; 100]].concat()).unwrap();
+    }
+    let bytes = db.history().bytes();
+    assert!(bytes > 1 << 20 && bytes <= super::super::history::BYTES_MAX, "{bytes}");
+    assert!(!forgotten.commit().unwrap(), "more was committed than is noted");
+    drop(forgotten);
+    assert_eq!(db.history().bytes(), 0);
+}
+
+#[test]
+fn a_failed_commit_keeps_its_writes() {
+    let db = InMemoryDB::new().unwrap();
+    let mut txn = db.begin().unwrap();
+    txn.put(b"a", b"1").unwrap();
+    let refuse = |_: Option<&[u8]>| Err::<(), _>(crate::DBError::OutOfMemory);
+    assert!(txn.put_with(b"b", b"", refuse).is_err());
+    assert!(txn.write_all([(&b"c"[..], &b""[..])]).is_ok());
+    assert_eq!(txn.count().unwrap(), 2);
+    assert!(txn.commit().unwrap());
+    assert_eq!(db.count().unwrap(), 2);
+}
