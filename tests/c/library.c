@@ -231,18 +231,6 @@ static void a_sound_view_is_found_sound(void)
     minidb_close(snapshot);
 }
 
-/* Refused for now, with a text that says so. */
-static void transactions_are_not_there_yet(void)
-{
-    minidb_t *db = database();
-    char *general = general_text();
-
-    NO_RESULT(MINIDB_INVALID, minidb_begin(db, &out.view));
-    CHECK(!text_is(MINIDB_INVALID, general));
-    free(general);
-    minidb_close(db);
-}
-
 int main(void)
 {
     RUN(the_version_is_that_of_the_header);
@@ -255,6 +243,5 @@ int main(void)
     RUN(what_does_not_write_is_no_commit);
     RUN(sync_and_checkpoint_are_for_databases);
     RUN(a_sound_view_is_found_sound);
-    RUN(transactions_are_not_there_yet);
     return passed("library");
 }
