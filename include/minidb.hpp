@@ -5,8 +5,8 @@
  *
  * Ownership. A database, a snapshot and a cursor each own one handle, and
  * close it when destroyed. They can be moved but not copied, and destroyed in
- * any order: a snapshot or a cursor reads on without its database. One that
- * was moved from is refused like a closed handle.
+ * any order: a snapshot or a cursor reads on without its database, and keeps
+ * its file open. One that was moved from is refused like a closed handle.
  *
  * Bytes. Arguments are string views, read during the call only, and results
  * are the caller's strings. Only a cursor lends: what it shows is valid until
@@ -265,8 +265,9 @@ public:
 /// A view that can be written.
 class database : public view {
 public:
-    /// A new database in memory, unless a path is given. What a flag forbids
-    /// is an error too: MINIDB_NOTFOUND or MINIDB_CONFLICT.
+    /// A new database in memory, or the one in the file at `path`; `flags` are
+    /// MINIDB_OPEN_* values joined by `|`. That the file is not there, or already,
+    /// where a flag forbids it, is an error, too: MINIDB_NOTFOUND or MINIDB_CONFLICT.
     explicit database(const char *path = nullptr, std::uint32_t flags = 0)
         : view(open(path, flags)) {}
 

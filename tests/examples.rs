@@ -5,7 +5,7 @@ mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use support::{have, library_dir, root, run, scratch, shared_library};
 
@@ -33,8 +33,14 @@ fn make(name: &str, targets: &[&str]) -> PathBuf {
 #[test]
 fn in_cpp() {
     if have("c++") {
-        let program = make("examples-cpp", &["inventory"]).join("inventory");
-        assert_eq!(run(&mut Command::new(program)), expected("cpp/inventory.out"));
+        let dir = make("examples-cpp", &["inventory"]);
+        let inventory = || Command::new(dir.join("inventory"));
+        let (expected, file) = (expected("cpp/inventory.out"), dir.join("stock"));
+        let (in_memory, saved) = expected.split_at(expected.find("In the file").expect("a title"));
+        assert_eq!(run(&mut inventory()), in_memory);
+        assert_eq!(run(inventory().arg(&file)), format!("{in_memory}{saved}"));
+        let again = run(inventory().arg(&file));
+        assert_eq!(again, format!("{in_memory}There is a file already\n"));
     }
 }
 
@@ -52,6 +58,38 @@ fn in_c() {
     }
     let missing = program("wordcount").arg("no such file").output().expect("it runs");
     assert!(!missing.status.success() && !missing.stderr.is_empty());
+}
+
+/// Plays a session: lines after "$ " are commands, the others what they print.
+#[test]
+fn in_c_with_a_file() {
+    let dir = make("examples-journal", &["journal"]);
+    let journal = |arguments: &str| {
+        let mut command = Command::new(dir.join("journal"));
+        let mut quoted = arguments.split('"');
+        command.args(quoted.next().unwrap_or_default().split_whitespace()).args(quoted.next());
+        command.current_dir(&dir);
+        command
+    };
+    let mut printed = String::new();
+    for line in expected("c/journal.out").lines().filter(|line| line.starts_with("$ ")) {
+        let arguments = line.strip_prefix("$ journal ").expect("a call of the program");
+        printed += &format!("{line}\n{}", run(&mut journal(arguments)));
+    }
+    assert_eq!(printed, expected("c/journal.out"));
+    for (arguments, why) in [
+        ("no.journal", "no such file: "),
+        ("a.journal copy b.journal", "already there: "),
+        ("journal", "not a minidb file"),
+        ("no/a.journal add x", "No such file or directory"),
+        ("a.journal remove", "usage: "),
+    ] {
+        let Output { status, stderr, .. } = journal(arguments).output().expect("it runs");
+        let stderr = String::from_utf8_lossy(&stderr);
+        assert!(!status.success() && stderr.contains(why), "{arguments}: {stderr}");
+    }
+    let names = fs::read_dir(&dir).expect("the folder is there").count();
+    assert_eq!(names, 3, "the program, the journal and its copy");
 }
 
 #[test]
@@ -116,6 +154,7 @@ fn in_python() {
     if have("python3") {
         let dir = example("python");
         assert_eq!(run(python(&dir).arg("notes.py")), expected("python/notes.out"));
-        run(python(&root().join("tests/python")).args(["-m", "unittest", "test_minidb"]));
+        let mut tests = python(&root().join("tests/python"));
+        run(tests.args(["-m", "unittest", "test_minidb", "test_files"]));
     }
 }

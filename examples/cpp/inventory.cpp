@@ -1,7 +1,9 @@
 // The stock of a small warehouse: "stock/<part>" is how many there are,
 // "price/<part>" what one costs, in cents.
 //
-//     c++ -std=c++17 -pthread inventory.cpp -lminidb && ./a.out
+//     c++ -std=c++17 -pthread inventory.cpp -lminidb && ./a.out [FILE]
+//
+// With FILE the morning's stock is saved there.
 
 #include <cstdio>
 #include <cstdlib>
@@ -56,7 +58,22 @@ static int value_of(const minidb::view &view) {
     return cents;
 }
 
-static void run() {
+// Saves what a view holds, and goes on in the file.
+static void save(const minidb::view &view, const char *path) {
+    if (!view.backup(path)) {
+        std::printf("There is a file already\n");
+        return;
+    }
+    {
+        minidb::database db(path, MINIDB_OPEN_EXISTING);
+        db.check();                  // every byte of the file, too
+        db.put("stock/gear", "25");  // on disk when this returns
+    } // closed: the file alone holds everything
+    const minidb::database saved(path, MINIDB_OPEN_READONLY);
+    list("In the file", saved, "stock/");
+}
+
+static void run(const char *path) {
     minidb::database db; // in memory
 
     // All of a delivery is there, or nothing: one atomic step.
@@ -92,11 +109,12 @@ static void run() {
     } catch (const minidb::error &e) {
         std::printf("Error %d: %s\n", e.code(), e.what());
     }
+    if (path) save(morning, path);
 }
 
-int main() {
+int main(int argc, char **argv) {
     try {
-        run();
+        run(argc > 1 ? argv[1] : nullptr);
         return EXIT_SUCCESS;
     } catch (const std::exception &e) {
         std::fprintf(stderr, "inventory: %s\n", e.what());

@@ -23,7 +23,8 @@ order of the keys is that of their bytes. What is read is always bytes.
 
 A key that is not there is a KeyError, as in a dict; what fails is an Error.
 Close views in any order, or leave it to the garbage collector: iterators and
-snapshots go on without their database. Any thread may use any view.
+snapshots go on without their database, and keep its file open. Any thread may
+use any view.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ class InvalidError(Error, ValueError):
 
 
 class ReadOnlyError(Error):
-    """The database was opened to read only."""
+    """The database was opened with readonly."""
 
     code = -2
 
@@ -421,11 +422,13 @@ class View(_Owner, Mapping[bytes, bytes]):
         return value.value
 
     def check(self) -> None:
-        """Verifies all that the view holds; raises CorruptError if something is wrong."""
+        """Verifies all that the view holds, in memory and on disk; raises CorruptError
+        if something is wrong, which says what and where."""
         _lib.minidb_check(self._handle)
 
     def backup(self, path: Path) -> None:
-        """Writes all of the view to a new database file; ConflictError if there is one."""
+        """Writes all of the view to a new database file, which appears complete or not
+        at all; ConflictError if there is a file."""
         _lib.minidb_backup(self._handle, _path(path))
 
 
@@ -436,11 +439,23 @@ class Snapshot(View):
 class Database(View, MutableMapping[bytes, bytes]):
     """A database in memory, or the one in the file at path: a MutableMapping.
 
-    Files are not there yet: a path raises InvalidError.
+    Each write is a commit of its own, and on disk when it returns. The file is
+    locked, by one writer or by any number of readers, until the Database, its
+    snapshots and its iterators are closed; BusyError if that cannot be had.
 
-    The flags are those of MINIDB_OPEN_*: never write; raise NotFoundError
-    rather than create the file; raise ConflictError if it is there; do not wait
-    for the disk at each commit. Each write is a commit of its own.
+    The flags are those of MINIDB_OPEN_*. readonly: never write to the file, nor
+    create it. existing: raise NotFoundError rather than create it. new: raise
+    ConflictError if it is there. nosync: do not wait for the disk at each commit.
+
+    >>> import tempfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> path = os.path.join(folder.name, "app.minidb")
+    >>> with Database(path) as db:
+    ...     db[b"k"] = b"v"
+    >>> with Database(path, readonly=True) as db:
+    ...     db[b"k"], os.listdir(folder.name)
+    (b'v', ['app.minidb'])
+    >>> folder.cleanup()
     """
 
     def __init__(

@@ -447,6 +447,11 @@ pub fn check(view: Handle) -> c_int {
     unsafe { minidb_check(view.view()) }
 }
 
+pub fn backup(view: Handle, path: &CStr) -> c_int {
+    // SAFETY: a path is NUL-terminated.
+    unsafe { minidb_backup(view.view(), path.as_ptr()) }
+}
+
 pub fn strerror(code: c_int) -> String {
     text(|| {
         // SAFETY: any code may be asked for.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use minidb::ffi::*;
 
 use super::model::{Kind, Shared, Store, View};
-use super::{Choices, Driver, Handle, SMALL, api};
+use super::{Choices, Driver, Folder, Handle, SMALL, api};
 
 /// Handles of each type that may be open at once.
 const VIEWS: usize = 12;
@@ -22,14 +22,21 @@ impl<C: Choices> Driver<C> {
     }
 
     pub(super) fn open_now(&mut self) {
-        let (path, flags) = match self.choices.below(4) {
+        let path = self.folder.as_mut().map(Folder::new_path);
+        let in_memory = match self.choices.below(4) {
             0 => (Some(c":memory:"), 0),
             1 => (None, MINIDB_OPEN_NOSYNC),
             _ => (None, 0),
         };
-        let (code, handle) = api::open(path, flags);
+        let on_file = || [MINIDB_OPEN_NEW, MINIDB_OPEN_NEW | MINIDB_OPEN_NOSYNC];
+        let (path_given, flags) = match &path {
+            Some(path) => (Some(&**path), on_file()[self.choices.below(2)]),
+            None => in_memory,
+        };
+        let (code, handle) = api::open(path_given, flags);
         self.done(code);
-        self.add_view(handle, Rc::new(RefCell::new(Store::default())), Kind::Database);
+        let store = Store { path, ..Store::default() };
+        self.add_view(handle, Rc::new(RefCell::new(store)), Kind::Database);
     }
 
     pub(super) fn snapshot(&mut self) {
@@ -78,7 +85,7 @@ impl<C: Choices> Driver<C> {
         self.forget(cursor.handle, &cursor.store);
     }
 
-    fn add_view(&mut self, handle: Handle, store: Shared, kind: Kind) {
+    pub(super) fn add_view(&mut self, handle: Handle, store: Shared, kind: Kind) {
         self.count_handle(handle, &store);
         self.views.push(View { handle, store, kind });
     }

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, btree_map};
+use std::ffi::CString;
 use std::ops::Bound::{self, Excluded, Included, Unbounded};
 use std::rc::Rc;
 
@@ -98,6 +99,8 @@ impl Range {
 pub struct Store {
     pub now: Rc<Version>,
     pub handles: u64,
+    /// The path of its file, if it has one.
+    pub path: Option<CString>,
 }
 
 pub type Shared = Rc<RefCell<Store>>;

@@ -131,7 +131,10 @@ impl<C: Choices> Driver<C> {
         let expected = match what {
             MINIDB_STAT_COUNT => version.len() as u64,
             MINIDB_STAT_DATA_BYTES => version.key_bytes + version.value_bytes,
-            MINIDB_STAT_FILE_BYTES => 0,
+            MINIDB_STAT_FILE_BYTES => {
+                self.done(code);
+                return number.into_iter().for_each(|bytes| self.check_file_bytes(bytes, &view));
+            }
             MINIDB_STAT_COMMITS => version.commits,
             MINIDB_STAT_HANDLES => view.store.borrow().handles,
             MINIDB_STAT_MEMORY_BYTES => {
