@@ -46,9 +46,13 @@ fn in_cpp() {
 
 #[test]
 fn in_c() {
-    let dir = make("examples-c", &["hello", "wordcount", "static"]);
+    let dir = make("examples-c", &["hello", "wordcount", "bank", "static"]);
     let program = |name: &str| Command::new(dir.join(name));
     assert_eq!(run(&mut program("hello")), expected("c/hello.out"));
+    let database = dir.join("bank.minidb");
+    for path in [None, Some(&database)] {
+        assert_eq!(run(program("bank").args(path)), expected("c/bank.out"));
+    }
     let text = example("data/speeches.txt");
     for name in ["wordcount", "wordcount-static"] {
         assert_eq!(run(program(name).arg(&text).arg("con")), expected("c/wordcount.out"));
@@ -111,6 +115,20 @@ fn the_cpp_face_compiles_without_a_warning() {
             cc.args([standard, "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only"]);
             run(cc.arg("-I").arg(root().join("include")).arg(&source));
         }
+    }
+}
+
+#[test]
+fn the_tests_of_the_cpp_face() {
+    for compiler in ["g++", "clang++"].into_iter().filter(|it| have(it)) {
+        let program = scratch(&format!("cpp-{compiler}")).join("transactions");
+        let mut cc = Command::new(compiler);
+        cc.args(["-std=c++17", "-g", "-O1", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]);
+        cc.arg("-I").arg(root().join("include")).arg(root().join("tests/cpp/transactions.cpp"));
+        cc.arg("-o").arg(&program).arg("-L").arg(library_dir());
+        cc.arg(format!("-Wl,-rpath,{}", library_dir().display())).args(["-lminidb", "-lpthread"]);
+        run(&mut cc);
+        print!("{}", run(&mut Command::new(program)));
     }
 }
 

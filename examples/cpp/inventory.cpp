@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <exception>
 #include <map>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -45,6 +46,18 @@ static int sell_out(minidb::database &db, const std::string &part) {
     serve(0);
     other.join();
     return sold[0] + sold[1];
+}
+
+// An order is served whole or not at all: an exception drops what was taken. If
+// others change the stock meanwhile, it begins again.
+static void serve(minidb::database &db, const std::map<std::string, int> &order) {
+    db.transaction([&](minidb::transaction &txn) {
+        for (const auto &[part, wanted] : order) {
+            const int there = std::stoi(txn.get("stock/" + part).value_or("0"));
+            if (there < wanted) throw std::runtime_error("not enough of " + part);
+            txn.put("stock/" + part, std::to_string(there - wanted));
+        }
+    });
 }
 
 static int value_of(const minidb::view &view) {
@@ -90,6 +103,14 @@ static void run(const char *path) {
         std::printf("Counted anchors: 11, not %s\n", was->c_str());
     db.put("stock/washer", "900");
     db.delete_key("stock/nut");
+    for (int washers : {1000, 100}) {
+        try {
+            serve(db, {{"anchor", 1}, {"washer", washers}});
+            std::printf("Served: an anchor and %d washers\n", washers);
+        } catch (const std::runtime_error &e) {
+            std::printf("Not served: %s\n", e.what());
+        }
+    }
     list("In the evening", db, "stock/");
     list("In the morning", morning, "stock/");
     std::printf("Worth %d cents then, %d now\n", value_of(morning), value_of(db));

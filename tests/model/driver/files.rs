@@ -109,9 +109,16 @@ impl<C: Choices> Driver<C> {
         let path = self.folder.as_mut().expect("there are files").new_path();
         self.done(api::backup(view.handle, &path));
         self.same("a second backup", api::backup(view.handle, &path), MINIDB_CONFLICT);
+        view.looked_at_all();
         let (code, handle) = api::open(Some(&path), MINIDB_OPEN_EXISTING | MINIDB_OPEN_NOSYNC);
         self.done(code);
-        let store = Store { now: view.version(), path: Some(path.clone()), ..Store::default() };
+        let mut now = view.version();
+        if view.transaction().is_some() {
+            // How many commits that is, nobody has promised.
+            let commits = api::stat(handle, MINIDB_STAT_COMMITS, true).1;
+            Rc::make_mut(&mut now).commits = commits.expect("it was wanted");
+        }
+        let store = Store { now, path: Some(path.clone()), ..Store::default() };
         self.add_view(handle, Rc::new(RefCell::new(store)), Kind::Database);
         let copy = self.views.last().expect("it was just added").clone();
         self.check(&copy);

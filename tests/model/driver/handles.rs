@@ -9,7 +9,7 @@ use super::model::{Kind, Shared, Store, View};
 use super::{Choices, Driver, Folder, Handle, SMALL, api};
 
 /// Handles of each type that may be open at once.
-const VIEWS: usize = 12;
+pub(super) const VIEWS: usize = 12;
 const CURSORS: usize = 8;
 /// Closed handles that are kept to be misused.
 const CLOSED: usize = 64;
@@ -41,6 +41,10 @@ impl<C: Choices> Driver<C> {
 
     pub(super) fn snapshot(&mut self) {
         let view = self.view();
+        if view.transaction().is_some() {
+            let refused = (MINIDB_INVALID, Handle::NULL);
+            return self.same("the snapshot", api::snapshot(view.handle), refused);
+        }
         if self.views.len() >= VIEWS || !self.may_freeze(view.len()) {
             return;
         }

@@ -5,7 +5,8 @@
 //! and the next write copies it. What is played is chosen by a source of choices
 //! (`choices`): which call, on which of the open handles, with which arguments
 //! (`data`). The calls themselves are behind a safe face (`api`), and the
-//! operations are in `handles`, `read`, `write`, `walk`, `files` and `misuse`.
+//! operations are in `handles`, `read`, `write`, `walk`, `transaction`, `files` and
+//! `misuse`.
 //!
 //! The first database gets most of the writes. It grows and shrinks in turn, so
 //! that its tree gets levels and loses them. While small it is checked after
@@ -19,6 +20,7 @@ mod handles;
 mod misuse;
 mod model;
 mod read;
+mod transaction;
 mod walk;
 mod write;
 
@@ -111,7 +113,7 @@ fn message(panic: &(dyn Any + Send)) -> &str {
 }
 
 impl<C: Choices> Driver<C> {
-    const OPERATIONS: [Operation<C>; 24] = [
+    const OPERATIONS: [Operation<C>; 27] = [
         (50, 10, "put", Self::put),
         (5, 50, "delete", Self::delete),
         (4, 1, "write", Self::write),
@@ -126,6 +128,9 @@ impl<C: Choices> Driver<C> {
         (1, 1, "strerror, version or free", Self::texts),
         (1, 1, "open", Self::open),
         (3, 3, "snapshot", Self::snapshot),
+        (3, 3, "begin", Self::begin),
+        (6, 6, "commit", Self::commit_transaction),
+        (1, 1, "begin or commit on another view", Self::misuse_transaction),
         (3, 3, "close", Self::close),
         (4, 4, "scan", Self::scan),
         (4, 4, "scan_prefix", Self::scan_prefix),
@@ -205,17 +210,20 @@ impl<C: Choices> Driver<C> {
             let len = view.len();
             self.step.is_multiple_of(if len < SMALL { period } else { period * len as u64 / 50 })
         };
+        // Checking reads everything; most transactions are spared that.
+        let spared = |view: &View| view.transaction().is_some() && !self.step.is_multiple_of(5);
         let written = self.views.iter().find(|view| Some(view.handle) == written);
+        let written = written.filter(|view| !spared(view));
         // A check reads the whole file.
         let often = if self.folder.is_some() { 16 } else { 1 };
         if let Some(view) = written.filter(|view| due(view, often)) {
             self.check(view);
         }
         let in_turn = |period: u64| &self.views[(self.step / period) as usize % self.views.len()];
-        if due(in_turn(8), 8) {
+        if due(in_turn(8), 8) && !spared(in_turn(8)) {
             self.check(in_turn(8));
         }
-        if due(in_turn(64), 64) {
+        if due(in_turn(64), 64) && !spared(in_turn(64)) {
             self.compare(in_turn(64));
         }
     }
