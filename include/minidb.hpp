@@ -3,10 +3,10 @@
  * nothing to compile; link with the library. What a call does is said in
  * minidb.h under the same name; here is what differs.
  *
- * Ownership. A database, a snapshot and a cursor each own one handle, and
- * close it when destroyed. They can be moved but not copied, and destroyed in
- * any order: a snapshot or a cursor reads on without its database. One that
- * was moved from is refused like a closed handle.
+ * Ownership. A database, a snapshot, a transaction and a cursor each own one
+ * handle, and close it when destroyed. They can be moved but not copied, and
+ * destroyed in any order: the others go on without their database, and keep its
+ * file open. One that was moved from is refused like a closed handle.
  *
  * Bytes. Arguments are string views, read during the call only, and results
  * are the caller's strings. Only a cursor lends: what it shows is valid until
@@ -19,7 +19,7 @@
  * what the call was to do is then done.
  *
  * Threads. A database or a snapshot may be used by many threads at once, a
- * cursor by one at a time. To move or destroy an object, be alone with it.
+ * transaction or a cursor by one at a time. To move or destroy an object, be alone with it.
  *
  * Where this is not enough, use minidb.h on what handle() returns.
  */
@@ -189,7 +189,7 @@ private:
     detail::owned<minidb_cursor_t> handle_;
 };
 
-/// What can be read: a database or a snapshot.
+/// What can be read: a database, a snapshot or a transaction.
 class view {
 public:
     std::optional<std::string> get(std::string_view key) const {
@@ -263,19 +263,8 @@ public:
 };
 
 /// A view that can be written.
-class database : public view {
+class writable : public view {
 public:
-    /// A new database in memory, unless a path is given. What a flag forbids
-    /// is an error too: MINIDB_NOTFOUND or MINIDB_CONFLICT.
-    explicit database(const char *path = nullptr, std::uint32_t flags = 0)
-        : view(open(path, flags)) {}
-
-    minidb::snapshot snapshot() const {
-        minidb_t *opened = nullptr;
-        detail::done(minidb_snapshot(handle(), &opened));
-        return minidb::snapshot(opened);
-    }
-
     void put(std::string_view key, std::string_view value) {
         detail::done(minidb_put(handle(), key.data(), key.size(), value.data(), value.size(),
                                 nullptr, nullptr));
@@ -328,6 +317,71 @@ public:
         detail::done(minidb_write(handle(), entries.data(), entries.size()));
     }
 
+protected:
+    using view::view;
+
+private:
+    static std::optional<std::string> take(char *bytes, std::size_t size) {
+        const detail::owned<char> owned(bytes);
+        if (!bytes) return std::nullopt;
+        return std::string(bytes, size);
+    }
+};
+
+/// A private view of a database that sees its own writes, which nobody else sees
+/// until they are committed. Destroying it drops them.
+class transaction : public writable {
+public:
+    /// Takes over a handle.
+    explicit transaction(minidb_t *handle) noexcept : writable(handle) {}
+
+    /// False, writing nothing, if what it read has changed since. In either case
+    /// it has begun anew.
+    [[nodiscard]] bool commit() { return detail::yes(minidb_commit(handle())); }
+};
+
+/// In memory or in a file. Each write is a commit of its own.
+class database : public writable {
+public:
+    /// A new database in memory, or the one in the file at `path`; `flags` are
+    /// MINIDB_OPEN_* values joined by `|`. That the file is not there, or already,
+    /// where a flag forbids it, is an error, too: MINIDB_NOTFOUND or MINIDB_CONFLICT.
+    explicit database(const char *path = nullptr, std::uint32_t flags = 0)
+        : writable(open(path, flags)) {}
+
+    minidb::snapshot snapshot() const {
+        minidb_t *opened = nullptr;
+        detail::done(minidb_snapshot(handle(), &opened));
+        return minidb::snapshot(opened);
+    }
+
+    minidb::transaction begin() const {
+        minidb_t *begun = nullptr;
+        detail::done(minidb_begin(handle(), &begun));
+        return minidb::transaction(begun);
+    }
+
+    /// Runs `body` with a transaction and commits it; again, from the beginning,
+    /// for as long as others are faster. So all that the body does must bear
+    /// being done again. Returns what the body does. If it throws, nothing is
+    /// written and the exception goes on.
+    ///
+    ///     db.transaction([&](auto &txn) { txn.put("b", txn.get("a").value_or("")); });
+    template <class Body>
+    std::invoke_result_t<Body &, minidb::transaction &> transaction(Body &&body) {
+        using Result = std::invoke_result_t<Body &, minidb::transaction &>;
+        auto txn = begin();
+        for (;;) {
+            if constexpr (std::is_void_v<Result>) {
+                body(txn);
+                if (txn.commit()) return;
+            } else {
+                Result result = body(txn);
+                if (txn.commit()) return result;
+            }
+        }
+    }
+
     void sync() { detail::done(minidb_sync(handle())); }
     void checkpoint() { detail::done(minidb_checkpoint(handle())); }
 
@@ -336,12 +390,6 @@ private:
         minidb_t *opened = nullptr;
         detail::done(minidb_open(path, flags, &opened));
         return opened;
-    }
-
-    static std::optional<std::string> take(char *bytes, std::size_t size) {
-        const detail::owned<char> owned(bytes);
-        if (!bytes) return std::nullopt;
-        return std::string(bytes, size);
     }
 };
 

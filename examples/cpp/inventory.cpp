@@ -1,12 +1,15 @@
 // The stock of a small warehouse: "stock/<part>" is how many there are,
 // "price/<part>" what one costs, in cents.
 //
-//     c++ -std=c++17 -pthread inventory.cpp -lminidb && ./a.out
+//     c++ -std=c++17 -pthread inventory.cpp -lminidb && ./a.out [FILE]
+//
+// With FILE the morning's stock is saved there.
 
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <map>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -45,6 +48,18 @@ static int sell_out(minidb::database &db, const std::string &part) {
     return sold[0] + sold[1];
 }
 
+// An order is served whole or not at all: an exception drops what was taken. If
+// others change the stock meanwhile, it begins again.
+static void serve(minidb::database &db, const std::map<std::string, int> &order) {
+    db.transaction([&](minidb::transaction &txn) {
+        for (const auto &[part, wanted] : order) {
+            const int there = std::stoi(txn.get("stock/" + part).value_or("0"));
+            if (there < wanted) throw std::runtime_error("not enough of " + part);
+            txn.put("stock/" + part, std::to_string(there - wanted));
+        }
+    });
+}
+
 static int value_of(const minidb::view &view) {
     int cents = 0;
     std::string price; // read into again and again
@@ -56,7 +71,22 @@ static int value_of(const minidb::view &view) {
     return cents;
 }
 
-static void run() {
+// Saves what a view holds, and goes on in the file.
+static void save(const minidb::view &view, const char *path) {
+    if (!view.backup(path)) {
+        std::printf("There is a file already\n");
+        return;
+    }
+    {
+        minidb::database db(path, MINIDB_OPEN_EXISTING);
+        db.check();                  // every byte of the file, too
+        db.put("stock/gear", "25");  // on disk when this returns
+    } // closed: the file alone holds everything
+    const minidb::database saved(path, MINIDB_OPEN_READONLY);
+    list("In the file", saved, "stock/");
+}
+
+static void run(const char *path) {
     minidb::database db; // in memory
 
     // All of a delivery is there, or nothing: one atomic step.
@@ -73,6 +103,14 @@ static void run() {
         std::printf("Counted anchors: 11, not %s\n", was->c_str());
     db.put("stock/washer", "900");
     db.delete_key("stock/nut");
+    for (int washers : {1000, 100}) {
+        try {
+            serve(db, {{"anchor", 1}, {"washer", washers}});
+            std::printf("Served: an anchor and %d washers\n", washers);
+        } catch (const std::runtime_error &e) {
+            std::printf("Not served: %s\n", e.what());
+        }
+    }
     list("In the evening", db, "stock/");
     list("In the morning", morning, "stock/");
     std::printf("Worth %d cents then, %d now\n", value_of(morning), value_of(db));
@@ -92,11 +130,12 @@ static void run() {
     } catch (const minidb::error &e) {
         std::printf("Error %d: %s\n", e.code(), e.what());
     }
+    if (path) save(morning, path);
 }
 
-int main() {
+int main(int argc, char **argv) {
     try {
-        run();
+        run(argc > 1 ? argv[1] : nullptr);
         return EXIT_SUCCESS;
     } catch (const std::exception &e) {
         std::fprintf(stderr, "inventory: %s\n", e.what());

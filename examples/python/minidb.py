@@ -23,7 +23,8 @@ order of the keys is that of their bytes. What is read is always bytes.
 
 A key that is not there is a KeyError, as in a dict; what fails is an Error.
 Close views in any order, or leave it to the garbage collector: iterators and
-snapshots go on without their database. Any thread may use any view.
+snapshots go on without their database, and keep its file open. Any thread may
+use any view; a transaction, one at a time.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ import sys
 import weakref
 from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
 from typing import (
-    Any, Dict, ItemsView, Iterable, Iterator, List, Mapping, MutableMapping, Optional, Tuple,
-    Type, TypeVar, Union, ValuesView, overload,
+    Any, Callable, Dict, ItemsView, Iterable, Iterator, List, Mapping, MutableMapping, Optional,
+    Tuple, Type, TypeVar, Union, ValuesView, overload,
 )
 
 __version__ = "0.1.0"
@@ -58,11 +59,13 @@ class Error(Exception):
 class NotFoundError(Error, FileNotFoundError):
     """There is no such file."""
 
-    code = 1
-
 
 class ConflictError(Error, FileExistsError):
     """There is such a file already."""
+
+
+class OvertakenError(Error):
+    """What a transaction read was changed by another before it committed."""
 
     code = 2
 
@@ -70,64 +73,46 @@ class ConflictError(Error, FileExistsError):
 class InvalidError(Error, ValueError):
     """The call is not valid; what was closed is used, for example."""
 
-    code = -1
-
 
 class ReadOnlyError(Error):
-    """The database was opened to read only."""
-
-    code = -2
+    """The database was opened with readonly."""
 
 
 class BusyError(Error):
     """The file is in use by another process or another Database."""
 
-    code = -3
-
 
 class StorageError(Error, OSError):
     """The operating system refused to read or write."""
-
-    code = -4
 
 
 class FullError(StorageError):
     """No space is left on the device."""
 
-    code = -5
-
 
 class CorruptError(Error):
     """The file is damaged."""
-
-    code = -6
 
 
 class FormatError(Error):
     """The file is not one of minidb, or of a newer version."""
 
-    code = -7
-
 
 class NoMemoryError(Error, MemoryError):
     """Out of memory."""
-
-    code = -8
 
 
 class InternalError(Error):
     """A bug in minidb, caught. Close what it came from."""
 
-    code = -9
-
 
 _ERRORS: Dict[int, Type[Error]] = {
-    kind.code: kind
-    for kind in (
-        NotFoundError, ConflictError, InvalidError, ReadOnlyError, BusyError, StorageError,
-        FullError, CorruptError, FormatError, NoMemoryError, InternalError,
-    )
+    1: NotFoundError, 2: ConflictError, -1: InvalidError, -2: ReadOnlyError, -3: BusyError,
+    -4: StorageError, -5: FullError, -6: CorruptError, -7: FormatError, -8: NoMemoryError,
+    -9: InternalError,
 }
+for _code, _kind in _ERRORS.items():
+    _kind.code = _code
 
 _MISSING = object()
 _READONLY, _EXISTING, _NEW, _NOSYNC = 1, 2, 4, 8
@@ -145,6 +130,8 @@ _HANDLE_OUT = POINTER(c_void_p)
 _FUNCTIONS: Dict[str, Tuple[Any, ...]] = {  # the result, then the arguments
     "minidb_open": (c_int, c_char_p, c_uint32, _HANDLE_OUT),
     "minidb_snapshot": (c_int, c_void_p, _HANDLE_OUT),
+    "minidb_begin": (c_int, c_void_p, _HANDLE_OUT),
+    "minidb_commit": (c_int, c_void_p),
     "minidb_close": (None, c_void_p),
     "minidb_get": (c_int, c_void_p, *_BYTES, *_OUT),
     "minidb_put": (c_int, c_void_p, *_BYTES, *_BYTES, *_OUT),
@@ -192,6 +179,7 @@ def _done(code: int, _function: object, _arguments: object) -> None:
 
 _ANSWERING = {
     "minidb_get", "minidb_delete", "minidb_cas", "minidb_cursor_prev", "minidb_cursor_read",
+    "minidb_commit",
 }
 
 
@@ -333,7 +321,7 @@ class _Values(ValuesView[bytes]):
 
 
 class View(_Owner, Mapping[bytes, bytes]):
-    """What can be read: a Database or a Snapshot. An ordered Mapping.
+    """What can be read: a Database, a Snapshot or a Transaction. An ordered Mapping.
 
     Iterating shows the entries as they were when it began, whatever is written
     meanwhile.
@@ -421,11 +409,13 @@ class View(_Owner, Mapping[bytes, bytes]):
         return value.value
 
     def check(self) -> None:
-        """Verifies all that the view holds; raises CorruptError if something is wrong."""
+        """Verifies all that the view holds, in memory and on disk; raises CorruptError
+        if something is wrong, which says what and where."""
         _lib.minidb_check(self._handle)
 
     def backup(self, path: Path) -> None:
-        """Writes all of the view to a new database file; ConflictError if there is one."""
+        """Writes all of the view to a new database file, which appears complete or not
+        at all; ConflictError if there is a file."""
         _lib.minidb_backup(self._handle, _path(path))
 
 
@@ -433,29 +423,8 @@ class Snapshot(View):
     """A View that reads the same for ever; made by View.snapshot."""
 
 
-class Database(View, MutableMapping[bytes, bytes]):
-    """A database in memory, or the one in the file at path: a MutableMapping.
-
-    Files are not there yet: a path raises InvalidError.
-
-    The flags are those of MINIDB_OPEN_*: never write; raise NotFoundError
-    rather than create the file; raise ConflictError if it is there; do not wait
-    for the disk at each commit. Each write is a commit of its own.
-    """
-
-    def __init__(
-        self,
-        path: Optional[Path] = None,
-        *,
-        readonly: bool = False,
-        existing: bool = False,
-        new: bool = False,
-        nosync: bool = False,
-    ) -> None:
-        flags = readonly * _READONLY | existing * _EXISTING | new * _NEW | nosync * _NOSYNC
-        handle = c_void_p()
-        _lib.minidb_open(None if path is None else _path(path), flags, byref(handle))
-        super().__init__(handle)
+class Writable(View, MutableMapping[bytes, bytes]):
+    """What can be written: a Database or a Transaction. A MutableMapping."""
 
     def __setitem__(self, key: Bytes, value: Bytes) -> None:
         _lib.minidb_put(self._handle, *_sized(key), *_sized(value), None, None)
@@ -520,6 +489,105 @@ class Database(View, MutableMapping[bytes, bytes]):
             key, value = _bytes(key), _bytes(value)
             parts += (_LENGTHS.pack(len(key), len(value)), key, value)
         _lib.minidb_write(self._handle, *_sized(b"".join(parts)))
+
+
+class Transaction(Writable):
+    """A private view of a database, made by Database.transaction.
+
+    It sees its own writes, which nobody else sees until they are committed, as
+    one atomic step. There is no snapshot of it. An iterator reads ahead, and that
+    counts as read. What `del` does not find, for which it raises KeyError, is
+    removed all the same if others have put it there by the time of the commit.
+    """
+
+    def commit(self) -> bool:
+        """Applies all writes; False, applying none, if what was read has changed.
+
+        In either case it has begun anew, on what the database now holds.
+        """
+        return bool(_lib.minidb_commit(self._handle))
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            if kind is None and not self.commit():
+                raise OvertakenError("what the transaction has read was changed by another")
+        finally:
+            self.close()
+
+
+class Database(Writable):
+    """A database in memory, or the one in the file at path: a MutableMapping.
+
+    Each write is a commit of its own, and on disk when it returns. The file is
+    locked, by one writer or by any number of readers, until the Database, its
+    snapshots and its iterators are closed; BusyError if that cannot be had.
+
+    The flags are those of MINIDB_OPEN_*. readonly: never write to the file, nor
+    create it. existing: raise NotFoundError rather than create it. new: raise
+    ConflictError if it is there. nosync: do not wait for the disk at each commit.
+
+    >>> import tempfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> path = os.path.join(folder.name, "app.minidb")
+    >>> with Database(path) as db:
+    ...     db[b"k"] = b"v"
+    >>> with Database(path, readonly=True) as db:
+    ...     db[b"k"], os.listdir(folder.name)
+    (b'v', ['app.minidb'])
+    >>> folder.cleanup()
+    """
+
+    def __init__(
+        self,
+        path: Optional[Path] = None,
+        *,
+        readonly: bool = False,
+        existing: bool = False,
+        new: bool = False,
+        nosync: bool = False,
+    ) -> None:
+        flags = readonly * _READONLY | existing * _EXISTING | new * _NEW | nosync * _NOSYNC
+        handle = c_void_p()
+        _lib.minidb_open(None if path is None else _path(path), flags, byref(handle))
+        super().__init__(handle)
+
+    def transaction(self) -> Transaction:
+        """Begins a transaction; it commits at the end of a `with` block.
+
+        An exception in the block drops its writes. If what it has read was changed
+        by another meanwhile, it raises OvertakenError, and nothing is written: the
+        block cannot be run again from here. `transact` does that with a function.
+
+        >>> db = Database()
+        >>> with db.transaction() as txn:
+        ...     txn[b"a"] = b"1"
+        ...     len(txn), len(db)
+        (1, 0)
+        >>> db[b"a"]
+        b'1'
+        """
+        handle = c_void_p()
+        _lib.minidb_begin(self._handle, byref(handle))
+        return Transaction(handle)
+
+    def transact(self, body: Callable[[Transaction], T]) -> T:
+        """Runs body with a transaction and commits it; again, while others are faster.
+
+        So all that body does must bear being done again. Returns what body does.
+        If it raises an exception, nothing is written.
+
+        >>> db = Database()
+        >>> db.transact(lambda txn: txn.setdefault(b"n", b"1"))
+        b'1'
+        """
+        txn = self.transaction()
+        try:
+            while True:
+                result = body(txn)
+                if txn.commit():
+                    return result
+        finally:
+            txn.close()
 
     def sync(self) -> None:
         """Waits until every commit so far is on disk; needed only with nosync."""

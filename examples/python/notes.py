@@ -7,6 +7,8 @@
 Numbers are big-endian, so that the order of the keys is that of the numbers.
 """
 
+import tempfile
+from pathlib import Path
 from typing import Iterator, Set
 
 import minidb
@@ -56,6 +58,15 @@ def tags(text: str) -> Set[bytes]:
     return {tag_key(word[1:]) for word in text.split() if word.startswith("#")}
 
 
+def save(view: minidb.View, path: Path) -> None:
+    """Saves what a view holds, and goes on in the file."""
+    view.backup(path)
+    with minidb.Database(path, existing=True) as db:
+        print("added to the file", Notebook(db).add("Paint the fence #home"))
+    with minidb.Database(path, readonly=True) as db:
+        print("in the file:", *Notebook(db).tagged("home"), sep="\n  ")
+
+
 def main() -> None:
     with minidb.Database() as db:  # in memory
         notes = Notebook(db)
@@ -78,6 +89,8 @@ def main() -> None:
             notes.remove(1)
         except KeyError as missing:
             print("no key", missing)
+        with tempfile.TemporaryDirectory() as folder:
+            save(before, Path(folder, "notes.minidb"))
     try:
         notes.add("Too late")
     except minidb.Error as error:

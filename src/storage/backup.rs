@@ -8,7 +8,7 @@ use super::in_memory_db::InMemoryDB;
 use super::persistent_db::{PersistentDB, write_all_of};
 use super::snapshot::Snapshot;
 use crate::error::{DBError, DBResult};
-use crate::os::disk::{Disk, File, How};
+use crate::os::disk::{Disk, How};
 use crate::os::system::System;
 
 impl Snapshot {
@@ -22,8 +22,14 @@ impl Snapshot {
     /// The same on a disk of the caller's making.
     pub fn backup_on(&self, disk: &dyn Disk, path: &Path) -> DBResult<()> {
         let failed = |error| DBError::io("create", path, &error);
-        let path = &disk.resolve(path).map_err(failed)?;
         let exists = || DBError::Exists(path.display().to_string());
+        let resolved = disk.resolve(path).map_err(failed)?;
+        // A link to nowhere is there, too: its own name is not the one it leads to.
+        let unfinished = disk.resolve(&with_new(path)).map_err(failed)?;
+        if unfinished != with_new(&resolved) {
+            return Err(exists());
+        }
+        let path = &resolved;
         match disk.open(path, How::Read) {
             Ok(_) => return Err(exists()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -31,16 +37,10 @@ impl Snapshot {
             Err(error) if error.kind() == io::ErrorKind::IsADirectory => return Err(exists()),
             Err(error) => return Err(failed(error)),
         }
-        let mut name = path.clone().into_os_string();
-        name.push("-new");
-        let unfinished = PathBuf::from(name);
-        let file = disk.open(&unfinished, How::Create).map_err(failed)?;
-        // What lies there was left by a backup that was interrupted, or belongs to
-        // one that goes on.
-        if !file.lock(false).map_err(failed)? {
-            return Err(DBError::Busy(unfinished.display().to_string()));
-        }
-        let done = self.write_to(disk, file, &unfinished).and_then(|_file| {
+        // Keeps the file locked to the end.
+        let mut data = begin(disk, &unfinished)?;
+        let fields = *data.fields();
+        let done = write_all_of(&mut data, self.view(), fields).and_then(|()| {
             disk.rename_new(&unfinished, path).map_err(|error| match error.kind() {
                 io::ErrorKind::AlreadyExists => exists(),
                 _ => failed(error),
@@ -54,19 +54,30 @@ impl Snapshot {
             }
         }
     }
+}
 
-    fn write_to(&self, disk: &dyn Disk, file: Box<dyn File>, path: &Path) -> DBResult<DataFile> {
-        let failed = |error| DBError::io("write", path, &error);
-        file.set_len(0).map_err(failed)?;
-        let mut database = [0; 16];
-        for half in database.as_chunks_mut::<8>().0 {
-            *half = disk.random().map_err(failed)?.to_le_bytes();
-        }
-        let fields = Fields { database, lsn: 0, log: None, meta: [0; META] };
-        let mut data = DataFile::create(file, path.to_owned(), fields);
-        write_all_of(&mut data, self.view(), fields)?;
-        Ok(data)
+fn with_new(path: &Path) -> PathBuf {
+    let mut name = path.to_owned().into_os_string();
+    name.push("-new");
+    PathBuf::from(name)
+}
+
+/// Makes a file that becomes a database with its first checkpoint.
+fn begin(disk: &dyn Disk, path: &Path) -> DBResult<DataFile> {
+    let failed = |error| DBError::io("write", path, &error);
+    let mut database = [0; 16];
+    for half in database.as_chunks_mut::<8>().0 {
+        *half = disk.random().map_err(failed)?.to_le_bytes();
     }
+    let file = disk.open(path, How::Create).map_err(failed)?;
+    // What lies there was left by a backup that was interrupted, or belongs to
+    // one that goes on, or has a moment ago: then it has another name now.
+    if !file.lock(false).map_err(failed)? || !file.is_at(path).map_err(failed)? {
+        return Err(DBError::Busy(path.display().to_string()));
+    }
+    file.set_len(0).map_err(failed)?;
+    let fields = Fields { database, lsn: 0, log: None, meta: [0; META] };
+    Ok(DataFile::create(file, path.to_owned(), fields))
 }
 
 impl InMemoryDB {

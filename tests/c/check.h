@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define CHECK(cond) check_that((cond) ? 1 : 0, __FILE__, __LINE__, #cond)
 
@@ -100,11 +101,27 @@ static inline int passed(const char *theme)
 
 /* Views and cursors; whoever makes one closes it. */
 
+/* With MINIDB_TEST_FOLDER set, databases are files in that folder. */
+static inline int in_memory(void)
+{
+    return getenv("MINIDB_TEST_FOLDER") == NULL;
+}
+
+/* A new empty database. */
 static inline minidb_t *database(void)
 {
+    static unsigned made;
+    char path[512];
     minidb_t *db;
 
-    OK(minidb_open(NULL, 0, &db));
+    if (in_memory()) {
+        OK(minidb_open(NULL, 0, &db));
+    } else {
+        snprintf(path, sizeof path, "%s/%ld-%u.minidb",
+                 getenv("MINIDB_TEST_FOLDER"), (long)getpid(),
+                 __sync_add_and_fetch(&made, 1));
+        OK(minidb_open(path, MINIDB_OPEN_NEW | MINIDB_OPEN_NOSYNC, &db));
+    }
     return db;
 }
 

@@ -1,8 +1,8 @@
 //! Random sequences of C calls against a model of what the header promises.
 //!
-//! MINIDB_MODEL_OPS is the number of operations in all, MINIDB_MODEL_SEED the
-//! first seed. A failure names its seed and step; with that seed as the first,
-//! the same happens again at once.
+//! MINIDB_MODEL_OPS is the number of operations in memory, to which come a sixth
+//! as many on files; MINIDB_MODEL_SEED is the first seed. A failure names its seed
+//! and step; with that seed as the first, the same happens again at once.
 
 mod driver;
 
@@ -14,9 +14,9 @@ use driver::{Choices, Input, Limits, Played, Seeded, play};
 const RUN: u64 = 50_000;
 
 /// What a seed plays with: a few keys or many.
-fn limits(seed: u64, steps: u64) -> Limits {
+fn limits(seed: u64, steps: u64, files: bool) -> Limits {
     let entries = [20_000, 30, 300, 3_000][(seed % 4) as usize];
-    Limits { steps, keys: 3 * entries, entries, huge: true, forget_a_delete: None }
+    Limits { steps, keys: 3 * entries, entries, huge: true, files, forget_a_delete: None }
 }
 
 fn setting(name: &str, default: u64) -> u64 {
@@ -26,13 +26,10 @@ fn setting(name: &str, default: u64) -> u64 {
     }
 }
 
-#[test]
-fn random_calls_answer_as_the_model_does() {
-    let total = setting("MINIDB_MODEL_OPS", 300_000);
-    let first = setting("MINIDB_MODEL_SEED", 1);
-    let (mut seed, mut done) = (first, 0);
+fn play_seeds(total: u64, files: bool) {
+    let (mut seed, mut done) = (setting("MINIDB_MODEL_SEED", 1), 0);
     while done < total {
-        match play(Seeded(seed), limits(seed, RUN.min(total - done))) {
+        match play(Seeded(seed), limits(seed, RUN.min(total - done), files)) {
             Ok(Played { steps, entries }) => {
                 done += steps;
                 println!("seed {seed}: {done} operations by now, up to {entries} entries");
@@ -41,6 +38,16 @@ fn random_calls_answer_as_the_model_does() {
         }
         seed = seed.wrapping_add(1);
     }
+}
+
+#[test]
+fn random_calls_answer_as_the_model_does() {
+    play_seeds(setting("MINIDB_MODEL_OPS", 300_000), false);
+}
+
+#[test]
+fn random_calls_on_files_answer_as_the_model_does() {
+    play_seeds(setting("MINIDB_MODEL_OPS", 300_000) / 6, true);
 }
 
 #[test]
@@ -56,7 +63,7 @@ fn calls_chosen_by_the_bytes_of_an_input_answer_as_the_model_does() {
 
 #[test]
 fn a_planted_difference_is_found() {
-    let limits = Limits { forget_a_delete: Some(500), ..limits(1, 2_000) };
+    let limits = Limits { forget_a_delete: Some(500), ..limits(1, 2_000, false) };
     let what = play(Seeded(1), limits).expect_err("the model has forgotten a delete");
     println!("found: {what}");
     assert!(what.starts_with("step "), "{what}");

@@ -204,18 +204,41 @@ impl DataFile {
     pub(crate) fn checkpoint(
         &mut self,
         fields: Fields,
-        fill: impl FnOnce(&mut Checkpoint<'_>) -> DBResult<()>,
+        fill: impl Fn(&mut Checkpoint<'_>) -> DBResult<()>,
     ) -> DBResult<()> {
         self.space.begin(false);
-        self.rewrite(fields, u32::MAX, |checkpoint, _| fill(checkpoint))
+        match self.rewrite(fields, u32::MAX, |checkpoint, _| fill(checkpoint)) {
+            // There may be gaps that suffice.
+            Err(DBError::Full(_)) => {
+                self.space.begin(true);
+                self.rewrite(fields, u32::MAX, |checkpoint, _| fill(checkpoint))
+            }
+            done => done,
+        }
     }
 
+    /// If it fails, what it has added to the file is cut off again.
     fn rewrite(
         &mut self,
         fields: Fields,
         limit: u32,
         fill: impl FnOnce(&mut Checkpoint<'_>, &dyn File) -> DBResult<()>,
     ) -> DBResult<()> {
+        let done = self.write_new(limit, fill).and_then(|new| self.publish(fields, new));
+        if done.is_err() {
+            let end = offset(self.space.give_up());
+            if self.file.len().is_ok_and(|len| len > end) {
+                let _ = self.file.set_len(end);
+            }
+        }
+        done
+    }
+
+    fn write_new(
+        &mut self,
+        limit: u32,
+        fill: impl FnOnce(&mut Checkpoint<'_>, &dyn File) -> DBResult<()>,
+    ) -> DBResult<Written> {
         let (file, path) = (&*self.file, &*self.path);
         let output = Output::new(file);
         let mut checkpoint = Checkpoint {
@@ -230,8 +253,7 @@ impl DataFile {
             limit,
         };
         fill(&mut checkpoint, file)?;
-        let written = checkpoint.finish()?;
-        self.publish(fields, written)
+        checkpoint.finish()
     }
 
     /// Waits until what was written is on disk, and makes it reachable.

@@ -31,6 +31,8 @@ const MAGIC: &[u8; 8] = b"minidb\r\n";
 const VERSION: u32 = 1;
 const HASHED: usize = SLOT - 8;
 
+const COUNT_MAX: u64 = 1 << 62;
+
 /// Bytes that the engine keeps in a root.
 pub(crate) const META: usize = 40;
 
@@ -125,8 +127,11 @@ impl Root {
             Fields { database: take(slot, 24), lsn: u64_at(40), log, meta: take(slot, 112) };
         let root = Root { sequence: u64_at(16), fields, units: top(80), records: top(96) };
         let plain = |top: Top| top.levels <= LEVELS_MAX && (top.levels == 0) == top.place.is_none();
+        // No life is as long; so counting on never overflows.
+        let counted = root.sequence < COUNT_MAX && root.fields.lsn < COUNT_MAX;
+        let possible = counted && plain(root.units) && plain(root.records);
         let whole = root.to_bytes() == *slot || planted::is(Bug::RootUnchecked);
-        (plain(root.units) && plain(root.records) && whole).then_some(root)
+        (possible && whole).then_some(root)
     }
 }
 
@@ -188,6 +193,17 @@ mod tests {
             assert!(!matches!(read_slot(&slot[..at], 0), Slot::Root(_)));
             let alike = matches!(at, 0..16 | 52..56 | 152..HASHED);
             assert_eq!(matches!(mend_slot(&bad, 0), Slot::Root(_)), alike, "byte {at}");
+        }
+    }
+
+    #[test]
+    fn a_count_that_is_about_to_overflow_is_none() {
+        let (units, records) = (Top::default(), Top::default());
+        let fields = Fields { database: [1; 16], lsn: 0, log: None, meta: [0; META] };
+        for (sequence, lsn) in [(u64::MAX - 1, 0), (1 << 62, 0), (0, u64::MAX), (0, 1 << 62)] {
+            let fields = Fields { lsn, ..fields };
+            let slot = Root { sequence, fields, units, records }.to_bytes();
+            assert_eq!(read_slot(&slot, 0), Slot::Damaged);
         }
     }
 

@@ -64,7 +64,7 @@ pub(super) struct Space {
     taken: Bits,
     /// What a root reaches of which nobody knows whether it is on disk.
     stranded: Option<Bits>,
-    /// One more than the greatest sector that was ever used.
+    /// One more than the greatest sector in use since the file was last cut off.
     end: u32,
     /// Where to look next: for whole groups, and for anything.
     groups_from: u32,
@@ -141,6 +141,13 @@ impl Space {
     pub(super) fn commit(&mut self) {
         self.used = std::mem::take(&mut self.taken);
         self.stranded = None;
+    }
+
+    /// Says that there is no next root after all, and where what may be reached ends.
+    pub(super) fn give_up(&mut self) -> u32 {
+        let stranded = self.stranded.as_ref().map_or(0, Bits::end);
+        self.end = self.used.end().max(stranded).max(RESERVED);
+        self.end
     }
 
     /// Says that nobody knows whether the next root is the newest.

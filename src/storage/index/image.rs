@@ -182,6 +182,10 @@ impl Restoring {
             return Err(Unrestored::Damaged(format!("the tree has {height} levels")));
         }
         self.claim(root, height)?;
+        // Where so many are counted, counting on could overflow.
+        if image.commits >= 1 << 62 {
+            return Err(Unrestored::Damaged(format!("the tree has {} commits", image.commits)));
+        }
         if (self.count, self.bytes) != (image.count, image.bytes) {
             let why = format!("the tree has {} entries, not {}", self.count, image.count);
             return Err(Unrestored::Damaged(why));

@@ -317,6 +317,9 @@ impl Log {
         self.bytes = self.bytes.max(plan.reach());
         if !plan.zeros.is_empty() {
             self.bytes = self.file.len().unwrap_or(self.bytes);
+            if self.bytes < plan.zeros.end {
+                self.ahead = 0; // not again and again
+            }
         }
         Ok(())
     }
@@ -449,7 +452,9 @@ impl Plan {
         for at in self.zeros.clone().step_by(ZEROS.len()) {
             let some = (self.zeros.end - at).min(ZEROS.len() as u64);
             if self.file.write(&ZEROS[..some as usize], at).is_err() {
-                break; // nothing needs them
+                // Others need the space that is left more.
+                let _ = self.file.set_len(self.zeros.start);
+                break;
             }
         }
         // Last, so that it never leads to what is not there.

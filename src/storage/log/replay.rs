@@ -90,8 +90,8 @@ pub(crate) fn replay(
     }
 
     if planted::is(Bug::TailKept) {
-        salvage(file, path, identity, |end, payload| match end > lsn {
-            true => each(std::mem::replace(&mut lsn, end), payload),
+        salvage(file, path, identity, |at, payload| match at.end > lsn {
+            true => each(std::mem::replace(&mut lsn, at.end), payload),
             false => Ok(()),
         })?;
     }

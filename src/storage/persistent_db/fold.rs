@@ -151,8 +151,12 @@ impl Shared {
         self.memory.let_go(snapshot);
         // If that fails, the log stays, to tell a torn root from a damaged one.
         folder.data.compact()?;
-        let removed = self.disk.remove(&self.log_path);
-        removed.map_err(|error| DBError::io("remove", &self.log_path, &error))
+        let log = commits.lock()?.log.file();
+        match log.is_at(&self.log_path) {
+            Ok(true) => self.disk.remove(&self.log_path),
+            other => other.map(drop), // it is gone, or another lies there
+        }
+        .map_err(|error| DBError::io("remove", &self.log_path, &error))
     }
 }
 

@@ -31,11 +31,12 @@ use crate::sync::{Arc, Condvar, Mutex};
 /// How far zeros are written ahead in a log that is synced often.
 const AHEAD: u64 = 1 << 20;
 
-/// No file of an empty database is longer than this.
-const EMPTY: u64 = 16 << 10;
-
 /// A log as large as this is folded into the file, if the file is no larger.
 const CHECKPOINT_BYTES: u64 = 64 << 20;
+
+/// No file is longer before its first root is written: two slots, and the few
+/// sectors of an empty tree.
+const FIRST_BYTES: u64 = 8192 + 16 * 512;
 
 /// How a database is opened. By default it is read and written, created if it is
 /// not there, and each commit waits for the disk.
@@ -251,22 +252,37 @@ impl Opening<'_> {
             Options { new: true, .. } => How::New,
             _ => How::Create,
         };
+        let refused = |error| refused(self.path, self.options, &error);
+        self.lock_at(self.path, || self.disk.open(self.path, how).map_err(refused))
+    }
+
+    /// Opens and locks the log. Else, had the file been replaced while it was in
+    /// use, two would write to one log.
+    fn lock_log(&self) -> DBResult<Box<dyn File>> {
+        let failed = self.failed("create", self.log_path);
+        let open = || self.disk.open(self.log_path, How::Create).map_err(&failed);
+        self.lock_at(self.log_path, open)
+    }
+
+    fn lock_at(
+        &self,
+        path: &Path,
+        open: impl Fn() -> DBResult<Box<dyn File>>,
+    ) -> DBResult<Box<dyn File>> {
         for _ in 0..100 {
-            let file = self.disk.open(self.path, how);
-            let file = file.map_err(|error| refused(self.path, self.options, &error))?;
-            if !file.is_ordinary().map_err(self.failed("look at", self.path))? {
-                let path = self.path.display();
-                return Err(DBError::Format(format!("{path} is not an ordinary file")));
+            let file = open()?;
+            if !file.is_ordinary().map_err(self.failed("look at", path))? {
+                return Err(DBError::Format(format!("{} is not an ordinary file", path.display())));
             }
-            if !file.lock(self.options.read_only).map_err(self.failed("lock", self.path))? {
+            if !file.lock(self.options.read_only).map_err(self.failed("lock", path))? {
                 break;
             }
             // It may have been replaced meanwhile.
-            if file.is_at(self.path).map_err(self.failed("look at", self.path))? {
+            if file.is_at(path).map_err(self.failed("look at", path))? {
                 return Ok(file);
             }
         }
-        Err(DBError::Busy(self.path.display().to_string()))
+        Err(DBError::Busy(path.display().to_string()))
     }
 
     fn log_beside(&self) -> DBResult<Option<Beside>> {
@@ -329,7 +345,8 @@ impl Opening<'_> {
         log: Option<&Beside>,
     ) -> DBResult<Found> {
         let first = |log: &Beside| log.identity.is_some_and(|it| it.generation == 1);
-        let interrupted = len <= EMPTY && log.is_some_and(|log| first(log) && !log.has_records);
+        let interrupted =
+            len <= FIRST_BYTES && log.is_some_and(|log| first(log) && !log.has_records);
         if len > 0 && !interrupted {
             return Err(roots.refuse(self.path));
         }
@@ -428,8 +445,7 @@ impl Opening<'_> {
             generation: folder.data.sequence() + 1,
             salt: if planted::is(Bug::LogNotRenewed) { 0 } else { self.random()? },
         };
-        let open = self.disk.open(self.log_path, How::Create);
-        let file = open.map_err(self.failed("create", self.log_path))?;
+        let file = self.lock_log()?;
         let ahead = if self.options.no_sync { 0 } else { self.options.ahead() };
         let log = Log::create(file, self.log_path.to_owned(), identity, found.lsn, ahead)?;
         // With this the name of a new database is on disk, too.

@@ -172,10 +172,15 @@ impl Transaction {
         })
     }
 
-    fn write(&mut self, change: Change<'_>) -> DBResult<()> {
-        if let Base::Persistent(db) = &self.base {
-            db.refuse_if_read_only()?;
+    fn refuse_if_read_only(&self) -> DBResult<()> {
+        match &self.base {
+            Base::InMemory(_) => Ok(()),
+            Base::Persistent(db) => db.refuse_if_read_only(),
         }
+    }
+
+    fn write(&mut self, change: Change<'_>) -> DBResult<()> {
+        self.refuse_if_read_only()?;
         change.add_to(&mut self.payload)?;
         self.writes += 1;
         Ok(())
@@ -257,6 +262,7 @@ impl Transaction {
     ) -> DBResult<bool> {
         check_len("key", key)?;
         check_len("value", desired.unwrap_or_default())?;
+        self.refuse_if_read_only()?; // also where nothing would be written
         let equal = self.look(key, true, |value| value == expected)?;
         if equal {
             self.write(desired.map_or(Change::Delete(key), |value| Change::Put(key, value)))?;
@@ -269,6 +275,7 @@ impl Transaction {
         &mut self,
         entries: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
     ) -> DBResult<()> {
+        self.refuse_if_read_only()?;
         let before = (self.payload.len(), self.writes);
         let done = entries.into_iter().try_for_each(|(key, value)| self.put(key, value));
         if done.is_err() {

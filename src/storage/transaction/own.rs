@@ -83,6 +83,45 @@ impl Cleared {
     }
 }
 
+/// A key, or the one right after it in the order of all keys: with a zero more.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Point<'a> {
+    key: &'a [u8],
+    after: bool,
+}
+
+impl<'a> Point<'a> {
+    pub(super) fn of(key: &'a [u8]) -> Point<'a> {
+        Point { key, after: false }
+    }
+
+    pub(super) fn after(key: &'a [u8]) -> Point<'a> {
+        Point { key, after: true }
+    }
+
+    fn is(&self, key: &[u8]) -> bool {
+        if self.after { key.strip_prefix(self.key) == Some(&[0]) } else { key == self.key }
+    }
+
+    pub(super) fn is_before(&self, key: &[u8]) -> bool {
+        self.key < key && !self.is(key)
+    }
+
+    pub(super) fn is_after(&self, key: &[u8]) -> bool {
+        !self.is_before(key) && !self.is(key)
+    }
+}
+
+/// Up to where all keys from a point on were written.
+#[derive(Debug)]
+pub(super) enum Until<'a> {
+    /// Not even the point.
+    Nothing,
+    /// Up to this, but perhaps not including it.
+    Key(Point<'a>),
+    End,
+}
+
 /// All that a transaction has written.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Own {
@@ -144,6 +183,30 @@ impl Own {
             return Some(written.first);
         }
         self.cleared.iter().find(|range| range.has(key)).map(|range| range.at)
+    }
+
+    /// Up to where the first so many writes have written all keys from a point on.
+    pub(super) fn written_from<'a>(&'a self, at: Point<'a>, writes: u64) -> Until<'a> {
+        let from = if at.after { Bound::Excluded(at.key) } else { Bound::Included(at.key) };
+        let next = self.keys.range::<[u8], _>((from, Bound::Unbounded)).next();
+        if let Some((Key(key), written)) = next
+            && at.is(key.get())
+        {
+            return match written.first < writes {
+                true => Until::Key(Point::after(key.get())),
+                false => Until::Nothing,
+            };
+        }
+        let here = |range: &&Cleared| {
+            let from = range.from.as_ref().is_none_or(|from| !at.is_before(from.get()));
+            let to = range.to.as_ref().is_none_or(|to| at.is_before(to.get()));
+            range.at < writes && from && to
+        };
+        match self.cleared.iter().find(here) {
+            None => Until::Nothing,
+            Some(Cleared { to: Some(to), .. }) => Until::Key(Point::of(to.get())),
+            Some(Cleared { to: None, .. }) => Until::End,
+        }
     }
 
     pub(super) fn says(&self, key: &[u8]) -> Says<'_> {

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::ops::{Bound, RangeBounds};
 
 use super::super::change::Change;
-use super::own::Own;
+use super::own::{Own, Point, Until};
 use crate::error::DBResult;
 
 /// With more keys or spans than this, everything counts as read.
@@ -62,20 +62,35 @@ impl Span {
         (as_ref(low), as_ref(high)).contains(key)
     }
 
-    /// Whether a key from `from` up to `to` may lie in it.
-    fn meets(&self, from: Option<&[u8]>, to: Option<&[u8]>) -> bool {
-        let before = match (&self.high, from) {
-            (None, _) => true,
-            (Some(Bound::Included(high)), Some(from)) => &high[..] < from,
-            (Some(Bound::Excluded(high)), Some(from)) => &high[..] <= from,
-            _ => false,
+    /// Whether there may be a key from `from` up to `to` in it that had not been
+    /// written before.
+    fn meets(&self, from: Option<&[u8]>, to: Option<&[u8]>, own: &Own) -> bool {
+        let (Some(low), Some(high)) = (&self.low, &self.high) else {
+            return false;
         };
-        let after = match (&self.low, to) {
-            (None, _) => true,
-            (Some(Bound::Included(low) | Bound::Excluded(low)), Some(to)) => &low[..] >= to,
-            _ => false,
+        let mut at = match low {
+            Bound::Unbounded => Point::of(&[]),
+            Bound::Included(key) => Point::of(key),
+            Bound::Excluded(key) => Point::after(key),
         };
-        !before && !after
+        if let Some(from) = from.filter(|from| at.is_before(from)) {
+            at = Point::of(from);
+        }
+        loop {
+            let below = match high {
+                Bound::Unbounded => true,
+                Bound::Included(high) => !at.is_after(high),
+                Bound::Excluded(high) => at.is_before(high),
+            };
+            if !below || to.is_some_and(|to| !at.is_before(to)) {
+                return false;
+            }
+            match own.written_from(at, self.writes) {
+                Until::Nothing => return true,
+                Until::Key(next) => at = next,
+                Until::End => return false,
+            }
+        }
     }
 }
 
@@ -175,7 +190,7 @@ impl Reads {
                 !empty
                     && (self.everything
                         || self.keys.range::<[u8], _>(range).next().is_some()
-                        || self.spans.iter().any(|span| span.meets(from, to)))
+                        || self.spans.iter().any(|span| span.meets(from, to, own)))
             }
         }
     }

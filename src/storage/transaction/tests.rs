@@ -227,6 +227,21 @@ fn what_a_cursor_walked_over_counts_as_read() {
     };
     assert!(!conflicts(over_its_own, put("d")));
     assert!(conflicts(over_its_own, put("f")), "it was read before it was written");
+    let within_its_own = |txn: &mut Transaction| {
+        txn.put(b"d", b"mine").unwrap();
+        txn.clear(Some(b"d\0"), Some(b"e")).unwrap();
+        txn.put(b"da", b"mine").unwrap();
+        let mut cursor = txn.scan(Some(b"d"), Some(b"e\0")).unwrap();
+        while cursor.next().unwrap() {}
+        txn.put(b"e", b"mine").unwrap();
+    };
+    let clear = |from: &'static [u8], to: &'static [u8]| {
+        move |db: &InMemoryDB| db.clear(Some(from), Some(to)).unwrap()
+    };
+    assert!(!conflicts(within_its_own, clear(b"a", b"e")));
+    assert!(!conflicts(within_its_own, clear(b"d\0", b"d\0\0")));
+    assert!(conflicts(within_its_own, clear(b"a", b"e\0")), "read before it was written");
+    assert!(!conflicts(within_its_own, clear(b"e\0", b"z")));
 }
 
 #[test]

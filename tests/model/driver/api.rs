@@ -216,6 +216,16 @@ pub fn snapshot(view: Handle) -> (c_int, Handle) {
     handle(|out| unsafe { minidb_snapshot(view.view(), out) })
 }
 
+pub fn begin(view: Handle) -> (c_int, Handle) {
+    // SAFETY: `out` is a variable.
+    handle(|out| unsafe { minidb_begin(view.view(), out) })
+}
+
+pub fn commit(view: Handle) -> c_int {
+    // SAFETY: what is not a view is refused.
+    unsafe { minidb_commit(view.view()) }
+}
+
 pub fn close(view: Handle) {
     // SAFETY: what is not a view is refused.
     unsafe { minidb_close(view.view()) }
@@ -296,6 +306,7 @@ pub fn open_to_nowhere(view: Handle) -> c_int {
         [
             minidb_open(ptr::null(), 0, ptr::null_mut()),
             minidb_snapshot(view, ptr::null_mut()),
+            minidb_begin(view, ptr::null_mut()),
             minidb_scan(view, null, 0, null, 0, ptr::null_mut()),
             minidb_scan_prefix(view, null, 0, ptr::null_mut()),
         ]
@@ -445,6 +456,11 @@ pub fn checkpoint(view: Handle) -> c_int {
 pub fn check(view: Handle) -> c_int {
     // SAFETY: see `sync`.
     unsafe { minidb_check(view.view()) }
+}
+
+pub fn backup(view: Handle, path: &CStr) -> c_int {
+    // SAFETY: a path is NUL-terminated.
+    unsafe { minidb_backup(view.view(), path.as_ptr()) }
 }
 
 pub fn strerror(code: c_int) -> String {

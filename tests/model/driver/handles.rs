@@ -6,10 +6,10 @@ use std::rc::Rc;
 use minidb::ffi::*;
 
 use super::model::{Kind, Shared, Store, View};
-use super::{Choices, Driver, Handle, SMALL, api};
+use super::{Choices, Driver, Folder, Handle, SMALL, api};
 
 /// Handles of each type that may be open at once.
-const VIEWS: usize = 12;
+pub(super) const VIEWS: usize = 12;
 const CURSORS: usize = 8;
 /// Closed handles that are kept to be misused.
 const CLOSED: usize = 64;
@@ -22,18 +22,29 @@ impl<C: Choices> Driver<C> {
     }
 
     pub(super) fn open_now(&mut self) {
-        let (path, flags) = match self.choices.below(4) {
+        let path = self.folder.as_mut().map(Folder::new_path);
+        let in_memory = match self.choices.below(4) {
             0 => (Some(c":memory:"), 0),
             1 => (None, MINIDB_OPEN_NOSYNC),
             _ => (None, 0),
         };
-        let (code, handle) = api::open(path, flags);
+        let on_file = || [MINIDB_OPEN_NEW, MINIDB_OPEN_NEW | MINIDB_OPEN_NOSYNC];
+        let (path_given, flags) = match &path {
+            Some(path) => (Some(&**path), on_file()[self.choices.below(2)]),
+            None => in_memory,
+        };
+        let (code, handle) = api::open(path_given, flags);
         self.done(code);
-        self.add_view(handle, Rc::new(RefCell::new(Store::default())), Kind::Database);
+        let store = Store { path, ..Store::default() };
+        self.add_view(handle, Rc::new(RefCell::new(store)), Kind::Database);
     }
 
     pub(super) fn snapshot(&mut self) {
         let view = self.view();
+        if view.transaction().is_some() {
+            let refused = (MINIDB_INVALID, Handle::NULL);
+            return self.same("the snapshot", api::snapshot(view.handle), refused);
+        }
         if self.views.len() >= VIEWS || !self.may_freeze(view.len()) {
             return;
         }
@@ -78,7 +89,7 @@ impl<C: Choices> Driver<C> {
         self.forget(cursor.handle, &cursor.store);
     }
 
-    fn add_view(&mut self, handle: Handle, store: Shared, kind: Kind) {
+    pub(super) fn add_view(&mut self, handle: Handle, store: Shared, kind: Kind) {
         self.count_handle(handle, &store);
         self.views.push(View { handle, store, kind });
     }

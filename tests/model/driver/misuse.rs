@@ -36,7 +36,7 @@ impl<C: Choices> Driver<C> {
     }
 
     /// NULL, one that was closed, or one of the other kind.
-    fn bad_handle(&mut self, for_cursor: bool) -> Handle {
+    pub(super) fn bad_handle(&mut self, for_cursor: bool) -> Handle {
         match self.choices.below(4) {
             0 => Handle::NULL,
             1 if for_cursor => self.view().handle,

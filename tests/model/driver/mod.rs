@@ -5,7 +5,8 @@
 //! and the next write copies it. What is played is chosen by a source of choices
 //! (`choices`): which call, on which of the open handles, with which arguments
 //! (`data`). The calls themselves are behind a safe face (`api`), and the
-//! operations are in `handles`, `read`, `write`, `walk` and `misuse`.
+//! operations are in `handles`, `read`, `write`, `walk`, `transaction`, `files` and
+//! `misuse`.
 //!
 //! The first database gets most of the writes. It grows and shrinks in turn, so
 //! that its tree gets levels and loses them. While small it is checked after
@@ -14,10 +15,12 @@
 mod api;
 mod choices;
 mod data;
+mod files;
 mod handles;
 mod misuse;
 mod model;
 mod read;
+mod transaction;
 mod walk;
 mod write;
 
@@ -27,6 +30,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use api::{Arg, Handle, Want};
 pub use choices::{Choices, Input, Seeded};
+use files::Folder;
 use minidb::ffi::MINIDB_OK;
 use model::{Cursor, Range, Version, View};
 
@@ -43,6 +47,8 @@ pub struct Limits {
     pub entries: usize,
     /// Whether there are keys of 70,000 bytes and values of 100,000.
     pub huge: bool,
+    /// Whether databases are files.
+    pub files: bool,
     /// Makes the model wrong: it forgets the first delete after this step.
     pub forget_a_delete: Option<u64>,
 }
@@ -50,7 +56,8 @@ pub struct Limits {
 impl Limits {
     /// For choices from the bytes of a fuzzer: small, so that a run is short.
     pub fn of_input() -> Limits {
-        Limits { steps: 10_000, keys: 1_000, entries: 300, huge: false, forget_a_delete: None }
+        let (steps, keys, entries) = (10_000, 1_000, 300);
+        Limits { steps, keys, entries, huge: false, files: false, forget_a_delete: None }
     }
 }
 
@@ -58,6 +65,8 @@ impl Limits {
 pub struct Driver<C> {
     choices: C,
     limits: Limits,
+    /// Where the files are, if there are any.
+    folder: Option<Folder>,
     views: Vec<View>,
     cursors: Vec<Cursor>,
     /// Some handles that were closed, of either type.
@@ -104,7 +113,7 @@ fn message(panic: &(dyn Any + Send)) -> &str {
 }
 
 impl<C: Choices> Driver<C> {
-    const OPERATIONS: [Operation<C>; 23] = [
+    const OPERATIONS: [Operation<C>; 27] = [
         (50, 10, "put", Self::put),
         (5, 50, "delete", Self::delete),
         (4, 1, "write", Self::write),
@@ -119,6 +128,9 @@ impl<C: Choices> Driver<C> {
         (1, 1, "strerror, version or free", Self::texts),
         (1, 1, "open", Self::open),
         (3, 3, "snapshot", Self::snapshot),
+        (3, 3, "begin", Self::begin),
+        (6, 6, "commit", Self::commit_transaction),
+        (1, 1, "begin or commit on another view", Self::misuse_transaction),
         (3, 3, "close", Self::close),
         (4, 4, "scan", Self::scan),
         (4, 4, "scan_prefix", Self::scan_prefix),
@@ -127,6 +139,7 @@ impl<C: Choices> Driver<C> {
         (4, 4, "cursor_key and _value", Self::borrow),
         (8, 8, "cursor_read", Self::read),
         (3, 3, "cursor_close", Self::cursor_close),
+        (1, 1, "reopen, back up or look at the file", Self::use_files),
         (5, 5, "misuse", Self::misuse),
     ];
 
@@ -134,6 +147,7 @@ impl<C: Choices> Driver<C> {
         Driver {
             choices,
             limits,
+            folder: limits.files.then(Folder::new),
             views: Vec::new(),
             cursors: Vec::new(),
             closed: Vec::new(),
@@ -196,15 +210,20 @@ impl<C: Choices> Driver<C> {
             let len = view.len();
             self.step.is_multiple_of(if len < SMALL { period } else { period * len as u64 / 50 })
         };
+        // Checking reads everything; most transactions are spared that.
+        let spared = |view: &View| view.transaction().is_some() && !self.step.is_multiple_of(5);
         let written = self.views.iter().find(|view| Some(view.handle) == written);
-        if let Some(view) = written.filter(|view| due(view, 1)) {
+        let written = written.filter(|view| !spared(view));
+        // A check reads the whole file.
+        let often = if self.folder.is_some() { 16 } else { 1 };
+        if let Some(view) = written.filter(|view| due(view, often)) {
             self.check(view);
         }
         let in_turn = |period: u64| &self.views[(self.step / period) as usize % self.views.len()];
-        if due(in_turn(8), 8) {
+        if due(in_turn(8), 8) && !spared(in_turn(8)) {
             self.check(in_turn(8));
         }
-        if due(in_turn(64), 64) {
+        if due(in_turn(64), 64) && !spared(in_turn(64)) {
             self.compare(in_turn(64));
         }
     }

@@ -2,10 +2,12 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, btree_map};
+use std::ffi::CString;
 use std::ops::Bound::{self, Excluded, Included, Unbounded};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use super::api::Handle;
+use super::transaction::{Change, Transaction, Walk};
 
 /// What a store holds at one moment.
 #[derive(Clone, Default)]
@@ -14,6 +16,8 @@ pub struct Version {
     pub key_bytes: u64,
     pub value_bytes: u64,
     pub commits: u64,
+    /// What the commit that is being made has written.
+    changes: Vec<Change>,
 }
 
 impl Version {
@@ -26,6 +30,7 @@ impl Version {
     }
 
     pub fn put(&mut self, key: &[u8], value: &[u8]) {
+        self.changes.push(Change::Put(key.to_vec(), value.to_vec()));
         self.value_bytes += value.len() as u64;
         match self.entries.insert(key.to_vec(), value.to_vec()) {
             Some(old) => self.value_bytes -= old.len() as u64,
@@ -34,6 +39,11 @@ impl Version {
     }
 
     pub fn remove(&mut self, key: &[u8]) {
+        self.changes.push(Change::Remove(key.to_vec()));
+        self.take(key);
+    }
+
+    fn take(&mut self, key: &[u8]) {
         if let Some(value) = self.entries.remove(key) {
             self.key_bytes -= key.len() as u64;
             self.value_bytes -= value.len() as u64;
@@ -41,8 +51,18 @@ impl Version {
     }
 
     pub fn clear(&mut self, range: &Range) {
+        self.changes.push(Change::Clear(range.clone()));
         let keys: Vec<_> = self.range(range).map(|(key, _)| key.clone()).collect();
-        keys.iter().for_each(|key| self.remove(key));
+        keys.iter().for_each(|key| self.take(key));
+    }
+
+    /// Makes changes, and says which: all at once they are a commit, each for
+    /// itself they are what a transaction has written.
+    pub fn change(&mut self, change: impl FnOnce(&mut Version), is_commit: bool) -> Vec<Change> {
+        change(self);
+        let changes = std::mem::take(&mut self.changes);
+        self.commits += if is_commit { 1 } else { changes.len() as u64 };
+        changes
     }
 
     pub fn range(&self, range: &Range) -> Entries<'_> {
@@ -55,9 +75,9 @@ pub type Entries<'a> = btree_map::Range<'a, Vec<u8>, Vec<u8>>;
 /// The keys from `from` up to, but not including, `to`.
 #[derive(Clone)]
 pub struct Range {
-    from: Vec<u8>,
+    pub from: Vec<u8>,
     /// Not less than `from`.
-    to: Option<Vec<u8>>,
+    pub to: Option<Vec<u8>>,
 }
 
 impl Range {
@@ -98,6 +118,10 @@ impl Range {
 pub struct Store {
     pub now: Rc<Version>,
     pub handles: u64,
+    /// Those that were begun on it, as far as they are open.
+    pub transactions: Vec<Weak<RefCell<Transaction>>>,
+    /// The path of its file, if it has one.
+    pub path: Option<CString>,
 }
 
 pub type Shared = Rc<RefCell<Store>>;
@@ -114,6 +138,7 @@ pub struct View {
 pub enum Kind {
     Database,
     Snapshot(Rc<Version>),
+    Transaction(Rc<RefCell<Transaction>>),
 }
 
 impl View {
@@ -123,6 +148,7 @@ impl View {
         match &self.kind {
             Kind::Database => self.store.borrow().now.clone(),
             Kind::Snapshot(version) => version.clone(),
+            Kind::Transaction(transaction) => transaction.borrow().now.clone(),
         }
     }
 
@@ -135,12 +161,12 @@ impl View {
         matches!(self.kind, Kind::Database)
     }
 
-    /// Applies a commit to a database.
+    /// Applies a commit to a database, or writes to a transaction.
     pub fn commit(&self, change: impl FnOnce(&mut Version)) {
-        let mut store = self.store.borrow_mut();
-        let version = Rc::make_mut(&mut store.now);
-        change(version);
-        version.commits += 1;
+        match self.transaction() {
+            Some(transaction) => transaction.borrow_mut().write(change),
+            None => self.store.borrow_mut().commit(change),
+        }
     }
 }
 
@@ -151,6 +177,8 @@ pub struct Cursor {
     version: Rc<Version>,
     range: Range,
     at: Position,
+    /// Tells its transaction what it walks over.
+    walk: Option<Walk>,
 }
 
 enum Position {
@@ -172,7 +200,8 @@ pub enum Move<'a> {
 impl Cursor {
     pub fn new(handle: Handle, view: &View, range: Range) -> Cursor {
         let (store, version) = (view.store.clone(), view.version());
-        Cursor { handle, store, version, range, at: Position::New }
+        let walk = view.transaction().map(Walk::new);
+        Cursor { handle, store, version, range, at: Position::New, walk }
     }
 
     pub fn version(&self) -> Rc<Version> {
@@ -196,12 +225,38 @@ impl Cursor {
             Move::Prev => self.before().and_then(|mut entries| entries.next_back()),
             Move::Seek(key) => self.version.range(&self.range.from(key)).next(),
         };
+        if let Some(walk) = &self.walk {
+            self.note(walk, to, found.map(|(key, _)| &key[..]));
+        }
         self.at = match (found, to) {
             (Some((key, _)), _) => Position::At(key.clone()),
             (None, Move::First | Move::Prev) => Position::Before,
             (None, Move::Last | Move::Next | Move::Seek(_)) => Position::After,
         };
         matches!(self.at, Position::At(_))
+    }
+
+    /// Tells the transaction that a move `to` would find `found`.
+    fn note(&self, walk: &Walk, to: Move<'_>, found: Option<&[u8]>) {
+        let back = matches!(to, Move::Last | Move::Prev);
+        let start = match (to, &self.at) {
+            (Move::Seek(key), _) => Included(key.max(&self.range.from)),
+            (Move::Next | Move::Prev, Position::At(key)) => Included(&key[..]),
+            (Move::Next, Position::After) | (Move::Prev, Position::Before) => return,
+            _ if back => self.range.upper(),
+            _ => self.range.lower(),
+        };
+        let end = if back { self.range.lower() } else { self.range.upper() };
+        let end = found.map_or(end, Included);
+        walk.over(if back { [end, start] } else { [start, end] });
+    }
+
+    /// Tells the transaction that the next entry was looked at.
+    pub fn peek(&self) {
+        if let Some(walk) = &self.walk {
+            let next = self.after().and_then(|mut entries| entries.next());
+            self.note(walk, Move::Next, next.map(|(key, _)| &key[..]));
+        }
     }
 
     /// The entries after where the cursor stands.

@@ -3,8 +3,8 @@
 use minidb::ffi::*;
 
 use super::api::{Answer, Arg};
-use super::model::{Range, View};
-use super::{Choices, Driver, SMALL, api, data};
+use super::model::{Cursor, Move, Range, View};
+use super::{Choices, Driver, Handle, SMALL, api, data};
 
 /// What buffers are filled with before a call.
 const UNTOUCHED: u8 = 0xee;
@@ -18,6 +18,7 @@ impl<C: Choices> Driver<C> {
         let code = if value.is_some() { MINIDB_OK } else { MINIDB_NOTFOUND };
         let expected = Answer::new(code, value, want);
         self.same("the value", api::get(view.handle, &key, want), expected);
+        view.looked_at(key.get());
     }
 
     pub(super) fn get_into(&mut self) {
@@ -30,6 +31,7 @@ impl<C: Choices> Driver<C> {
         let mut buffer = self.buffer(value.len());
         let wanted = !self.choices.once_in(8);
         let expected = (code, wanted.then_some(value.len()));
+        view.looked_at(key.get());
         if buffer.is_empty() && self.choices.once_in(2) {
             let got = api::get_into(view.handle, &key, Err(0), wanted);
             return self.same("the length", got, expected);
@@ -77,15 +79,15 @@ impl<C: Choices> Driver<C> {
         let view = self.view();
         let prefix = self.prefix(&view);
         let version = view.version();
-        let range = Range::prefix(prefix.get());
-        let mut entries = version.range(&range);
+        let mut walk = Cursor::new(Handle::NULL, &view, Range::prefix(prefix.get()));
         let all = version.len() < SMALL && self.choices.once_in(2) || self.choices.once_in(100);
         let mut left = if all { usize::MAX } else { 1 + self.choices.below(30) };
         let busy = self.choices.once_in(2) && self.may_freeze(version.len());
         self.nested = true;
         let code = api::each(view.handle, &prefix, &mut |key, value| {
             assert!(left > 0, "each goes on after it was stopped");
-            let expected = entries.next().map(|(key, value)| (&key[..], &value[..]));
+            walk.go(Move::Next);
+            let expected = walk.entry();
             self.same_entry(Some((key, value)), expected);
             if busy && self.choices.once_in(8) {
                 self.operate();
@@ -97,7 +99,7 @@ impl<C: Choices> Driver<C> {
         });
         self.nested = false;
         self.done(code);
-        assert!(left == 0 || entries.next().is_none(), "each ends too early");
+        assert!(left == 0 || !walk.go(Move::Next), "each ends too early");
     }
 
     /// The beginning of a key, often of many.
@@ -127,11 +129,17 @@ impl<C: Choices> Driver<C> {
         let what = self.choices.below(9) as i32 - 1;
         let wanted = !self.choices.once_in(8);
         let (code, number) = api::stat(view.handle, what, wanted);
+        if [MINIDB_STAT_COUNT, MINIDB_STAT_DATA_BYTES].contains(&what) {
+            view.looked_at_all();
+        }
         let version = view.version();
         let expected = match what {
             MINIDB_STAT_COUNT => version.len() as u64,
             MINIDB_STAT_DATA_BYTES => version.key_bytes + version.value_bytes,
-            MINIDB_STAT_FILE_BYTES => 0,
+            MINIDB_STAT_FILE_BYTES => {
+                self.done(code);
+                return number.into_iter().for_each(|bytes| self.check_file_bytes(bytes, &view));
+            }
             MINIDB_STAT_COMMITS => version.commits,
             MINIDB_STAT_HANDLES => view.store.borrow().handles,
             MINIDB_STAT_MEMORY_BYTES => {
@@ -150,7 +158,9 @@ impl<C: Choices> Driver<C> {
         let data = version.key_bytes + version.value_bytes;
         let most = (4 << 20) + 2 * data + 4096 * version.len() as u64;
         let alone = view.store.borrow().handles == 1;
-        let plausible = memory > version.value_bytes && (!alone || memory < most);
+        // The store does not count what a transaction keeps to itself.
+        let least = if view.transaction().is_some() { 0 } else { version.value_bytes };
+        let plausible = memory > least && (!alone || memory < most);
         assert!(plausible, "{memory} bytes of memory for {data} bytes of data");
     }
 
@@ -177,6 +187,7 @@ impl<C: Choices> Driver<C> {
     pub(super) fn check(&self, view: &View) {
         let code = api::check(view.handle);
         assert!(code == MINIDB_OK, "{}: {}", self.operation, api::strerror(code));
+        view.looked_at_all();
         self.check_numbers(view);
     }
 
@@ -186,6 +197,7 @@ impl<C: Choices> Driver<C> {
         let got = numbers.map(|what| api::stat(view.handle, what, true).1);
         let bytes = version.key_bytes + version.value_bytes;
         let expected = [version.len() as u64, bytes, version.commits].map(Some);
+        view.looked_at_all();
         self.same("count, bytes and commits", got, expected);
     }
 

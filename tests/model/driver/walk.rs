@@ -169,10 +169,12 @@ fn read_model(cursor: &mut Cursor, size: usize) -> (Vec<u8>, (i32, usize)) {
                 cursor.go(Move::Next);
                 return (packed, (MINIDB_NOTFOUND, 0));
             }
+            cursor.peek();
             break;
         };
         let need = data::packed_len(key, value);
         if packed.len() + need > size {
+            cursor.peek();
             if packed.is_empty() {
                 return (packed, (MINIDB_OK, need));
             }

@@ -3,7 +3,7 @@
 use minidb::ffi::*;
 
 use super::api::{Answer, Arg};
-use super::model::{Range, Version, View};
+use super::model::{Kind, Range, Version, View};
 use super::{Choices, Driver, SMALL, api, data};
 
 impl<C: Choices> Driver<C> {
@@ -14,15 +14,16 @@ impl<C: Choices> Driver<C> {
     }
 
     pub(super) fn put(&mut self) {
-        let view = self.database();
+        let view = self.writable();
         let (key, value, want) = (self.key_arg(&view), self.value_arg(), self.want());
         let expected = Answer::new(MINIDB_OK, view.version().get(key.get()), want);
         self.same("the old value", api::put(view.handle, &key, &value, want), expected);
+        self.looked_at_old(&view, &key, want);
         self.commit(&view, |version| version.put(key.get(), value.get()));
     }
 
     pub(super) fn delete(&mut self) {
-        let view = self.database();
+        let view = self.writable();
         let (key, want) = (self.key_arg(&view), self.want());
         let version = view.version();
         let old = version.get(key.get());
@@ -30,7 +31,8 @@ impl<C: Choices> Driver<C> {
         let expected = Answer::new(code, old, want);
         self.same("the old value", api::delete(view.handle, &key, want), expected);
         drop(version);
-        if code == MINIDB_OK {
+        self.looked_at_old(&view, &key, want);
+        if code == MINIDB_OK || view.transaction().is_some() {
             let forget = self.limits.forget_a_delete.take_if(|after| self.step > *after);
             self.commit(&view, |version| {
                 if forget.is_none() {
@@ -41,7 +43,7 @@ impl<C: Choices> Driver<C> {
     }
 
     pub(super) fn clear(&mut self) {
-        let view = self.database();
+        let view = self.writable();
         let narrow = view.len() >= SMALL && !self.choices.once_in(100);
         let [from, to] = self.bounds(&view.version(), narrow);
         self.done(api::clear(view.handle, &from, &to));
@@ -50,7 +52,7 @@ impl<C: Choices> Driver<C> {
     }
 
     pub(super) fn cas(&mut self) {
-        let view = self.database();
+        let view = self.writable();
         let key = self.key_arg(&view);
         let version = view.version();
         let value = version.get(key.get());
@@ -64,6 +66,7 @@ impl<C: Choices> Driver<C> {
         drop(version);
         let code = if equal { MINIDB_OK } else { MINIDB_CONFLICT };
         self.same("the code", api::cas(view.handle, &key, &expected, &desired), code);
+        view.looked_at(key.get());
         if equal {
             self.commit(&view, |version| match desired.option() {
                 Some(value) => version.put(key.get(), value),
@@ -73,7 +76,7 @@ impl<C: Choices> Driver<C> {
     }
 
     pub(super) fn write(&mut self) {
-        let view = self.database();
+        let view = self.writable();
         let mut packed = self.packed();
         if self.choices.once_in(6) {
             self.damage(&mut packed);
@@ -132,7 +135,7 @@ impl<C: Choices> Driver<C> {
     /// Snapshots refuse to be written to.
     pub(super) fn write_refused(&mut self) {
         let view = self.view();
-        if view.is_database() {
+        if !matches!(view.kind, Kind::Snapshot(_)) {
             return;
         }
         let (key, value, want) = (self.key_arg(&view), self.value_arg(), self.want());

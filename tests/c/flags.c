@@ -1,0 +1,275 @@
+/* minidb_open: its flags, the lock, and what it says when it refuses. */
+#define _XOPEN_SOURCE 700
+
+#include "file.h"
+
+enum {
+    READONLY = MINIDB_OPEN_READONLY,
+    EXISTING = MINIDB_OPEN_EXISTING,
+    NEW = MINIDB_OPEN_NEW,
+    NOSYNC = MINIDB_OPEN_NOSYNC
+};
+
+#define REFUSED(code, path, flags, part) \
+    (NO_RESULT(code, minidb_open(path, flags, &out.view)), \
+     CHECK(text_has(code, part)))
+
+static void a_file_is_created_if_need_be(void)
+{
+    minidb_t *db = opened("a", 0);
+
+    FILES("a a-log");
+    HOLDS(db, "");
+    fill(db, "k=v");
+    minidb_close(db);
+    FILES("a");
+    db = opened("a", 0);
+    HOLDS(db, "k=v");
+    minidb_close(db);
+    file_holds("a", "k=v");
+}
+
+/* What each combination does where there is a file, and where there is none. */
+static void each_combination_of_flags_does_what_they_say(void)
+{
+    uint32_t flags;
+
+    make("there", "k=v");
+    for (flags = 0; flags < 64; flags++) {
+        int invalid = flags >= 16 ||
+                      ((flags & NEW) && (flags & (EXISTING | READONLY)));
+        int there = invalid ? MINIDB_INVALID
+                    : flags & NEW ? MINIDB_CONFLICT : MINIDB_OK;
+        int absent = invalid ? MINIDB_INVALID
+                     : flags & (EXISTING | READONLY) ? MINIDB_NOTFOUND
+                                                     : MINIDB_OK;
+
+        if (there == MINIDB_OK) {
+            minidb_t *db = opened("there", flags);
+
+            HOLDS(db, "k=v");
+            GIVES(flags & READONLY ? MINIDB_READONLY : MINIDB_OK,
+                  minidb_put(db, "k", 1, "v", 1, NULL, NULL));
+            minidb_close(db);
+        } else {
+            NO_RESULT(there, minidb_open("there", flags, &out.view));
+        }
+        FILES("there");
+        if (absent == MINIDB_OK) {
+            minidb_close(opened("absent", flags));
+            FILES("absent there");
+            CHECK(remove("absent") == 0);
+        } else {
+            NO_RESULT(absent, minidb_open("absent", flags, &out.view));
+            FILES("there");
+        }
+    }
+    file_holds("there", "k=v");
+}
+
+static void unknown_flags_are_refused(void)
+{
+    uint32_t flag;
+
+    for (flag = 16; flag != 0; flag <<= 1) {
+        REFUSED(MINIDB_INVALID, "a", flag, "flag");
+        REFUSED(MINIDB_INVALID, "a", flag | NEW | NOSYNC, "flag");
+    }
+    FILES("");
+}
+
+static void the_text_has_the_path(void)
+{
+    REFUSED(MINIDB_NOTFOUND, "absent", EXISTING, "/absent");
+    REFUSED(MINIDB_NOTFOUND, "absent", READONLY, "/absent");
+    REFUSED(MINIDB_NOTFOUND, "folder/absent", READONLY, "folder/absent");
+    make("there", "");
+    REFUSED(MINIDB_CONFLICT, "there", NEW, "/there");
+    REFUSED(MINIDB_CONFLICT, "there", NEW | NOSYNC, folder_name);
+}
+
+static void the_text_has_the_systems_reason(void)
+{
+    char name[300];
+
+    REFUSED(MINIDB_IO, "folder/absent", 0, strerror(ENOENT));
+    CHECK(text_has(MINIDB_IO, "folder/absent"));
+    write_file("file", "", 0);
+    REFUSED(MINIDB_IO, "file/absent", 0, strerror(ENOTDIR));
+    REFUSED(MINIDB_IO, "file/absent", READONLY, "file/absent");
+    memset(name, 'x', sizeof name - 1);
+    name[sizeof name - 1] = '\0';
+    REFUSED(MINIDB_IO, name, 0, strerror(ENAMETOOLONG));
+    CHECK(symlink("round", "round") == 0);
+    REFUSED(MINIDB_IO, "round", 0, strerror(ELOOP));
+    FILES("file round");
+}
+
+static void a_log_that_has_no_place_is_an_error(void)
+{
+    CHECK(mkdir("a-log", 0700) == 0);
+    REFUSED(MINIDB_IO, "a", 0, "a-log");
+    REFUSED(MINIDB_IO, "a", 0, strerror(EISDIR));
+}
+
+static void what_is_no_minidb_file_is_left_alone(void)
+{
+    static const char text[] = "There is something else in this file.\n";
+    uint32_t flags;
+    char *after;
+    size_t len;
+
+    CHECK(mkdir("folder", 0700) == 0);
+    CHECK(mkfifo("pipe", 0600) == 0);
+    write_file("text", text, sizeof text);
+    for (flags = 0; flags < 16; flags++) {
+        if (flags & NEW)
+            continue;
+        REFUSED(MINIDB_FORMAT, "text", flags, "/text");
+        REFUSED(MINIDB_FORMAT, "folder", flags, "folder");
+        REFUSED(MINIDB_FORMAT, "pipe", flags, "pipe");
+        REFUSED(MINIDB_FORMAT, "/dev/null", flags, "/dev/null");
+    }
+    REFUSED(MINIDB_CONFLICT, "text", NEW, "/text");
+    REFUSED(MINIDB_CONFLICT, "folder", NEW, "folder");
+    REFUSED(MINIDB_CONFLICT, "pipe", NEW, "pipe");
+    FILES("folder pipe text");
+    after = content_of("text", &len);
+    CHECK(len == sizeof text && memcmp(after, text, len) == 0);
+    free(after);
+}
+
+static void what_names_no_file_is_refused(void)
+{
+    static const char *const paths[] = {"", "..", "a/", "/"};
+    size_t i;
+
+    for (i = 0; i < sizeof paths / sizeof *paths; i++) {
+        out = check_garbage;
+        CHECK(minidb_open(paths[i], 0, &out.view) < 0 && out.view == NULL);
+    }
+    FILES("");
+}
+
+static void an_empty_file_is_an_empty_database(void)
+{
+    minidb_t *db;
+
+    write_file("a", "", 0);
+    db = opened("a", READONLY);
+    HOLDS(db, "");
+    OK(minidb_check(db));
+    CHECK(number(db, MINIDB_STAT_COMMITS) == 0);
+    FILES("a");
+    minidb_close(db);
+    CHECK(size_of("a") == 0);
+    db = opened("a", EXISTING);
+    HOLDS(db, "");
+    fill(db, "k=v");
+    minidb_close(db);
+    file_holds("a", "k=v");
+}
+
+static void one_writer_or_many_readers_have_the_file(void)
+{
+    minidb_t *db, *other;
+
+    make("a", "k=v");
+    db = opened("a", 0);
+    REFUSED(MINIDB_BUSY, "a", 0, "/a");
+    REFUSED(MINIDB_BUSY, "a", EXISTING | NOSYNC, "/a");
+    REFUSED(MINIDB_BUSY, "a", READONLY, "/a");
+    REFUSED(MINIDB_CONFLICT, "a", NEW, "/a");
+    minidb_close(db);
+
+    db = opened("a", READONLY);
+    other = opened("a", READONLY);
+    REFUSED(MINIDB_BUSY, "a", 0, "/a");
+    HOLDS(db, "k=v");
+    HOLDS(other, "k=v");
+    minidb_close(db);
+    REFUSED(MINIDB_BUSY, "a", 0, "/a");
+    HOLDS(other, "k=v");
+    minidb_close(other);
+    minidb_close(opened("a", 0));
+}
+
+static void a_file_is_busy_by_whatever_name_it_has(void)
+{
+    minidb_t *db = opened("a", 0);
+
+    CHECK(link("a", "hard") == 0);
+    CHECK(symlink("a", "soft") == 0);
+    REFUSED(MINIDB_BUSY, "hard", 0, "/hard");
+    REFUSED(MINIDB_BUSY, "soft", 0, "/a");
+    REFUSED(MINIDB_BUSY, "./a", READONLY, "/a");
+    minidb_close(db);
+    CHECK(remove("hard") == 0);
+}
+
+/* The last handle of any kind keeps the file, also without the database's. */
+static void the_last_handle_unlocks_the_file(void)
+{
+    minidb_t *db, *snapshot;
+    minidb_cursor_t *cursor;
+    int last;
+
+    make("a", "k=v");
+    for (last = 0; last < 3; last++) {
+        db = opened("a", 0);
+        snapshot = snapshot_of(db);
+        cursor = cursor_on(db);
+        CHECK(number(db, MINIDB_STAT_HANDLES) == 3);
+        if (last != 0)
+            minidb_close(db);
+        if (last != 1)
+            minidb_close(snapshot);
+        if (last != 2)
+            minidb_cursor_close(cursor);
+        REFUSED(MINIDB_BUSY, "a", 0, "/a");
+        FILES("a a-log");
+        if (last == 0)
+            minidb_close(db);
+        if (last == 1) {
+            HOLDS(snapshot, "k=v");
+            CHECK(number(snapshot, MINIDB_STAT_HANDLES) == 1);
+            CHECK(number(snapshot, MINIDB_STAT_FILE_BYTES) > 0);
+            OK(minidb_check(snapshot));
+            minidb_close(snapshot);
+        }
+        if (last == 2) {
+            CHECK(strcmp(rest_of(cursor), "k=v") == 0);
+            minidb_cursor_close(cursor);
+        }
+        FILES("a");
+    }
+    file_holds("a", "k=v");
+}
+
+static void a_refusal_leaves_no_lock_and_no_log_behind(void)
+{
+    write_file("a", "no database", 11);
+    REFUSED(MINIDB_FORMAT, "a", 0, "/a");
+    write_file("a", "", 0); /* the same file, emptied */
+    FILES("a");
+    minidb_close(opened("a", 0));
+    FILES("a");
+}
+
+int main(void)
+{
+    RUN_ALONE(a_file_is_created_if_need_be);
+    RUN_ALONE(each_combination_of_flags_does_what_they_say);
+    RUN_ALONE(unknown_flags_are_refused);
+    RUN_ALONE(the_text_has_the_path);
+    RUN_ALONE(the_text_has_the_systems_reason);
+    RUN_ALONE(a_log_that_has_no_place_is_an_error);
+    RUN_ALONE(what_is_no_minidb_file_is_left_alone);
+    RUN_ALONE(what_names_no_file_is_refused);
+    RUN_ALONE(an_empty_file_is_an_empty_database);
+    RUN_ALONE(one_writer_or_many_readers_have_the_file);
+    RUN_ALONE(a_file_is_busy_by_whatever_name_it_has);
+    RUN_ALONE(the_last_handle_unlocks_the_file);
+    RUN_ALONE(a_refusal_leaves_no_lock_and_no_log_behind);
+    return passed("flags");
+}

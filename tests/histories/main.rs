@@ -1,0 +1,140 @@
+//! Histories of real threads, recorded and checked: each must be one that single
+//! calls and transactions could have had one after the other, in an order that
+//! agrees with the clock.
+//!
+//! MINIDB_HISTORIES is their number (2,000 with CI set, else 100), and
+//! MINIDB_HISTORIES_SEED what they begin with; what threads do at the same time
+//! is not repeated by it.
+
+mod checker;
+#[path = "../support/either.rs"]
+mod either;
+mod history;
+mod kill;
+mod planted;
+mod play;
+mod store;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::env;
+use std::path::Path;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use checker::check;
+use either::Either;
+use history::{Op, Tape};
+use minidb::Options;
+use play::{Ends, Rng, play};
+use store::{Store, Transactions};
+
+/// This is its own `main`, since it is also the child that is killed.
+fn main() {
+    if let Ok(orders) = env::var(kill::CHILD) {
+        return kill::child(&orders);
+    }
+    let tests: [(&str, fn()); 5] = [
+        ("the checker tells what can be from what cannot", planted::by_hand),
+        ("transactions that are not validated are found", planted::weak_transactions),
+        ("in memory", in_memory),
+        ("in files", in_files),
+        ("across kill -9", across_kills),
+    ];
+    let wanted = env::args().skip(1).find(|arg| !arg.starts_with('-')).unwrap_or_default();
+    for (name, test) in tests.iter().filter(|(name, _)| name.contains(&wanted)) {
+        let begun = Instant::now();
+        test();
+        println!("{name}: ok ({:.1} s)", begun.elapsed().as_secs_f64());
+    }
+}
+
+fn setting(name: &str) -> Option<u64> {
+    let text = env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|error| panic!("{name}={text}: {error}")))
+}
+
+/// The seed of this run; printed when it is first asked for.
+fn seed() -> u64 {
+    static SEED: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
+    *SEED.get_or_init(|| {
+        let time = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |it| it.as_secs());
+        let seed = setting("MINIDB_HISTORIES_SEED").unwrap_or_else(time);
+        println!("MINIDB_HISTORIES_SEED={seed}");
+        seed
+    })
+}
+
+/// So many of a hundred histories.
+fn part(percent: u64) -> u64 {
+    let all = if env::var_os("CI").is_some() { 2_000 } else { 100 };
+    (setting("MINIDB_HISTORIES").unwrap_or(all) * percent).div_ceil(100)
+}
+
+/// How one history is played.
+struct Setting {
+    seed: u64,
+    threads: u64,
+    rounds: u64,
+}
+
+impl Setting {
+    fn of(seed: u64) -> Setting {
+        let mut rng = Rng(seed);
+        Setting { seed, threads: 2 + rng.below(7), rounds: 5 + rng.below(21) }
+    }
+}
+
+/// What the threads of a play have noted.
+fn history(play: impl FnOnce(fn(u64) -> Tape) -> Vec<Tape>) -> Vec<Op> {
+    play(|_| Tape::in_memory()).into_iter().flat_map(|tape| tape.ops).collect()
+}
+
+fn expect_possible(ops: &[Op], seed: u64) {
+    check(ops).unwrap_or_else(|why| panic!("the history with seed {seed} cannot be: {why}"));
+}
+
+fn checked(store: &Store, seed: u64, ends: &Ends) -> usize {
+    let Setting { seed, threads, rounds } = Setting::of(seed);
+    let ops = history(|tape| play(store, seed, (0, threads), rounds, ends, tape));
+    expect_possible(&ops, seed);
+    ops.len()
+}
+
+fn in_memory() {
+    let (count, ends) = (part(65), Ends::default());
+    let mut ops = 0;
+    for n in 0..count {
+        let store = Store { db: Either::memory(), transactions: Transactions::Honest };
+        ops += checked(&store, seed() + n, &ends);
+    }
+    println!("{count} histories, {ops} operations; transactions: {ends:?}");
+    assert!(ends.conflicts.into_inner() > 0, "transactions have met");
+}
+
+fn in_files() {
+    let (count, ends) = (part(25), Ends::default());
+    let mut ops = 0;
+    for n in 0..count {
+        let folder = support::scratch("histories");
+        let options = Options::new().checkpoint_bytes(10_000);
+        let options = if n % 3 > 0 { options.no_sync() } else { options };
+        let db = Either::file(&folder.join("a.minidb"), options);
+        let store = Store { db, transactions: Transactions::Honest };
+        ops += checked(&store, seed() + n, &ends);
+    }
+    println!("{count} histories, {ops} operations; transactions: {ends:?}");
+}
+
+fn across_kills() {
+    let count = part(10);
+    let (mut ops, mut in_flight) = (0, 0);
+    for n in 0..count {
+        let folder = support::scratch("histories-killed");
+        let history = kill::history(Path::new(&folder), seed() + n, n % 3 > 0);
+        expect_possible(&history, seed() + n);
+        ops += history.len();
+        in_flight += history.iter().filter(|op| op.in_flight).count();
+    }
+    println!("{count} histories, {ops} operations, {in_flight} of them in flight at a kill");
+    assert!(in_flight > 0, "calls were killed");
+}
