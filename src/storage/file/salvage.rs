@@ -141,7 +141,7 @@ impl<'a> Remains<'a> {
             return Ok(None);
         };
         let (_, len, top) = self.blobs[at];
-        if !blob::can_be(len, self.file_len) {
+        if u64::from(len) > self.file_len {
             return Ok(None);
         }
         let mut bytes = Vec::new();
