@@ -34,7 +34,7 @@ fn workload(no_sync: bool) -> Workload {
         Op::Put(3, 60_000),
         Op::Clear(8, 11),
         Op::Reopen(!no_sync),
-        Op::Put(4, 300),
+        Op::Transact(vec![Op::Put(4, 300), Op::Clear(0, 3), Op::Delete(7), Op::Put(2, 1400)]),
         Op::WriteAll(vec![(1, 2000), (5, 700)]),
         Op::Sync,
         Op::Put(3, 10),

@@ -81,7 +81,7 @@ fn look(cases: &[faults::Case], until: Instant) -> Option<String> {
             ("damage", 1, &mut |search| damage::play(round, search)),
             ("a failing call", 50, &mut next_failing),
             ("a random workload", 1, &mut |search| {
-                survive(&Workload::random(round), Some(300), search)
+                survive(&Workload::random(round), Some(300), true, search)
             }),
         ];
         for (name, times, case) in &mut tried {

@@ -83,9 +83,11 @@ impl Player {
         }
     }
 
-    /// Opens the database, and does all of these.
+    /// Does all of these, after opening the database if need be.
     pub fn run(&mut self, ops: &[Op]) -> Verdict {
-        self.open()?;
+        if self.db.is_none() {
+            self.open()?;
+        }
         for (number, op) in ops.iter().enumerate() {
             self.play(op).map_err(|what| format!("operation {number}, {op:?}: {what}"))?;
         }
@@ -321,7 +323,19 @@ impl Player {
                 let keys = entries.iter().map(|(at, _)| key(*at));
                 db.write_all(keys.zip(values.iter().map(|it| &**it))).map(|()| true)?
             }
-            _ => true,
+            Op::Transact(ops) => {
+                let mut txn = db.begin()?;
+                for op in ops {
+                    match op {
+                        Op::Put(at, len) => txn.put(key(*at), &new(*at, *len))?,
+                        Op::Delete(at) => drop(txn.delete(key(*at))?),
+                        Op::Clear(from, to) => txn.clear(Some(key(*from)), Some(key(*to)))?,
+                        other => unreachable!("no part of a transaction: {other:?}"),
+                    }
+                }
+                txn.commit()?
+            }
+            other => unreachable!("no commit: {other:?}"),
         })
     }
 

@@ -15,6 +15,8 @@ pub enum Op {
     /// From one key up to another.
     Clear(usize, usize),
     WriteAll(Vec<(usize, usize)>),
+    /// Puts, deletes and clears in one commit, a put first.
+    Transact(Vec<Op>),
     Sync,
     Checkpoint,
     Snapshot,
@@ -84,9 +86,19 @@ impl Op {
                 Op::Cas(key(random), !random.one_in(4), desired)
             }
             19 => Op::Clear(key(random), key(random)),
-            20..=25 => {
+            20..=22 => {
                 let entry = |random: &mut Random| (key(random), random.pick(lens));
                 Op::WriteAll((0..2 + random.below(4)).map(|_| entry(random)).collect())
+            }
+            23..=25 => {
+                let more = (0..1 + random.below(4)).map(|_| match random.below(5) {
+                    0 | 1 => Op::Delete(key(random)),
+                    2 => Op::Clear(key(random), key(random)),
+                    _ => Op::Put(key(random), random.pick(lens)),
+                });
+                let more: Vec<Op> = more.collect();
+                let put = Op::Put(key(random), random.pick(lens));
+                Op::Transact([vec![put], more].concat())
             }
             26..=28 => Op::Sync,
             29..=32 => Op::Checkpoint,
@@ -115,6 +127,11 @@ impl Op {
             Op::WriteAll(entries) => {
                 for (key, len) in entries {
                     state.insert(keys[*key].clone(), value(commit, *key, *len));
+                }
+            }
+            Op::Transact(ops) => {
+                for op in ops {
+                    state = op.apply(keys, &state, commit).unwrap_or(state);
                 }
             }
             _ => return None,
