@@ -27,7 +27,7 @@
 //! - `storage`: the engine. `storage/in_memory_db.rs` is the index behind a
 //!   lock; `storage/index` is the ordered map.
 //! - [`os`]: files, memory by the page, and fork.
-//! - `error`, `segments` and `sync`: what all of them share.
+//! - `error`, `segments`, `sync` and `planted`: what all of them share.
 //!
 //! Small allocations that the library makes for itself (a handle, a node's
 //! separators while it splits) abort the process if the system refuses them, as
@@ -38,6 +38,11 @@ mod error;
 #[doc(hidden)] // for C, and for tests that play C
 pub mod ffi;
 pub mod os;
+#[doc(hidden)] // for the tests of the tests
+#[cfg(feature = "simulation")]
+pub mod planted;
+#[cfg(not(feature = "simulation"))]
+mod planted;
 mod segments;
 mod storage;
 mod sync;
@@ -47,6 +52,7 @@ pub(crate) use storage::Sink;
 pub use storage::{
     Cursor, DBIterator, InMemoryDB, Options, PersistentDB, Progress, Snapshot, Transaction,
 };
+pub use storage::{Salvaged, salvage, salvage_on};
 
 /// The longest key or value, in bytes.
 pub const MAX_LEN: usize = 0x7fff_ffff;

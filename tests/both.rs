@@ -135,8 +135,8 @@ macro_rules! tests {
 
 tests! {
     the_seed_s_scenario, entries_are_in_the_order_of_their_keys, an_iterator_shows_one_moment,
-    an_error_from_the_caller_stops_a_write, each_write_is_a_commit, a_swap_needs_what_it_expects, random_writes_do_what_they_do_to_a_map,
-    threads_share_a_database, memory_comes_back,
+    an_error_from_the_caller_stops_a_write, each_write_is_a_commit, a_swap_needs_what_it_expects,
+    random_writes_do_what_they_do_to_a_map, threads_share_a_database, memory_comes_back,
 }
 
 fn the_seed_s_scenario(db: impl Both) {

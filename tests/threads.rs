@@ -9,7 +9,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
 use minidb::ffi::*;
-use minidb::{DB, InMemoryDB};
+use minidb::{DB, InMemoryDB, Options, PersistentDB};
 
 type Body<'a> = &'a (dyn Fn() + Sync);
 
@@ -36,10 +36,13 @@ fn together(bodies: &[Body<'_>]) {
 }
 
 fn main() {
-    let tests: [(&str, fn()); 4] = [
+    let tests: [(&str, fn()); 7] = [
         ("readers see whole values while others write", whole_values),
         ("snapshots and cursors stay as they are while others write", frozen_views),
+        ("a leaf is changed in place beside readers", in_place),
         ("a counter loses no increment", counter),
+        ("transactions keep a sum", transfers),
+        ("threads share the syncs of a file", shared_syncs),
         ("a handle is closed while others call on it", closing),
     ];
     for (name, test) in tests {
@@ -119,6 +122,94 @@ fn frozen_views() {
     };
     together(&[&read, &read, &write]);
     db.check().unwrap();
+}
+
+/// Values of one length are overwritten in place, and one half of a value is
+/// never seen beside another.
+fn in_place() {
+    let db = InMemoryDB::new().unwrap();
+    let all = |round: u64| [round.to_be_bytes(); 12].concat();
+    (0..KEYS).for_each(|n| drop(db.put(&key(n), &all(0)).unwrap()));
+    let writing = AtomicU64::new(2);
+    let write = |step: u64| {
+        for round in 0..ROUNDS {
+            db.put_with(&key(round * step), &all(round), |_| Ok(())).unwrap();
+        }
+        writing.fetch_sub(1, Ordering::Relaxed);
+    };
+    let read = || {
+        for n in (0..).take_while(|_| writing.load(Ordering::Relaxed) > 0) {
+            let whole = |value: Option<&[u8]>| {
+                value.unwrap().chunks(8).all(|it| it == &value.unwrap()[..8])
+            };
+            assert!(db.get_with(&key(n), whole).unwrap(), "half of a value");
+            if n % 1000 == 0 {
+                assert_eq!(db.snapshot().unwrap().count(), KEYS);
+            }
+        }
+    };
+    together(&[&|| write(7), &|| write(11), &read, &read]);
+    db.check().unwrap();
+}
+
+/// Moves between accounts, in transactions that are tried again on conflict.
+fn transfers() {
+    let db = InMemoryDB::new().unwrap();
+    const ACCOUNTS: u64 = 20;
+    (0..ACCOUNTS).for_each(|n| drop(db.put(&key(n), &100u64.to_be_bytes()).unwrap()));
+    let number =
+        |bytes: Option<Vec<u8>>| u64::from_be_bytes(bytes.unwrap()[..].try_into().unwrap());
+    let moving = AtomicU64::new(3);
+    let transfer = |seed: u64| {
+        let mut txn = db.begin().unwrap();
+        for n in 0..1_000 {
+            let (from, to) = ((n * seed) % ACCOUNTS, (n * 3 + seed) % ACCOUNTS);
+            loop {
+                let (a, b) =
+                    (number(txn.get(&key(from)).unwrap()), number(txn.get(&key(to)).unwrap()));
+                if from != to && a > 0 {
+                    txn.put(&key(from), &(a - 1).to_be_bytes()).unwrap();
+                    txn.put(&key(to), &(b + 1).to_be_bytes()).unwrap();
+                }
+                if txn.commit().unwrap() {
+                    break;
+                }
+            }
+        }
+        moving.fetch_sub(1, Ordering::Relaxed);
+    };
+    let sum = || {
+        while moving.load(Ordering::Relaxed) > 0 {
+            let all = db.iter().unwrap().map(|entry| number(Some(entry.unwrap().1)));
+            assert_eq!(all.sum::<u64>(), 100 * ACCOUNTS);
+        }
+    };
+    together(&[&|| transfer(7), &|| transfer(11), &|| transfer(13), &sum]);
+    assert_eq!(db.count().unwrap(), ACCOUNTS);
+}
+
+/// Commits of several threads to a file, with checkpoints among them.
+fn shared_syncs() {
+    let path = std::env::temp_dir().join(format!("minidb-threads-{}.db", std::process::id()));
+    let options = || Options::new().no_threads().checkpoint_bytes(64 << 10);
+    let db = PersistentDB::open(&path, options()).unwrap();
+    let write = |thread: u64| {
+        for n in 0..200u64 {
+            let key = [thread.to_be_bytes(), n.to_be_bytes()].concat();
+            assert_eq!(db.put(&key, &[7; 100]).unwrap(), None);
+            assert_eq!(db.get(&key).unwrap(), Some(vec![7; 100]));
+            if n % 10 == 0 {
+                assert!(db.delete(&key).unwrap().is_some());
+            }
+        }
+    };
+    together(&[&|| write(1), &|| write(2), &|| write(3), &|| write(4)]);
+    db.check().unwrap();
+    drop(db);
+    let db = PersistentDB::open(&path, options().existing()).unwrap();
+    assert_eq!(db.count().unwrap(), 4 * 180);
+    drop(db);
+    std::fs::remove_file(&path).unwrap();
 }
 
 fn counter() {

@@ -5,7 +5,7 @@ use std::ptr;
 
 use super::boundary::{Out, buffer, bytes, bytes_or_none, guard, guard_or, handle_out};
 use super::code::*;
-use super::handle::{cursor as handle, forks, view};
+use super::handle::{cursor as handle, process, view};
 use super::object::View;
 use super::packed::Packer;
 use super::text::{Failure, invalid};
@@ -76,13 +76,16 @@ pub unsafe extern "C" fn minidb_scan_prefix(
 }
 
 /// Makes a move, which tells whether it found an entry.
-#[inline]
 fn step(
     cursor: *mut minidb_cursor_t,
     go: impl FnOnce(&mut Cursor) -> DBResult<bool>,
 ) -> Result<c_int, Failure> {
-    let found = handle::with(cursor, |cursor| Ok(go(cursor)?))?;
-    Ok(if found { MINIDB_OK } else { MINIDB_NOTFOUND })
+    Ok(code(handle::with(cursor, |cursor| Ok(go(cursor)?))?))
+}
+
+#[inline]
+fn code(found: bool) -> c_int {
+    if found { MINIDB_OK } else { MINIDB_NOTFOUND }
 }
 
 /// Goes to the first entry. This and the other four moves return
@@ -102,7 +105,7 @@ pub unsafe extern "C" fn minidb_cursor_last(cursor: *mut minidb_cursor_t) -> c_i
 /// Goes to the next entry, the first if the cursor is new.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn minidb_cursor_next(cursor: *mut minidb_cursor_t) -> c_int {
-    guard(|| step(cursor, Cursor::next))
+    guard(|| Ok(code(handle::next(cursor)?)))
 }
 
 /// Goes to the previous entry, the last if the cursor is new.
@@ -197,12 +200,12 @@ pub unsafe extern "C" fn minidb_cursor_close(cursor: *mut minidb_cursor_t) {
 /// let go of it may take a lock that a thread holds which the child does not have.
 struct Visiting {
     cursor: Cursor,
-    forks: u32,
+    process: usize,
 }
 
 impl Drop for Visiting {
     fn drop(&mut self) {
-        if forks() != self.forks {
+        if process() != self.process {
             self.cursor.abandon();
         }
     }
@@ -226,7 +229,7 @@ pub unsafe extern "C" fn minidb_each(
         let visit = visit.ok_or_else(|| invalid("visit is NULL"))?;
         // From here on the handle may be closed: the cursor is our own.
         let cursor = view::with(db, |view, _| Ok(view.scan_prefix(prefix)?))?;
-        let mut visiting = Visiting { cursor, forks: forks() };
+        let mut visiting = Visiting { cursor, process: process() };
         let cursor = &mut visiting.cursor;
         while cursor.next()? {
             let (Some(key), Some(value)) = (cursor.key_with_nul(), cursor.value_with_nul()) else {

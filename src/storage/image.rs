@@ -25,7 +25,7 @@ pub(super) fn encode(image: &Image) -> [u8; META] {
     meta
 }
 
-fn decode(meta: &[u8; META]) -> Image {
+pub(super) fn decode(meta: &[u8; META]) -> Image {
     let number = |at: usize| u64::from_le_bytes(*meta[at..].first_chunk().expect("8 of 40 bytes"));
     Image {
         root: number(0) as u32,

@@ -6,8 +6,9 @@
 //!    step, and so is each read.
 //! 2. A failed write changes nothing.
 //!
-//! The lock is one reader-writer lock over the whole index. Nothing outside
-//! this file knows that, so it can become finer without a change elsewhere.
+//! Writers take turns. Most puts change one leaf only, and do so beside readers,
+//! who meet them at that leaf's lock; whatever changes more waits until it is
+//! alone (see `sync/br_lock.rs`).
 
 use std::fmt;
 
@@ -17,7 +18,7 @@ use super::index::{self, Bounds, Index};
 use super::snapshot::{Cursor, DBIterator, Snapshot};
 use crate::DB;
 use crate::error::{DBError, DBResult, OutOfMemory};
-use crate::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use crate::sync::{Alone, Arc, BrLock, Reading, Turn};
 
 /// How many retired pages and blobs are looked at before others may have the lock.
 const COLLECT_STEP: usize = 64;
@@ -46,7 +47,7 @@ pub struct InMemoryDB {
 }
 
 pub(super) struct Store {
-    index: RwLock<Index>,
+    index: BrLock<Index>,
     history: History,
 }
 
@@ -75,6 +76,27 @@ impl Store {
     }
 }
 
+/// A payload with no more changes than this is applied in place, with memory
+/// reserved for all of them; a larger one on copies of the pages that it changes.
+const FEW: usize = 4096;
+
+/// How many changes a payload has, if they are few and memory can be reserved.
+fn few(payload: &[u8]) -> Option<usize> {
+    let mut count = 0;
+    for change in Changes::of(payload) {
+        count += 1;
+        let plain = match change.ok()? {
+            Change::Put(key, value) => Index::needs_no_blob(key, value),
+            Change::Delete(_) => true,
+            Change::Clear(..) => false,
+        };
+        if !plain || count > FEW {
+            return None;
+        }
+    }
+    Some(count)
+}
+
 /// A key or value that may be stored.
 pub(super) fn check_len(what: &str, bytes: &[u8]) -> DBResult<()> {
     if bytes.len() > crate::MAX_LEN {
@@ -98,18 +120,24 @@ impl InMemoryDB {
     }
 
     pub(super) fn of(index: Index) -> InMemoryDB {
-        let (index, history) = (RwLock::new(index), History::default());
+        let (index, history) = (BrLock::new(index), History::default());
         InMemoryDB { store: Arc::new(Store { index, history }) }
     }
 
     #[inline]
-    pub(super) fn read(&self) -> DBResult<RwLockReadGuard<'_, Index>> {
+    pub(super) fn read(&self) -> DBResult<Reading<'_, Index>> {
         self.store.index.read()
     }
 
     #[inline]
-    pub(super) fn write(&self) -> DBResult<RwLockWriteGuard<'_, Index>> {
+    pub(super) fn write(&self) -> DBResult<Alone<'_, Index>> {
         self.store.index.write()
+    }
+
+    /// The turn to write.
+    #[inline]
+    pub(super) fn turn(&self) -> DBResult<Turn<'_, Index>> {
+        self.store.index.turn()
     }
 
     /// Shows `view` the value of `key`, without a copy. `view` must not use the
@@ -124,7 +152,7 @@ impl InMemoryDB {
     /// ```
     #[inline]
     pub fn get_with<T>(&self, key: &[u8], view: impl FnOnce(Option<&[u8]>) -> T) -> DBResult<T> {
-        Ok(view(self.read()?.get(key)))
+        Ok(self.read()?.get_beside(key, view))
     }
 
     /// Sets the value of `key`. Before that, shows `old` the value that was
@@ -139,9 +167,17 @@ impl InMemoryDB {
     ) -> DBResult<T> {
         check_len("key", key)?;
         check_len("value", value)?;
-        let mut index = self.write()?;
+        let index = self.turn()?;
+        if let Some(local) = index.local(key, value) {
+            let result = old(index.old_of(&local))?;
+            index.put_local(&local, key, value);
+            self.note(&index, Change::Put(key, value));
+            return Ok(result);
+        }
+        let mut index = index.alone()?;
         let result = index.put(key, value, old)?;
-        self.committed(&mut index, Change::Put(key, value));
+        index.committed();
+        self.note(&index, Change::Put(key, value));
         Ok(result)
     }
 
@@ -156,7 +192,8 @@ impl InMemoryDB {
         let mut index = self.write()?;
         let result = index.delete(key, old)?;
         if result.is_some() {
-            self.committed(&mut index, Change::Delete(key));
+            index.committed();
+            self.note(&index, Change::Delete(key));
         }
         Ok(result)
     }
@@ -195,7 +232,8 @@ impl InMemoryDB {
         }
         let change = desired.map_or(Change::Delete(key), |value| Change::Put(key, value));
         index.apply_change(change)?;
-        self.committed(&mut index, change);
+        index.committed();
+        self.note(&index, change);
         Ok(true)
     }
 
@@ -230,9 +268,17 @@ impl InMemoryDB {
         if !valid()? {
             return Ok(false);
         }
-        let done = index.atomically(|index| {
+        let apply = |index: &mut Index| {
             Changes::of(payload).try_for_each(|change| index.apply_change(change?))
-        });
+        };
+        let done = match few(payload) {
+            Some(changes) => {
+                index.begin_many(changes)?;
+                apply(&mut index).expect("memory for it was reserved");
+                Ok(())
+            }
+            None => index.atomically(apply),
+        };
         self.finish(index, done, Changes::of(payload).filter_map(Result::ok))?;
         Ok(true)
     }
@@ -241,7 +287,7 @@ impl InMemoryDB {
     /// at a time.
     fn finish<'a>(
         &self,
-        mut index: RwLockWriteGuard<'_, Index>,
+        mut index: Alone<'_, Index>,
         done: DBResult<()>,
         changes: impl Iterator<Item = Change<'a>>,
     ) -> DBResult<()> {
@@ -256,10 +302,9 @@ impl InMemoryDB {
         done
     }
 
-    /// Ends a write of one step.
+    /// Notes the change of a commit, if a transaction may ask for it.
     #[inline]
-    fn committed(&self, index: &mut Index, change: Change<'_>) {
-        index.committed();
+    fn note(&self, index: &Index, change: Change<'_>) {
         if self.store.history.is_watched() {
             let (commit, visible) = (index.latest_commit(), index.commits());
             self.store.history.note(commit, visible, std::iter::once(change));
@@ -333,7 +378,7 @@ impl InMemoryDB {
 
     /// Verifies every rule that the data structure keeps. Writers wait.
     pub fn check(&self) -> DBResult<()> {
-        self.read()?.check().map_err(DBError::Corrupt)
+        self.turn()?.check().map_err(DBError::Corrupt)
     }
 }
 

@@ -25,11 +25,13 @@ mod in_memory_db;
 mod index;
 mod log;
 mod persistent_db;
+mod salvage;
 mod snapshot;
 mod transaction;
 
 pub use in_memory_db::InMemoryDB;
 pub(crate) use index::Sink;
 pub use persistent_db::{Options, PersistentDB, Progress};
+pub use salvage::{Salvaged, salvage, salvage_on};
 pub use snapshot::{Cursor, DBIterator, Snapshot};
 pub use transaction::Transaction;

@@ -123,8 +123,8 @@ impl Drop for Snapshot {
 /// # Ok::<(), minidb::DBError>(())
 /// ```
 pub struct Cursor {
-    /// There until dropped.
-    cursor: Option<index::Cursor>,
+    /// There until dropped; in a box, since it is large and cursors are moved.
+    cursor: Option<Box<index::Cursor>>,
     /// What a transaction adds.
     merge: Option<Box<Merge>>,
     store: Arc<Store>,
@@ -132,7 +132,7 @@ pub struct Cursor {
 
 impl Cursor {
     pub(super) fn new(view: index::Snapshot, bounds: Bounds, store: Arc<Store>) -> Cursor {
-        Cursor { cursor: Some(index::Cursor::new(view, bounds)), merge: None, store }
+        Cursor { cursor: Some(Box::new(index::Cursor::new(view, bounds))), merge: None, store }
     }
 
     #[inline]
@@ -165,7 +165,6 @@ impl Cursor {
     }
 
     /// Goes to the next entry, the first if the cursor is new.
-    #[inline]
     #[allow(clippy::should_implement_trait)] // the contract's name; an entry here is borrowed
     pub fn next(&mut self) -> DBResult<bool> {
         self.go(index::Cursor::next, Merge::next)
@@ -216,6 +215,16 @@ impl Cursor {
             None => self.cursor().value_with_nul(),
             Some(merge) => merge.value_with_nul(self.cursor()),
         }
+    }
+
+    /// Does what `next` does, and returns the entry's key and value, each with a NUL,
+    /// if that takes a few steps only. Else it does nothing.
+    #[inline(always)]
+    pub(crate) fn next_near(&mut self) -> Option<(&[u8], &[u8])> {
+        if self.merge.is_some() {
+            return None;
+        }
+        self.cursor.as_mut()?.next_near()
     }
 
     /// Hands the entries after the cursor to `sink` as far as they fit.

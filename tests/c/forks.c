@@ -78,30 +78,39 @@ static void a_childs_closing_leaves_the_file_alone(void)
     file_holds("a", "a=1 b=2");
 }
 
-static int told[2]; /* a pipe: a child that stays ends when it is closed */
+/* Pipes: a child that stays says when it runs, and ends when it is told to. */
+static int runs[2], told[2];
 
 static void stay(void)
 {
-    char byte;
+    char byte = 'r';
 
     close(told[1]);
+    CHECK(write(runs[1], &byte, 1) == 1);
     CHECK(read(told[0], &byte, 1) == 0);
 }
 
 static void end_before_the_child(void)
 {
+    char byte;
+
     fill(opened("a", 0), "k=v");
     start_child(stay);
+    CHECK(read(runs[0], &byte, 1) == 1);
 }
 
 static void a_child_does_not_keep_the_file_locked(void)
 {
-    CHECK(pipe(told) == 0);
+    int i;
+
+    CHECK(pipe(runs) == 0 && pipe(told) == 0);
     in_child(end_before_the_child);
     minidb_close(opened("a", 0));
     file_holds("a", "k=v");
-    close(told[0]);
-    close(told[1]);
+    for (i = 0; i < 2; i++) {
+        close(runs[i]);
+        close(told[i]);
+    }
 }
 
 static void open_others(void)
@@ -145,21 +154,19 @@ static void write_and_end(void)
 static void a_process_that_is_killed_loses_nothing(void)
 {
     int status, i;
+    minidb_t *db;
     pid_t child;
 
     for (i = 0; i < 2; i++) {
         flags_of_child = i ? NOSYNC : 0;
-        child = fork();
-        CHECK(child >= 0);
-        if (child == 0) {
-            write_and_end();
-            _exit(0);
-        }
+        child = start_child(write_and_end);
         CHECK(waitpid(child, &status, 0) == child && WIFSIGNALED(status));
         FILES("a a-log");
         file_holds("a", "b=2 c=3");
         FILES("a a-log");
-        minidb_close(opened("a", 0));
+        db = opened("a", 0);
+        CHECK(number(db, MINIDB_STAT_COMMITS) == 4);
+        minidb_close(db);
         FILES("a");
         file_holds("a", "b=2 c=3");
         CHECK(remove("a") == 0);

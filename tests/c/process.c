@@ -325,8 +325,42 @@ static void a_visit_may_fork_while_another_thread_writes(void)
     CHECK(pthread_join(thread, NULL) == 0);
 }
 
+/* What a fork handler does first in the child, if anything. */
+static void (*early_work)(const struct handles *handles);
+static const struct handles *early_handles;
+
+static void work_early(void)
+{
+    void (*work)(const struct handles *handles) = early_work;
+
+    early_work = NULL;
+    if (work != NULL) {
+        alarm(60);
+        work(early_handles);
+    }
+}
+
+static void a_handler_that_was_registered_first_finds_it_so_too(void)
+{
+    struct handles handles = open_all();
+
+    early_handles = &handles;
+    early_work = all_refused;
+    in_child(all_refused, &handles);
+    early_work = close_twice;
+    in_child(fork_at_once, &handles);
+    early_work = open_own;
+    in_child(fork_at_once, &handles);
+    early_work = NULL;
+    all_work(&handles);
+    close_all(&handles);
+}
+
 int main(void)
 {
+    /* Before minidb can have registered one. */
+    CHECK(pthread_atfork(NULL, NULL, work_early) == 0);
+    RUN(a_handler_that_was_registered_first_finds_it_so_too);
     RUN(a_visit_may_fork_while_another_thread_writes);
     RUN(a_child_opens_databases_where_the_parent_had_none);
     RUN(the_childs_calls_are_refused);

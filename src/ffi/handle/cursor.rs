@@ -1,9 +1,9 @@
 //! Handles of cursors.
 //!
 //! A cursor is used by one thread at a time, and for each entry it is called
-//! three times. So a slot has no lock that waits, but a flag: a call that finds
-//! it set by another thread is refused. What the cursor lends is noted beside
-//! it after each move, so asking for it takes no flag.
+//! three times. So a slot has no lock that waits: a move makes its state `BUSY`,
+//! and a call of another thread that finds it so is refused. What the cursor lends
+//! is noted beside it after each move, so asking for it changes no state.
 
 use std::cell::UnsafeCell;
 use std::ptr;
@@ -12,33 +12,22 @@ use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use super::super::object::Open;
 use super::super::text::{Failure, invalid};
 use super::super::view::minidb_cursor_t;
-use super::{CURSOR, Handles, Named};
+use super::{BROKEN, BUSY, CLOSED, CURSOR, Handles, Slot, not_open};
 use crate::{Cursor, DBError};
 
-pub(super) static HANDLES: Handles<Slot, CURSOR> = Handles::new();
+pub(super) static HANDLES: Handles<Single, CURSOR> = Handles::new();
 
 #[derive(Debug, Default)]
-pub(super) struct Slot {
-    /// The generation of the handle that the slot has, or will have next, and
-    /// the flags below.
-    state: AtomicUsize,
+pub(super) struct Single {
     key: Lent,
     value: Lent,
-    /// Belongs to the thread that has set `BUSY`, or else that fills the slot.
-    cursor: UnsafeCell<Option<(Box<Cursor>, Open)>>,
+    /// Belongs to the thread that has changed the state to `BUSY`, or has closed
+    /// the handle, or fills the slot.
+    cursor: UnsafeCell<Option<(Cursor, Open)>>,
 }
 
-/// A thread is inside a call.
-const BUSY: usize = 1;
-/// There is a cursor.
-const OPEN: usize = 2;
-/// A call on it panicked.
-const BROKEN: usize = 4;
-const GENERATION: usize = 8;
-
-// SAFETY: `cursor` is only touched between setting BUSY and clearing it, by the
-// thread that did so, or while the slot is being filled, when no handle names it.
-unsafe impl Sync for Slot {}
+// SAFETY: as said at `cursor`, nobody else touches it. Cursors may be sent.
+unsafe impl Sync for Single {}
 
 /// Bytes that C may read until the cursor moves; NULL if there are none.
 #[derive(Debug, Default)]
@@ -64,120 +53,145 @@ impl Lent {
     }
 }
 
-impl Slot {
-    /// Sets `BUSY` in a state; returns the one that was there if it is another.
-    #[inline]
-    fn enter(&self, state: usize) -> Result<Inside<'_>, usize> {
-        self.state.compare_exchange(state, state | BUSY, Ordering::Acquire, Ordering::Relaxed)?;
-        Ok(Inside { slot: self, after: state | BROKEN })
-    }
-}
-
-/// A thread's time with `BUSY` set.
-struct Inside<'a> {
-    slot: &'a Slot,
+/// A thread's time inside a call.
+struct Inside {
+    slot: &'static Slot<Single>,
+    handle: usize,
     /// The state that it will leave behind: unless said otherwise, `BROKEN`.
     after: usize,
 }
 
-impl Inside<'_> {
+impl Inside {
     #[inline]
-    fn cursor(&mut self) -> &mut Option<(Box<Cursor>, Open)> {
+    fn enter(handle: usize) -> Result<Self, Failure> {
+        let Some(slot) = HANDLES.find(handle) else {
+            return Err(HANDLES.refuse(handle));
+        };
+        let busy = not_open(handle, BUSY);
+        match slot.state.compare_exchange(handle, busy, Ordering::Acquire, Ordering::Relaxed) {
+            Ok(_) => Ok(Inside { slot, handle, after: not_open(handle, BROKEN) }),
+            Err(state) => Err(not_now(state, handle)),
+        }
+    }
+
+    #[inline]
+    fn cursor(&mut self) -> &mut Option<(Cursor, Open)> {
         // SAFETY: BUSY keeps all others out while `self` lives, and `&mut self`
         // keeps this thread from having it twice.
-        unsafe { &mut *self.slot.cursor.get() }
+        unsafe { &mut *self.slot.it.cursor.get() }
+    }
+
+    /// Runs a move, and notes what the cursor lends then.
+    fn run<T>(mut self, f: impl FnOnce(&mut Cursor) -> Result<T, Failure>) -> Result<T, Failure> {
+        let slot = self.slot;
+        let Some((cursor, _)) = self.cursor() else {
+            return Err(DBError::Internal.into());
+        };
+        let result = f(cursor);
+        slot.it.key.set(cursor.key_with_nul());
+        slot.it.value.set(cursor.value_with_nul());
+        self.after = self.handle;
+        result
+    }
+
+    /// Goes to the next entry, wherever it is.
+    #[inline(never)]
+    fn next_anywhere(self) -> Result<bool, Failure> {
+        self.run(|cursor| Ok(cursor.next()?))
     }
 }
 
-impl Drop for Inside<'_> {
+impl Drop for Inside {
     #[inline]
     fn drop(&mut self) {
         self.slot.state.store(self.after, Ordering::Release);
     }
 }
 
-/// The state of a slot whose cursor nobody is using.
-fn idle(generation: usize) -> usize {
-    (generation * GENERATION) | OPEN
-}
-
 /// Makes a handle for a cursor.
 pub(in super::super) fn open(cursor: Cursor, open: Open) -> Result<*mut minidb_cursor_t, Failure> {
-    let cursor = Some((Box::new(cursor), open));
+    let cursor = Some((cursor, open));
     let handle = HANDLES.open(|slot| {
         // SAFETY: the slot is nobody else's until its handle is known.
         unsafe { *slot.cursor.get() = cursor };
         slot.key.set(None);
         slot.value.set(None);
-        slot.state.fetch_or(OPEN, Ordering::Release) / GENERATION
     })?;
     Ok(ptr::without_provenance_mut(handle))
 }
 
 /// Runs a move of the cursor of a handle.
-#[inline]
 pub(in super::super) fn with<T>(
     handle: *mut minidb_cursor_t,
     f: impl FnOnce(&mut Cursor) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let Some(Named { slot, generation, .. }) = HANDLES.find(handle.addr()) else {
-        return Err(HANDLES.refuse(handle.addr()));
-    };
-    let mut inside = match slot.enter(idle(generation)) {
-        Ok(inside) => inside,
-        Err(state) => return Err(not_now(state, generation, handle)),
-    };
-    let Some((cursor, _)) = inside.cursor() else {
-        return Err(DBError::Internal.into());
-    };
-    let result = f(cursor);
-    slot.key.set(cursor.key_with_nul());
-    slot.value.set(cursor.value_with_nul());
-    inside.after = idle(generation);
-    result
+    Inside::enter(handle.addr())?.run(f)
+}
+
+/// Goes to the next entry: a call that is all that most programs wait for, so the
+/// usual way through it is short.
+#[inline]
+pub(in super::super) fn next(handle: *mut minidb_cursor_t) -> Result<bool, Failure> {
+    let mut inside = Inside::enter(handle.addr())?;
+    let slot = inside.slot;
+    if let Some((cursor, _)) = inside.cursor()
+        && let Some((key, value)) = cursor.next_near()
+    {
+        slot.it.key.set(Some(key));
+        slot.it.value.set(Some(value));
+        inside.after = handle.addr();
+        return Ok(true);
+    }
+    inside.next_anywhere()
 }
 
 #[cold]
-fn not_now(state: usize, generation: usize, handle: *mut minidb_cursor_t) -> Failure {
-    if state & !(BUSY | BROKEN) != idle(generation) {
-        HANDLES.refuse(handle.addr())
-    } else if state & BUSY != 0 {
+#[inline(never)]
+fn not_now(state: usize, handle: usize) -> Failure {
+    if state == not_open(handle, BUSY) {
         invalid("the cursor is in use by another thread")
-    } else {
+    } else if state == not_open(handle, BROKEN) {
         DBError::Internal.into()
+    } else {
+        HANDLES.refuse(handle)
     }
 }
 
 /// The key, or else the value, that the cursor of a handle lends.
-#[inline]
+#[inline(always)]
 pub(in super::super) fn lent(handle: *const minidb_cursor_t, key: bool) -> (*const u8, usize) {
-    let Some(Named { slot, generation, .. }) = HANDLES.find(handle.addr()) else {
-        return (ptr::null(), 0);
-    };
-    if slot.state.load(Ordering::Acquire) != idle(generation) {
-        return (ptr::null(), 0);
+    match HANDLES.find(handle.addr()) {
+        Some(Slot { state, it }) if state.load(Ordering::Acquire) == handle.addr() => {
+            if key {
+                it.key.get()
+            } else {
+                it.value.get()
+            }
+        }
+        _ => (ptr::null(), 0),
     }
-    if key { slot.key.get() } else { slot.value.get() }
 }
 
 /// Closes a handle if it is one; waits if another thread is inside a call on it.
 pub(in super::super) fn close(handle: *mut minidb_cursor_t) {
-    let Some(Named { slot, number, generation }) = HANDLES.find(handle.addr()) else {
+    let handle = handle.addr();
+    let Some(slot) = HANDLES.find(handle) else {
         return;
     };
-    let mut inside = loop {
+    loop {
         let state = slot.state.load(Ordering::Relaxed);
-        if state & !(BUSY | BROKEN) != idle(generation) {
+        if state == handle || state == not_open(handle, BROKEN) {
+            let (ok, err) = (Ordering::Acquire, Ordering::Relaxed);
+            if slot.state.compare_exchange(state, not_open(handle, CLOSED), ok, err).is_ok() {
+                break;
+            }
+        } else if state != not_open(handle, BUSY) {
             return;
         }
-        match slot.enter(state & !BUSY) {
-            Ok(inside) => break inside,
-            Err(_) => std::thread::yield_now(),
-        }
-    };
-    let cursor = inside.cursor().take();
-    inside.after = (generation + 1) * GENERATION;
-    drop(inside);
-    drop(cursor); // may take a while; nobody waits for it
-    HANDLES.give_back(number, generation + 1);
+        std::thread::yield_now();
+    }
+    // SAFETY: this thread alone has closed the handle, nobody is inside, and the
+    // slot is not given back yet.
+    drop(unsafe { (*slot.it.cursor.get()).take() });
+    HANDLES.give_back(handle);
 }

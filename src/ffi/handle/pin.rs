@@ -12,6 +12,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use super::HERE;
+
 /// As many calls can be inside at once; others wait.
 const RECORDS: usize = 128;
 
@@ -19,7 +21,8 @@ const RECORDS: usize = 128;
 #[repr(align(64))]
 struct Record(AtomicUsize);
 
-static PINNED: [Record; RECORDS] = [const { Record(AtomicUsize::new(0)) }; RECORDS];
+/// All handles that calls are inside of.
+pub(super) struct Pinned([Record; RECORDS]);
 
 /// A handle pinned, until this is dropped.
 pub(super) struct Pin(&'static Record);
@@ -31,7 +34,7 @@ impl Pin {
         let here = 0u8;
         let stack = (&raw const here).addr() as u64 >> 16;
         let first = (stack.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 57) as usize;
-        let record = &PINNED[first % RECORDS];
+        let record = &HERE.pinned.0[first % RECORDS];
         if record.take(handle) { Pin(record) } else { Pin::elsewhere(first, handle) }
     }
 
@@ -39,7 +42,7 @@ impl Pin {
     fn elsewhere(first: usize, handle: usize) -> Pin {
         loop {
             for n in 1..=RECORDS {
-                let record = &PINNED[(first + n) % RECORDS];
+                let record = &HERE.pinned.0[(first + n) % RECORDS];
                 if record.take(handle) {
                     return Pin(record);
                 }
@@ -63,26 +66,32 @@ impl Drop for Pin {
     }
 }
 
-/// Waits until no call is inside of a handle which was said to be closed, by an
-/// operation that is `SeqCst`.
-pub(super) fn wait_until_free(handle: usize) {
-    for record in &PINNED {
-        let mut turns = 0;
-        while record.0.load(Ordering::SeqCst) == handle {
-            turns += 1;
-            if turns < 100 {
-                std::thread::yield_now();
-            } else {
-                std::thread::sleep(Duration::from_micros(50));
+impl Pinned {
+    pub(super) const fn none() -> Pinned {
+        Pinned([const { Record(AtomicUsize::new(0)) }; RECORDS])
+    }
+
+    /// Waits until no call is inside of a handle which was said to be closed, by
+    /// an operation that is `SeqCst`.
+    pub(super) fn wait_until_free(&self, handle: usize) {
+        for record in &self.0 {
+            let mut turns = 0;
+            while record.0.load(Ordering::SeqCst) == handle {
+                turns += 1;
+                if turns < 100 {
+                    std::thread::yield_now();
+                } else {
+                    std::thread::sleep(Duration::from_micros(50));
+                }
             }
         }
     }
-}
 
-/// Forgets all pins: those of the parent's other threads, which the child of a
-/// fork does not have.
-pub(super) fn forget() {
-    for record in &PINNED {
-        record.0.store(0, Ordering::Relaxed);
+    /// Forgets them: those of the parent's other threads, which the child of a
+    /// fork does not have.
+    pub(super) fn forget(&self) {
+        for record in &self.0 {
+            record.0.store(0, Ordering::Relaxed);
+        }
     }
 }

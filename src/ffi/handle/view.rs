@@ -4,45 +4,31 @@
 //! and closing waits for them.
 
 use std::cell::UnsafeCell;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use super::super::object::{Open, View};
 use super::super::text::Failure;
 use super::super::view::minidb_t;
-use super::pin::{Pin, wait_until_free};
-use super::{Handles, Named, VIEW};
+use super::pin::Pin;
+use super::{CLOSED, HERE, Handles, VIEW, not_open};
 
-pub(super) static HANDLES: Handles<Slot, VIEW> = Handles::new();
+pub(super) static HANDLES: Handles<Shared, VIEW> = Handles::new();
 
+/// A view, if the slot is open: read by who has pinned the handle and seen that it
+/// is open afterwards; changed by who fills the slot, or has closed the handle and
+/// waited for the pins.
 #[derive(Debug, Default)]
-pub(super) struct Slot {
-    /// The generation of the handle that the slot has, or will have next, and
-    /// [`OPEN`].
-    state: AtomicUsize,
-    /// Read by who has pinned the handle and seen `OPEN` afterwards; changed
-    /// while there is no `OPEN`, by who fills the slot, or has closed it and
-    /// waited for the pins.
-    view: UnsafeCell<Option<(View, Open)>>,
-}
+pub(super) struct Shared(UnsafeCell<Option<(View, Open)>>);
 
-/// There is a view.
-const OPEN: usize = 1;
-const GENERATION: usize = 2;
-
-// SAFETY: as said at `view`, whoever changes it is alone with it. Views may be
-// shared and sent.
-unsafe impl Sync for Slot {}
-
-fn state_of(generation: usize) -> usize {
-    (generation * GENERATION) | OPEN
-}
+// SAFETY: as just said, whoever changes it is alone with it. Views may be shared
+// and sent.
+unsafe impl Sync for Shared {}
 
 /// Makes a handle for a view.
 pub(in super::super) fn open(view: View, open: Open) -> Result<*mut minidb_t, Failure> {
     let handle = HANDLES.open(|slot| {
         // SAFETY: the slot is nobody else's until its handle is known.
-        unsafe { *slot.view.get() = Some((view, open)) };
-        slot.state.fetch_or(OPEN, Ordering::SeqCst) / GENERATION
+        unsafe { *slot.0.get() = Some((view, open)) };
     })?;
     Ok(std::ptr::without_provenance_mut(handle))
 }
@@ -53,40 +39,44 @@ pub(in super::super) fn with<T>(
     handle: *const minidb_t,
     f: impl FnOnce(&View, &Open) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let Some(Named { slot, generation, .. }) = HANDLES.find(handle.addr()) else {
-        return Err(HANDLES.refuse(handle.addr()));
+    let handle = handle.addr();
+    let Some(slot) = HANDLES.find(handle) else {
+        return Err(HANDLES.refuse(handle));
     };
-    let _pin = Pin::new(handle.addr());
-    if slot.state.load(Ordering::SeqCst) != state_of(generation) {
-        return Err(HANDLES.refuse(handle.addr()));
+    let _pin = Pin::new(handle);
+    if slot.state.load(Ordering::SeqCst) != handle {
+        return Err(HANDLES.refuse(handle));
     }
     // SAFETY: the handle was pinned before it was seen to be open, so whoever
     // closes it waits for the pin before touching the view.
-    match unsafe { &*slot.view.get() } {
+    match unsafe { &*slot.it.0.get() } {
         Some((view, open)) => f(view, open),
-        None => Err(HANDLES.refuse(handle.addr())),
+        None => Err(HANDLES.refuse(handle)),
     }
 }
 
 /// Closes a handle if it is one.
 pub(in super::super) fn close(handle: *mut minidb_t) {
-    let Some(Named { slot, number, generation }) = HANDLES.find(handle.addr()) else {
+    let handle = handle.addr();
+    let Some(slot) = HANDLES.find(handle) else {
         return;
     };
-    let (open, closed) = (state_of(generation), (generation + 1) * GENERATION);
-    let closing = slot.state.compare_exchange(open, closed, Ordering::SeqCst, Ordering::Relaxed);
+    let closed = not_open(handle, CLOSED);
+    let closing = slot.state.compare_exchange(handle, closed, Ordering::SeqCst, Ordering::Relaxed);
     if closing.is_err() {
         return;
     }
-    wait_until_free(handle.addr());
+    HERE.pinned.wait_until_free(handle);
     // SAFETY: this thread alone has closed the handle, no call is inside of it,
     // none can come, and the slot is not given back yet.
-    drop(unsafe { (*slot.view.get()).take() });
-    HANDLES.give_back(number, generation + 1);
+    drop(unsafe { (*slot.it.0.get()).take() });
+    HANDLES.give_back(handle);
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
     use super::super::{GENERATION_BITS, KIND_BITS, SLOT_BITS};
     use super::*;
     use crate::InMemoryDB;
@@ -123,7 +113,9 @@ mod tests {
     fn what_never_was_a_handle_is_refused() {
         let real = open_database();
         let n = real.addr();
-        for never in [0, 1, 3, n - 1, n + 1, n + 2, n ^ 1 << 40, usize::MAX, n | 1 << 62] {
+        let states = [0, 1, 2].map(|why| not_open(n, why));
+        let near = [0, 1, 3, n - 1, n + 1, n + 2, n ^ 1 << 40, usize::MAX, n | 1 << 62];
+        for never in near.into_iter().chain(states) {
             assert!(!is_open(number(never)), "{never:#x}");
             close(number(never));
         }
@@ -135,16 +127,16 @@ mod tests {
     #[test]
     fn a_slot_whose_generations_have_run_out_is_not_used_again() {
         let handle = open_database();
-        let Named { slot, number: at, .. } = HANDLES.find(handle.addr()).unwrap();
-        let last = (1 << GENERATION_BITS) - 2;
-        slot.state.store(state_of(last), Ordering::SeqCst);
+        let slot = HANDLES.find(handle.addr()).unwrap();
+        let generations = ((1 << GENERATION_BITS) - 1) << (KIND_BITS + SLOT_BITS);
+        let last = handle.addr() | generations;
+        slot.state.store(last, Ordering::SeqCst);
         close(handle);
-        assert_eq!(slot.state.load(Ordering::SeqCst), state_of(last), "another generation's");
-        let low = handle.addr() & ((1 << (KIND_BITS + SLOT_BITS)) - 1);
-        close(number((last + 1) << (KIND_BITS + SLOT_BITS) | low));
-        assert_ne!(slot.state.load(Ordering::SeqCst), state_of(last));
-        let free = &HANDLES.table().unwrap().free;
-        assert!(!free.read().unwrap().slots.contains(&at));
+        assert!(is_open(number(last)), "another generation was closed");
+        close(number(last));
+        assert!(!is_open(number(last)));
+        let table = HANDLES.table().unwrap();
+        assert!(!table.free.read().unwrap().slots.contains(&table.number(last)));
     }
 
     #[test]

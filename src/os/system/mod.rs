@@ -5,7 +5,7 @@
 //!    file, and none is passed on by exec().
 //! 3. A lock is the open file's: it excludes others in this process, too, by
 //!    whatever path they come, and ends with the process. A child of fork() has
-//!    none of the parent's files, once `close_in_child` was called there.
+//!    none of the parent's files.
 //! 4. On a network's file system, where that would not hold, no file is opened
 //!    to be written.
 //!
@@ -26,8 +26,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-pub(crate) use descriptors::close_in_child;
-use descriptors::{Slot, close, keep};
+use descriptors::{Slot, close, close_in_children, keep};
 
 use super::disk::{Disk, File, How, retry};
 
@@ -41,8 +40,6 @@ pub struct System;
 #[derive(Debug)]
 struct RealFile {
     slot: &'static Slot,
-    /// The process that opened it.
-    process: u32,
 }
 
 impl Disk for System {
@@ -117,11 +114,14 @@ impl RealFile {
             let why = "locks on a network's file system do not exclude other machines";
             return Err(io::Error::new(io::ErrorKind::Unsupported, why));
         }
+        if !close_in_children() {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
         let mut options = OpenOptions::new();
         options.read(true).write(how != How::Read);
         options.create(how == How::Create).create_new(how == How::New);
         let file = open_high(path, options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY))?;
-        Ok(RealFile { slot: keep(file.into_raw_fd()), process: std::process::id() })
+        Ok(RealFile { slot: keep(file.into_raw_fd()) })
     }
 
     /// The file, in the form of std; it stays open when this is dropped.
@@ -188,7 +188,7 @@ impl Drop for RealFile {
         // Closing alone would leave the lock to a process that is just being made
         // and has the descriptor until it calls exec(). Not in a child, though
         // nobody told it that it is one: the lock is the parent's.
-        if self.process == std::process::id() {
+        if self.slot.process() == std::process::id() {
             let _ = self.flock(libc::LOCK_UN);
         }
         self.slot.close();

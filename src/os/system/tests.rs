@@ -211,7 +211,6 @@ fn a_child_keeps_neither_the_file_nor_the_lock() {
     assert!(file.lock(false).unwrap());
     let descriptor = file.slot.descriptor();
     assert!(in_child(|| {
-        close_in_child();
         let gone = !is_open(descriptor) && file.write(b"a", 0).is_err();
         // Somebody else gets the number, and this process opens a file.
         // SAFETY: the calls take no memory of this process.
@@ -232,7 +231,7 @@ fn closing_unlocks_though_another_process_has_the_descriptor() {
     assert!(file.lock(false).unwrap());
     // SAFETY: the call takes no memory of this process.
     let copy = unsafe { libc::dup(file.slot.descriptor()) };
-    // A child that nobody told that it is one leaves its parent the lock.
+    // A child leaves its parent the lock.
     assert!(in_child(|| {
         // SAFETY: this is the child's copy, which it uses no more.
         unsafe { ManuallyDrop::drop(&mut file) };

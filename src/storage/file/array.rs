@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::space::SECTOR;
+use crate::planted::{self, Bug};
 
 /// Places in a table.
 pub(super) const FANOUT: u32 = 42;
@@ -42,7 +43,7 @@ impl Place {
     }
 
     pub(super) fn fits(self, sector: &Sector) -> bool {
-        hash(sector) == self.hash
+        hash(sector) == self.hash || planted::is(Bug::SectorUnchecked)
     }
 
     pub(super) fn to_bytes(self) -> [u8; PLACE] {

@@ -13,7 +13,7 @@
 use std::path::Path;
 
 use super::array::{FANOUT, Place, Sector, Table};
-use super::io::{offset, read_all};
+use super::io::read_all;
 use super::space::SECTOR;
 use crate::error::DBResult;
 use crate::os::disk::File;
@@ -135,9 +135,4 @@ pub(super) fn records(sector: &Sector) -> impl Iterator<Item = (u32, u32, Place)
         let place = Place::from_bytes(place.try_into().expect("12 bytes are left"));
         (len > 0).then_some((at, len, place))
     })
-}
-
-/// Whether a blob of that length can lie in a file of that one.
-pub(super) fn can_be(len: u32, file_len: u64) -> bool {
-    u64::from(len) <= file_len.saturating_sub(offset(super::space::RESERVED))
 }

@@ -5,7 +5,8 @@
 //! which whoever refers to a sector has its checksum ([`array`]). A checkpoint
 //! ([`checkpoint`]) writes what has changed into sectors that the newest root
 //! does not reach ([`space`]), waits for the disk, and then writes the other
-//! root slot; so at each moment one root is whole, and all that it reaches.
+//! root slot; so at each moment one root is whole, and all that it reaches. Of a
+//! file that was damaged, [`mod@salvage`] reads what is left.
 //!
 //! Promises:
 //!
@@ -20,19 +21,21 @@ mod blob;
 mod checkpoint;
 mod io;
 mod root;
+mod salvage;
 mod space;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use checkpoint::Checkpoint;
-pub(crate) use root::{Fields, LogMark, META};
+pub(crate) use root::{Fields, LogMark, META, Root};
+pub(crate) use salvage::{Remains, roots};
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use array::{Array, FANOUT, Table, Top};
 use blob::Blob;
-use root::{Root, SLOT, Slot, read_slot};
+use root::{SLOT, Slot, read_slot};
 use space::{Bits, RESERVED, SECTOR, Space};
 
 use crate::error::{DBError, DBResult};
@@ -48,8 +51,6 @@ pub(crate) struct DataFile {
     records: Array,
     blobs: BTreeMap<u32, Blob>,
     space: Space,
-    /// Bytes that the latest checkpoint has written.
-    written: u64,
 }
 
 /// Who takes what a file holds.
@@ -145,7 +146,6 @@ impl DataFile {
             records: Array::default(),
             blobs: BTreeMap::new(),
             space: Space::of(Bits::default()),
-            written: 0,
         }
     }
 
@@ -157,12 +157,14 @@ impl DataFile {
         receiver: &mut impl Receiver,
     ) -> DBResult<DataFile> {
         let root = roots.newest.ok_or_else(|| roots.refuse(&path))?;
-        let mut used = Bits::default();
-        let units = load_array(&*file, &path, root.units, &mut used)?;
-        let records = load_array(&*file, &path, root.records, &mut used)?;
+        let file_len = file.len().map_err(|error| DBError::io("read", &path, &error))?;
+        let mut claims = Claims { path: &path, used: Bits::default(), file_len };
+        let units = load_array(&*file, root.units, &mut claims)?;
+        let records = load_array(&*file, root.records, &mut claims)?;
         let end = |array: &Array, each: u32| -> DBResult<u32> {
-            let last = array.elements().last().map_or(0, |(number, _)| number + 1);
-            last.checked_mul(each).ok_or_else(|| io::damaged(&path, array.top.place.sector))
+            let last = array.elements().last().map_or(Some(0), |(number, _)| number.checked_add(1));
+            let end = last.and_then(|last| last.checked_mul(each));
+            end.ok_or_else(|| io::damaged(&path, array.top.place.sector))
         };
         receiver.room(end(&units, 1)?, end(&records, blob::RECORDS)?)?;
         let elements = |array: &Array| array.elements().map(|(it, place)| (place, it)).collect();
@@ -174,22 +176,22 @@ impl DataFile {
             Ok(())
         })?;
         found.sort_unstable_by_key(|(_, _, top)| top.sector);
-        let file_len = file.len().map_err(|error| DBError::io("read", &path, &error))?;
         let mut blobs = BTreeMap::new();
+        let mut left = file_len;
         for (id, len, top) in found {
-            if !blob::can_be(len, file_len) {
-                return Err(io::damaged(&path, top.sector));
-            }
+            // Each has sectors of its own, so no memory is taken for more than that.
+            let len_left = left.checked_sub(u64::from(len));
+            left = len_left.ok_or_else(|| io::damaged(&path, top.sector))?;
             receiver.blob(id, len, &mut |bytes| {
                 blobs.insert(id, Blob::read(&*file, &path, top, bytes)?);
                 Ok(())
             })?;
         }
         for sector in blobs.values().flat_map(Blob::sectors) {
-            claim(&path, &mut used, sector)?;
+            claims.add(sector)?;
         }
-        let space = Space::of(used);
-        Ok(DataFile { file, path, root, units, records, blobs, space, written: 0 })
+        let space = Space::of(claims.used);
+        Ok(DataFile { file, path, root, units, records, blobs, space })
     }
 
     /// Reads everything again, and verifies that it has its checksum.
@@ -198,7 +200,10 @@ impl DataFile {
             return Ok(()); // an empty file that is only read
         }
         let roots = Roots::read(&*self.file, &self.path)?;
-        let whole = roots.newest == Some(self.root) && roots.other_is_whole;
+        let whole = match self.root.sequence {
+            0 => roots.newest.is_none(), // it was opened to be read only
+            _ => roots.newest == Some(self.root) && roots.other_is_whole,
+        };
         if !whole && !self.space.is_in_doubt() {
             let path = self.path.display();
             return Err(DBError::Corrupt(format!(
@@ -232,23 +237,28 @@ impl DataFile {
     pub(crate) fn bytes(&self) -> u64 {
         io::offset(self.space.end())
     }
-
-    /// Bytes that the latest checkpoint has written, roots aside.
-    pub(crate) fn written(&self) -> u64 {
-        self.written
-    }
 }
 
-/// Notes that a sector is in use, which it can be once.
-fn claim(path: &Path, used: &mut Bits, sector: u32) -> DBResult<()> {
-    if sector < RESERVED || !used.add(sector) {
-        return Err(io::damaged(path, sector));
+/// The sectors that are in use, each of them once.
+struct Claims<'a> {
+    path: &'a Path,
+    used: Bits,
+    file_len: u64,
+}
+
+impl Claims<'_> {
+    fn add(&mut self, sector: u32) -> DBResult<()> {
+        let is_in_file = sector >= RESERVED && io::offset(sector) < self.file_len;
+        if !is_in_file || !self.used.add(sector) {
+            return Err(io::damaged(self.path, sector));
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Reads the tables of an array.
-fn load_array(file: &dyn File, path: &Path, top: Top, used: &mut Bits) -> DBResult<Array> {
+fn load_array(file: &dyn File, top: Top, claims: &mut Claims<'_>) -> DBResult<Array> {
+    let path = claims.path;
     let mut tables = Vec::new();
     let mut wanted = Vec::new();
     if top.levels > 0 {
@@ -261,7 +271,7 @@ fn load_array(file: &dyn File, path: &Path, top: Top, used: &mut Bits) -> DBResu
             for (at, place) in table.places() {
                 let element = number.checked_mul(FANOUT).and_then(|it| it.checked_add(at));
                 let element = element.ok_or_else(|| io::damaged(path, place.sector))?;
-                claim(path, used, place.sector)?;
+                claims.add(place.sector)?;
                 below.push((place, element));
             }
             level.insert(number, Box::new(table));
@@ -271,7 +281,7 @@ fn load_array(file: &dyn File, path: &Path, top: Top, used: &mut Bits) -> DBResu
         wanted = below;
     }
     if top.levels > 0 {
-        claim(path, used, top.place.sector)?;
+        claims.add(top.place.sector)?;
     }
     tables.reverse();
     Ok(Array { tables, top })

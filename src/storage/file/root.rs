@@ -24,11 +24,14 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::array::{LEVELS_MAX, Place, Top};
+use crate::planted::{self, Bug};
 
 pub(super) const SLOT: usize = 4096;
 const MAGIC: &[u8; 8] = b"minidb\r\n";
 const VERSION: u32 = 1;
 const HASHED: usize = SLOT - 8;
+
+const COUNT_MAX: u64 = 1 << 62;
 
 /// Bytes that the engine keeps in a root.
 pub(crate) const META: usize = 40;
@@ -51,10 +54,11 @@ pub(crate) struct Fields {
     pub(crate) meta: [u8; META],
 }
 
+/// Where all that a file holds begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Root {
-    pub(super) sequence: u64,
-    pub(super) fields: Fields,
+pub(crate) struct Root {
+    pub(crate) sequence: u64,
+    pub(crate) fields: Fields,
     pub(super) units: Top,
     pub(super) records: Top,
 }
@@ -123,7 +127,11 @@ impl Root {
             Fields { database: take(slot, 24), lsn: u64_at(40), log, meta: take(slot, 112) };
         let root = Root { sequence: u64_at(16), fields, units: top(80), records: top(96) };
         let plain = |top: Top| top.levels <= LEVELS_MAX && (top.levels == 0) == top.place.is_none();
-        (plain(root.units) && plain(root.records) && root.to_bytes() == *slot).then_some(root)
+        // No life is as long; so counting on never overflows.
+        let counted = root.sequence < COUNT_MAX && root.fields.lsn < COUNT_MAX;
+        let possible = counted && plain(root.units) && plain(root.records);
+        let whole = root.to_bytes() == *slot || planted::is(Bug::RootUnchecked);
+        (possible && whole).then_some(root)
     }
 }
 
@@ -138,7 +146,8 @@ pub(super) fn read_slot(bytes: &[u8], number: u64) -> Slot {
     let Some(slot) = bytes.first_chunk::<SLOT>() else {
         return Slot::Damaged;
     };
-    if xxh3_64(&slot[..HASHED]).to_le_bytes() != slot[HASHED..] {
+    let whole = xxh3_64(&slot[..HASHED]).to_le_bytes() == slot[HASHED..];
+    if !whole && !planted::is(Bug::RootUnchecked) {
         return Slot::Damaged;
     }
     let (version, features) = (&slot[8..12], &slot[12..16]);
@@ -149,6 +158,17 @@ pub(super) fn read_slot(bytes: &[u8], number: u64) -> Slot {
         Some(root) if root.sequence % 2 == number => Slot::Root(Box::new(root)),
         _ => Slot::Damaged,
     }
+}
+
+/// The same, of a slot that may be damaged where all roots are alike.
+pub(super) fn mend_slot(bytes: &[u8; SLOT], number: u64) -> Slot {
+    let mut slot = *bytes;
+    slot[..8].copy_from_slice(MAGIC);
+    slot[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    slot[12..16].fill(0);
+    slot[52..56].fill(0);
+    slot[112 + META..HASHED].fill(0);
+    read_slot(&slot, number)
 }
 
 #[cfg(test)]
@@ -171,6 +191,19 @@ mod tests {
             let expected = if at < MAGIC.len() { Slot::Foreign } else { Slot::Damaged };
             assert_eq!(found, expected, "byte {at}");
             assert!(!matches!(read_slot(&slot[..at], 0), Slot::Root(_)));
+            let alike = matches!(at, 0..16 | 52..56 | 152..HASHED);
+            assert_eq!(matches!(mend_slot(&bad, 0), Slot::Root(_)), alike, "byte {at}");
+        }
+    }
+
+    #[test]
+    fn a_count_that_is_about_to_overflow_is_none() {
+        let (units, records) = (Top::default(), Top::default());
+        let fields = Fields { database: [1; 16], lsn: 0, log: None, meta: [0; META] };
+        for (sequence, lsn) in [(u64::MAX - 1, 0), (1 << 62, 0), (0, u64::MAX), (0, 1 << 62)] {
+            let fields = Fields { lsn, ..fields };
+            let slot = Root { sequence, fields, units, records }.to_bytes();
+            assert_eq!(read_slot(&slot, 0), Slot::Damaged);
         }
     }
 

@@ -3,6 +3,8 @@
 //! A sector that the newest root reaches is never handed out, so whatever a
 //! checkpoint writes, that root stays whole until the next one has replaced it.
 
+use crate::planted::{self, Bug};
+
 /// Bytes of a sector: the unit that everything in the file is a multiple of.
 pub(super) const SECTOR: usize = 512;
 
@@ -62,7 +64,7 @@ pub(super) struct Space {
     taken: Bits,
     /// What a root reaches of which nobody knows whether it is on disk.
     stranded: Option<Bits>,
-    /// One more than the greatest sector that was ever used.
+    /// One more than the greatest sector in use since the file was last cut off.
     end: u32,
     /// Where to look next: for whole groups, and for anything.
     groups_from: u32,
@@ -107,7 +109,8 @@ impl Space {
 
     fn is_free(&self, sector: u32) -> bool {
         let stranded = self.stranded.as_ref().is_some_and(|bits| bits.has(sector));
-        !self.used.has(sector) && !self.taken.has(sector) && !stranded
+        let used = self.used.has(sector) && !planted::is(Bug::FreedTooEarly);
+        !used && !self.taken.has(sector) && !stranded
     }
 
     fn next_run(&mut self) -> Option<std::ops::Range<u32>> {
@@ -138,6 +141,13 @@ impl Space {
     pub(super) fn commit(&mut self) {
         self.used = std::mem::take(&mut self.taken);
         self.stranded = None;
+    }
+
+    /// Says that there is no next root after all, and where what may be reached ends.
+    pub(super) fn give_up(&mut self) -> u32 {
+        let stranded = self.stranded.as_ref().map_or(0, Bits::end);
+        self.end = self.used.end().max(stranded).max(RESERVED);
+        self.end
     }
 
     /// Says that nobody knows whether the next root is the newest.

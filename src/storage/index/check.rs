@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use super::inner::Inner;
 use super::leaf::{Leaf, Value};
 use super::page::{BlobId, PageId, Source};
-use super::{Index, LEVELS_MAX, Snapshot, Tree};
+use super::{Index, LEVELS_MAX, Snapshot, Totals, Tree};
 
 /// A whole key as nodes hold it.
 #[derive(Clone)]
@@ -35,7 +35,7 @@ impl Index {
     /// Verifies the living tree and its books. Returns the first rule that is
     /// broken, in words.
     pub(crate) fn check(&self) -> Result<(), String> {
-        let census = self.tree.check(&self.pages)?;
+        let census = self.tree.check(&self.pages, self.numbers.get())?;
         let (pages, blobs) = self.pages.population();
         let (old_pages, old_blobs) = self.pages.retired();
         if pages != census.pages + old_pages || blobs != census.blobs + old_blobs {
@@ -52,21 +52,21 @@ impl Index {
 impl Snapshot {
     /// Verifies the tree that the snapshot shows.
     pub(crate) fn check(&self) -> Result<(), String> {
-        self.tree.check(&self.frozen).map(drop)
+        self.tree.check(&self.frozen, self.totals).map(drop)
     }
 }
 
 impl Tree {
-    fn check(&self, source: &impl Source) -> Result<Census, String> {
+    fn check(&self, source: &impl Source, totals: Totals) -> Result<Census, String> {
         if self.height >= LEVELS_MAX {
             return Err(format!("the tree has {} levels", self.height));
         }
         let mut census = Census::default();
         walk(source, self.root, self.height, None, None, &mut census)?;
-        if census.entries != self.count || census.bytes != self.bytes {
+        if census.entries != totals.count || census.bytes != totals.bytes {
             return Err(format!(
                 "the tree has {} entries of {} bytes, and its root says {} of {}",
-                census.entries, census.bytes, self.count, self.bytes
+                census.entries, census.bytes, totals.count, totals.bytes
             ));
         }
         Ok(census)

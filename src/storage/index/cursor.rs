@@ -82,10 +82,18 @@ enum Place {
 struct Spot {
     path: Path,
     leaf: PageId,
+    /// Where the slots of the leaf are, and how long the prefix of its keys, and
+    /// how many entries there are.
+    slots: usize,
+    prefix: usize,
+    len: usize,
     start: usize,
     end: usize,
     at: usize,
 }
+
+/// So many bytes are copied, and more than needed, rather than one by one.
+const SHORT: usize = 16;
 
 /// Takes entries from [`Cursor::read`].
 pub(crate) trait Sink {
@@ -104,19 +112,22 @@ pub(crate) struct Cursor {
     bounds: Bounds,
     place: Place,
     spot: Spot,
-    /// Whether it goes from entry to entry, so that what comes next is worth
-    /// having at hand.
+    /// Whether it is at an entry and goes from entry to entry, so that what comes
+    /// next is worth having at hand.
     walking: bool,
-    /// The key at the cursor and a NUL, if it is at an entry.
+    /// The key at the cursor and a NUL, if it is at an entry, and room for `SHORT`
+    /// bytes after them.
     key: Vec<u8>,
-    /// Where the value and a NUL are in the leaf; `None` if it is a blob.
-    value: Option<Range<usize>>,
+    key_len: usize,
+    /// Where the value and a NUL are in the leaf; nowhere if it is a blob.
+    value: Range<usize>,
 }
 
 impl Cursor {
-    pub(crate) fn new(Snapshot { frozen, tree }: Snapshot, bounds: Bounds) -> Cursor {
+    pub(crate) fn new(Snapshot { frozen, tree, .. }: Snapshot, bounds: Bounds) -> Cursor {
         let path = Path::new(tree.root);
-        let spot = Spot { path, leaf: tree.root, start: 0, end: 0, at: 0 };
+        let spot =
+            Spot { path, leaf: tree.root, slots: 0, prefix: 0, len: 0, start: 0, end: 0, at: 0 };
         Cursor {
             reader: Reader::new(frozen, tree.root),
             tree,
@@ -125,7 +136,8 @@ impl Cursor {
             spot,
             walking: false,
             key: Vec::new(),
-            value: None,
+            key_len: 0,
+            value: 0..0,
         }
     }
 
@@ -157,10 +169,9 @@ impl Cursor {
         self.jump(spot, Place::AfterLast)
     }
 
-    #[inline]
     pub(crate) fn next(&mut self) -> Result<bool, OutOfMemory> {
         match self.place {
-            Place::Entry if self.spot.at + 1 < self.spot.end => self.step_to(self.spot.at + 1),
+            Place::Entry if self.spot.at + 1 < self.spot.end => self.step(self.spot.at + 1),
             Place::Entry => {
                 let spot = self.beside(&self.spot, false);
                 self.cross(spot, false)
@@ -170,10 +181,23 @@ impl Cursor {
         }
     }
 
-    #[inline]
+    /// What `next` does most often: goes to the next entry if that is at hand and
+    /// is like most, and returns its key and value, each with a NUL. Else it does
+    /// nothing.
+    #[inline(always)]
+    pub(crate) fn next_near(&mut self) -> Option<(&[u8], &[u8])> {
+        let at = self.spot.at + 1;
+        if !self.walking || at >= self.spot.end {
+            return None;
+        }
+        self.reader.fetch_some();
+        self.load_near(at)?;
+        Some((self.key.get(..self.key_len + 1)?, self.reader.page().get(self.value.clone())?))
+    }
+
     pub(crate) fn prev(&mut self) -> Result<bool, OutOfMemory> {
         match self.place {
-            Place::Entry if self.spot.at > self.spot.start => self.step_to(self.spot.at - 1),
+            Place::Entry if self.spot.at > self.spot.start => self.step(self.spot.at - 1),
             Place::Entry => {
                 let spot = self.beside(&self.spot, true);
                 self.cross(spot, true)
@@ -192,7 +216,7 @@ impl Cursor {
     /// The key at the cursor, and a NUL.
     #[inline]
     pub(crate) fn key_with_nul(&self) -> Option<&[u8]> {
-        (self.place == Place::Entry).then_some(&self.key[..])
+        (self.place == Place::Entry).then(|| &self.key[..self.key_len + 1])
     }
 
     /// The value at the cursor.
@@ -207,8 +231,8 @@ impl Cursor {
         if self.place != Place::Entry {
             return None;
         }
-        if let Some(range) = &self.value {
-            return Some(&self.reader.page()[range.clone()]);
+        if !self.value.is_empty() {
+            return Some(&self.reader.page()[self.value.clone()]);
         }
         match Leaf::new(self.reader.page()).entry(self.spot.at).value {
             Value::Blob(id) => Some(self.reader.frozen().blob_with_nul(id)),
@@ -229,7 +253,7 @@ impl Cursor {
                 None if in_leaf => (Leaf::new(self.reader.page()), self.spot.at + 1),
                 None => {
                     if !any {
-                        self.place = Place::AfterLast;
+                        (self.place, self.walking) = (Place::AfterLast, false);
                     }
                     return Ok(any);
                 }
@@ -238,7 +262,7 @@ impl Cursor {
             if !sink.fits(key_len, value_len) {
                 return Ok(true);
             }
-            let moved = if in_leaf { self.step_to(at) } else { self.cross(beyond, false) };
+            let moved = if in_leaf { self.step(at) } else { self.cross(beyond, false) };
             match moved {
                 Err(_) if any => return Ok(true), // for the next call to meet again
                 moved => moved?,
@@ -260,34 +284,57 @@ impl Cursor {
     }
 
     /// Moves within the leaf.
-    #[inline(always)]
-    fn step_to(&mut self, at: usize) -> Result<bool, OutOfMemory> {
+    #[inline]
+    fn step(&mut self, at: usize) -> Result<bool, OutOfMemory> {
         if !self.walking {
             self.start_walking(at < self.spot.at);
         }
         self.reader.fetch_some();
-        // The key there begins as the one before it does.
-        let same = Leaf::new(self.reader.page()).prefix().len();
-        self.load(at, same)?;
-        self.spot.at = at;
+        if self.load_near(at).is_none() {
+            self.load(at, self.spot.prefix)?;
+            self.spot.at = at;
+        }
         Ok(true)
+    }
+
+    /// Goes to an entry of the leaf at hand if it is like most: its key, which begins
+    /// as the one at the cursor does, and its value stand in the leaf, and there is
+    /// room for them.
+    #[inline(always)]
+    fn load_near(&mut self, at: usize) -> Option<()> {
+        let page = self.reader.page();
+        let (key_on, len, value) = Leaf::new(page).plain(self.spot.slots, at)?;
+        let differs = self.key.get_mut(self.spot.prefix..)?;
+        if differs.len() < len + 1 + SHORT || value.end > page.len() {
+            return None;
+        }
+        if len <= SHORT {
+            *differs.first_chunk_mut::<SHORT>()? = *key_on.first_chunk()?;
+        } else {
+            differs.get_mut(..len)?.copy_from_slice(key_on.get(..len)?);
+        }
+        *differs.get_mut(len)? = 0;
+        self.key_len = self.spot.prefix + len;
+        self.value = value;
+        self.spot.at = at;
+        Some(())
     }
 
     #[cold]
     fn start_walking(&mut self, back: bool) {
         self.walking = true;
         self.expect(back);
-        self.fetch_entries(back, usize::MAX);
+        self.fetch_entries(&self.spot, back, usize::MAX);
     }
 
-    /// Has the next entries of the leaf fetched, in the order in which a walk
-    /// reads them.
-    fn fetch_entries(&self, back: bool, most: usize) {
+    /// Has the entry of a spot in the leaf at hand and those after it fetched, in the
+    /// order in which a walk reads them.
+    fn fetch_entries(&self, spot: &Spot, back: bool, most: usize) {
         let leaf = Leaf::new(self.reader.page());
         let fetch = |at| self.reader.prefetch(leaf.entry_start(at));
         match back {
-            false => (self.spot.at + 1..self.spot.end).take(most).for_each(fetch),
-            true => (self.spot.start..self.spot.at).rev().take(most).for_each(fetch),
+            false => (spot.at..spot.end).take(most).for_each(fetch),
+            true => (spot.start..=spot.at).rev().take(most).for_each(fetch),
         }
     }
 
@@ -300,11 +347,14 @@ impl Cursor {
     /// Moves to a spot, or past an end if there is none.
     fn go(&mut self, spot: Option<Spot>, end: Place) -> Result<bool, OutOfMemory> {
         let Some(spot) = spot else {
-            self.place = end;
+            (self.place, self.walking) = (end, false);
             return Ok(false);
         };
         let at_hand = self.spot.leaf;
         self.reader.turn_to(spot.leaf);
+        if !self.walking {
+            self.fetch_entries(&spot, end == Place::BeforeFirst, 5);
+        }
         if let Err(error) = self.load(spot.at, 0) {
             self.reader.turn_to(at_hand);
             return Err(error);
@@ -324,15 +374,13 @@ impl Cursor {
     /// The same, from wherever the cursor was.
     fn jump(&mut self, spot: Option<Spot>, end: Place) -> Result<bool, OutOfMemory> {
         self.walking = false;
-        let found = self.go(spot, end);
-        self.fetch_entries(end == Place::BeforeFirst, 4);
-        found
+        self.go(spot, end)
     }
 
     /// Puts the key of an entry of the leaf at hand together, of which the first
     /// `same` bytes are there already. If that fails, the key that was there
     /// still is.
-    #[inline(always)]
+    #[inline(never)]
     fn load(&mut self, at: usize, same: usize) -> Result<(), OutOfMemory> {
         let leaf = Leaf::new(self.reader.page());
         let place = leaf.place(at);
@@ -342,41 +390,26 @@ impl Cursor {
             false => None,
             true => leaf.entry(at).tail.map(|id| self.reader.frozen().blob(id)),
         };
-        let value = place.value_len.map(|len| place.value..place.value + len + 1);
-        let len = same + prefix.len() + suffix.len() + tail.map_or(0, <[u8]>::len) + 1;
-        if self.key.len() == len && prefix.is_empty() && tail.is_none() {
-            // Most often keys in a row are of one length.
-            copy_short(&mut self.key[same..len - 1], suffix);
-            self.value = value;
-            return Ok(());
-        }
+        let parts = [prefix, suffix, tail.unwrap_or_default(), &[0; 1 + SHORT]];
+        let len = same + parts.iter().map(|part| part.len()).sum::<usize>();
         if len > self.key.capacity() {
             self.key.try_reserve(len - self.key.len().min(len))?;
         }
         self.key.truncate(same);
-        if !prefix.is_empty() {
-            self.key.extend_from_slice(prefix);
-        }
-        self.key.extend_from_slice(suffix);
-        if let Some(tail) = tail {
-            self.key.extend_from_slice(tail);
-        }
-        self.key.push(0);
-        self.value = value;
+        parts.iter().for_each(|part| self.key.extend_from_slice(part));
+        self.key_len = len - 1 - SHORT;
+        self.value = place.value_len.map_or(0..0, |len| place.value..place.value + len + 1);
         Ok(())
     }
 
-    /// The part of a leaf that lies within the bounds, and where in it the first
-    /// entry is whose key is `key` or greater: by default, the bounds' first.
-    fn window(&self, path: Path, leaf: PageId, key: Option<&[u8]>) -> Spot {
+    /// The part of a leaf that lies within bounds, at its first entry.
+    fn window(&self, path: Path, leaf: PageId, from: Option<&[u8]>, to: Option<&[u8]>) -> Spot {
         let source = self.reader.frozen();
         let node = Leaf::new(source.page(leaf));
         let find = |key: &[u8]| node.find(source, Key::new(key)).unwrap_or_else(|at| at);
-        let from = self.bounds.from.as_deref();
         let start = from.map_or(0, find);
-        let end = self.bounds.to.as_deref().map_or(node.len(), find);
-        let at = key.filter(|&key| Some(key) != from).map_or(start, find);
-        Spot { path, leaf, start, end, at }
+        let (slots, prefix, len) = (node.slots_at(), node.prefix().len(), node.len());
+        Spot { path, leaf, slots, prefix, len, start, end: to.map_or(len, find), at: start }
     }
 
     /// The first entry whose key is `key`, which is not before the bounds, or
@@ -385,8 +418,14 @@ impl Cursor {
         if self.bounds.is_empty() {
             return None;
         }
-        let (path, leaf) = self.tree.descend(self.reader.frozen(), Key::new(key));
-        let spot = self.window(path, leaf, Some(key));
+        let source = self.reader.frozen();
+        let (path, leaf) = self.tree.descend(source, Key::new(key));
+        let (from, to) = (self.bounds.from.as_deref(), self.bounds.to.as_deref());
+        let mut spot = self.window(path, leaf, from, to);
+        if from != Some(key) {
+            let node = Leaf::new(source.page(leaf));
+            spot.at = node.find(source, Key::new(key)).unwrap_or_else(|at| at);
+        }
         if spot.at < spot.end { Some(spot) } else { self.beside(&spot, false) }
     }
 
@@ -400,7 +439,8 @@ impl Cursor {
             Some(to) => self.tree.descend(source, Key::new(to)),
             None => self.tree.descend_last(source),
         };
-        let spot = self.window(path, leaf, None);
+        let (from, to) = (self.bounds.from.as_deref(), self.bounds.to.as_deref());
+        let spot = self.window(path, leaf, from, to);
         match spot.end.checked_sub(1) {
             Some(at) if at >= spot.start => Some(Spot { at, ..spot }),
             _ => self.beside(&spot, true),
@@ -409,39 +449,22 @@ impl Cursor {
 
     /// The first entry of the leaf after a spot's, or the last of the one before.
     fn beside(&self, spot: &Spot, back: bool) -> Option<Spot> {
-        let len = Leaf::new(self.reader.frozen().page(spot.leaf)).len();
         // A leaf that the bounds cut has nothing beyond the cut.
-        if if back { spot.start > 0 } else { spot.end < len } {
+        if if back { spot.start > 0 } else { spot.end < spot.len } {
             return None;
         }
         let mut path = spot.path;
         let leaf = path.step(self.reader.frozen(), back)?;
-        let spot = self.window(path, leaf, None);
+        // The other bound lies behind.
+        let spot = match back {
+            false => self.window(path, leaf, None, self.bounds.to.as_deref()),
+            true => self.window(path, leaf, self.bounds.from.as_deref(), None),
+        };
         if spot.start >= spot.end {
             return None;
         }
         let at = if back { spot.end - 1 } else { spot.start };
         Some(Spot { at, ..spot })
-    }
-}
-
-/// Copies bytes; a few of them without a call.
-#[inline]
-fn copy_short(to: &mut [u8], from: &[u8]) {
-    fn ends<const N: usize>(to: &mut [u8], from: &[u8]) -> Option<()> {
-        // The first N and the last N, which may overlap.
-        *to.first_chunk_mut::<N>()? = *from.first_chunk::<N>()?;
-        *to.last_chunk_mut::<N>()? = *from.last_chunk::<N>()?;
-        Some(())
-    }
-    let done = match from.len() {
-        2..4 => ends::<2>(to, from),
-        4..8 => ends::<4>(to, from),
-        8..=16 => ends::<8>(to, from),
-        _ => None,
-    };
-    if done.is_none() {
-        to.copy_from_slice(from);
     }
 }
 

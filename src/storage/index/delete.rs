@@ -99,8 +99,8 @@ impl Index {
         let (bytes, blobs) = (read.entry_len(at, &self.pages) as u64, read.blobs(at));
         LeafMut::new(self.pages.edit(leaf)).remove(at);
         blobs.for_each(|id| self.pages.release_blob(id));
-        self.tree.count -= 1;
-        self.tree.bytes -= bytes;
+        self.numbers.count.sub(1);
+        self.numbers.bytes.sub(bytes);
     }
 
     /// Sees to a leaf from which entries have gone.

@@ -23,7 +23,7 @@ impl Index {
 
     /// Lets readers see what was sealed; all there is, if nothing came after it.
     pub(crate) fn show(&mut self, sealed: Snapshot) {
-        let all = sealed.tree.commits == self.tree.commits;
+        let all = sealed.totals.commits == self.numbers.commits.get();
         let before = std::mem::replace(&mut self.shown, (!all).then_some(sealed));
         self.let_go(before);
     }

@@ -16,12 +16,9 @@
 use super::inner::Inner;
 use super::leaf::Leaf;
 use super::memory::{Pages, RESTORED};
-use super::page::{BlobId, HEADER, PageId, Source, UNIT};
-use super::{Index, LEVELS_MAX, Snapshot, Tree};
+use super::page::{BlobId, HEADER, PageId, Source, UNIT, UNITS_MAX};
+use super::{Index, LEVELS_MAX, Numbers, Snapshot, Totals, Tree};
 use crate::error::OutOfMemory;
-
-/// Units of the largest page.
-const UNITS_MAX: usize = 8;
 
 /// What a file must remember beside the pieces.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,8 +39,8 @@ pub(crate) enum Piece<'a> {
         unit: u32,
         units: u32,
     },
-    /// Units that may have changed. At `origin` a page began in the image
-    /// before that may have been much the same.
+    /// Units that may have changed. Before unit `origin` a page ended in the
+    /// image before whose end may have been much the same.
     NewPage {
         unit: u32,
         origin: u32,
@@ -69,7 +66,7 @@ impl Index {
             None => {
                 let frozen = self.pages.freeze()?;
                 self.pages.image_of(&frozen);
-                Ok(Snapshot { frozen, tree: self.tree })
+                Ok(Snapshot { frozen, tree: self.tree, totals: self.numbers.get() })
             }
         }
     }
@@ -82,7 +79,7 @@ impl Snapshot {
     }
 
     pub(crate) fn image(&self) -> Image {
-        let Tree { root, height, count, bytes, commits } = self.tree;
+        let (Tree { root, height }, Totals { count, bytes, commits }) = (self.tree, self.totals);
         let root = u32::from_le_bytes(root.to_bytes());
         Image { root, height: height as u32, count, bytes, commits }
     }
@@ -185,14 +182,19 @@ impl Restoring {
             return Err(Unrestored::Damaged(format!("the tree has {height} levels")));
         }
         self.claim(root, height)?;
+        // Where so many are counted, counting on could overflow.
+        if image.commits >= 1 << 62 {
+            return Err(Unrestored::Damaged(format!("the tree has {} commits", image.commits)));
+        }
         if (self.count, self.bytes) != (image.count, image.bytes) {
             let why = format!("the tree has {} entries, not {}", self.count, image.count);
             return Err(Unrestored::Damaged(why));
         }
         self.pages.restored();
         let Image { count, bytes, commits, .. } = image;
-        let tree = Tree { root, height, count, bytes, commits };
-        Ok((Index { pages: self.pages, tree, shown: None }, RESTORED))
+        let (tree, numbers) =
+            (Tree { root, height }, Numbers::of(Totals { count, bytes, commits }));
+        Ok((Index { pages: self.pages, tree, numbers, shown: None }, RESTORED))
     }
 
     /// Takes a page into the tree, and all below it.

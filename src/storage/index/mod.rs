@@ -8,7 +8,9 @@
 //!
 //! Where things are: [`put`] inserts and splits, [`delete`] removes and merges,
 //! [`cursor`] walks, [`check`] verifies every rule that holds between calls,
-//! [`hidden`] keeps changes from readers, [`image`] takes a tree to a file and back.
+//! [`local`] changes one leaf beside readers, [`hidden`] keeps changes from
+//! readers, [`image`] takes a tree to a file and back, [`mod@salvage`] finds what is
+//! left of one.
 //!
 //! Promises:
 //!
@@ -28,20 +30,25 @@ mod image;
 mod inner;
 mod key;
 mod leaf;
+mod local;
 mod memory;
 mod node;
 mod page;
 mod put;
+mod salvage;
 mod slab;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use cursor::{Bounds, Cursor, Sink};
 pub(crate) use image::{Image, Piece, Restoring, Unrestored};
+pub(crate) use salvage::{Ranges, Wreck, salvage};
+
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::OutOfMemory;
 use inner::{Inner, InnerMut};
-use key::Key;
+use key::{INLINE, Key};
 use leaf::{Leaf, LeafMut, Value};
 use memory::{Frozen, Pages};
 use page::{BlobId, PageId, Source};
@@ -50,18 +57,64 @@ use page::{BlobId, PageId, Source};
 /// of the one below, and there are 2^26 full leaves at most.
 const LEVELS_MAX: usize = 24;
 
-/// Where a tree begins, and the numbers about it.
+/// Where a tree begins.
 #[derive(Clone, Copy, Debug)]
 struct Tree {
     root: PageId,
     /// Levels of inner nodes above the leaves.
     height: usize,
+}
+
+/// The numbers about a tree.
+#[derive(Clone, Copy, Debug, Default)]
+struct Totals {
     /// Entries.
     count: u64,
     /// Bytes of all keys and values.
     bytes: u64,
     /// Commits that led to it.
     commits: u64,
+}
+
+/// A number that one thread at a time changes, while others read it.
+#[derive(Debug, Default)]
+struct Number(AtomicU64);
+
+impl Number {
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    fn add(&self, more: u64) {
+        self.0.store(self.get() + more, Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn sub(&self, less: u64) {
+        self.0.store(self.get() - less, Ordering::Relaxed);
+    }
+}
+
+/// The numbers about the living tree.
+#[derive(Debug, Default)]
+struct Numbers {
+    count: Number,
+    bytes: Number,
+    commits: Number,
+}
+
+impl Numbers {
+    fn of(totals: Totals) -> Numbers {
+        let number = |it| Number(AtomicU64::new(it));
+        let Totals { count, bytes, commits } = totals;
+        Numbers { count: number(count), bytes: number(bytes), commits: number(commits) }
+    }
+
+    fn get(&self) -> Totals {
+        let (count, bytes) = (self.count.get(), self.bytes.get());
+        Totals { count, bytes, commits: self.commits.get() }
+    }
 }
 
 /// The way from the root down to a leaf: for each inner node, which child.
@@ -180,6 +233,7 @@ impl Tree {
 pub(crate) struct Index {
     pages: Pages,
     tree: Tree,
+    numbers: Numbers,
     /// What readers are shown instead of the living tree, while changes are hidden.
     shown: Option<Snapshot>,
 }
@@ -189,6 +243,7 @@ pub(crate) struct Index {
 pub(crate) struct Snapshot {
     frozen: Frozen,
     tree: Tree,
+    totals: Totals,
 }
 
 impl Index {
@@ -196,26 +251,19 @@ impl Index {
         let mut pages = Pages::new();
         pages.reserve(1)?;
         let root = empty_leaf(&mut pages);
-        let tree = Tree { root, height: 0, count: 0, bytes: 0, commits: 0 };
-        Ok(Index { pages, tree, shown: None })
+        let (tree, numbers) = (Tree { root, height: 0 }, Numbers::default());
+        Ok(Index { pages, tree, numbers, shown: None })
     }
 
-    /// The tree that readers see.
-    #[inline]
-    fn visible(&self) -> &Tree {
+    /// The numbers that readers see.
+    fn visible(&self) -> Totals {
         match &self.shown {
-            None => &self.tree,
-            Some(shown) => &shown.tree,
+            None => self.numbers.get(),
+            Some(shown) => shown.totals,
         }
     }
 
-    /// The value of a key.
-    #[inline]
-    pub(crate) fn get(&self, key: &[u8]) -> Option<&[u8]> {
-        self.visible().get(&self.pages, key)
-    }
-
-    /// The value of a key, hidden changes included.
+    /// The value of a key, hidden changes included, for who has the turn to write.
     #[inline]
     pub(crate) fn get_latest(&self, key: &[u8]) -> Option<&[u8]> {
         self.tree.get(&self.pages, key)
@@ -235,13 +283,13 @@ impl Index {
 
     /// Commits, hidden ones included.
     pub(crate) fn latest_commit(&self) -> u64 {
-        self.tree.commits
+        self.numbers.commits.get()
     }
 
     /// Counts a commit.
     #[inline]
     pub(crate) fn committed(&mut self) {
-        self.tree.commits += 1;
+        self.numbers.commits.add(1);
     }
 
     /// Bytes of memory held, snapshots included.
@@ -259,14 +307,18 @@ impl Index {
 
     /// Freezes the living tree.
     fn freeze(&mut self) -> Result<Snapshot, OutOfMemory> {
-        Ok(Snapshot { frozen: self.pages.freeze()?, tree: self.tree })
+        let (frozen, totals) = (self.pages.freeze()?, self.numbers.get());
+        Ok(Snapshot { frozen, tree: self.tree, totals })
     }
 
     /// The newest snapshot again, if it shows what readers see now.
     pub(crate) fn snapshot_already(&self) -> Option<Snapshot> {
         match &self.shown {
             Some(shown) => Some(shown.clone()),
-            None => Some(Snapshot { frozen: self.pages.frozen_already()?, tree: self.tree }),
+            None => {
+                let (frozen, totals) = (self.pages.frozen_already()?, self.numbers.get());
+                Some(Snapshot { frozen, tree: self.tree, totals })
+            }
         }
     }
 
@@ -294,6 +346,20 @@ impl Index {
         Ok(())
     }
 
+    /// Sees to the memory for so many puts and deletions of entries that need no
+    /// blobs: none of them will be refused then. Whatever they do, the pages that
+    /// they take fill slabs but for one of each size.
+    pub(crate) fn begin_many(&mut self, changes: usize) -> Result<(), OutOfMemory> {
+        let pages = (changes + 1) * (3 * (self.tree.height + 2) + 2);
+        self.pages.reserve(pages * page::UNITS_MAX / slab::SLAB_UNITS as usize + slab::CLASSES)?;
+        self.pages.reserve_notes(2 * pages)
+    }
+
+    /// Whether an entry stands in a leaf with all its bytes.
+    pub(crate) fn needs_no_blob(key: &[u8], value: &[u8]) -> bool {
+        key.len() <= INLINE && value.len() <= leaf::INLINE_VALUE
+    }
+
     /// Runs a change of many steps, and undoes them all if one fails.
     pub(crate) fn atomically<E: From<OutOfMemory>>(
         &mut self,
@@ -314,6 +380,7 @@ impl Index {
         self.drop_unshared(self.tree.root, self.tree.height);
         self.pages.revive(&newest.frozen);
         self.tree = newest.tree;
+        self.numbers = Numbers::of(newest.totals);
     }
 
     /// Releases the pages and blobs of a subtree that no snapshot can see.
@@ -416,15 +483,15 @@ impl Snapshot {
     }
 
     pub(crate) fn count(&self) -> u64 {
-        self.tree.count
+        self.totals.count
     }
 
     pub(crate) fn data_bytes(&self) -> u64 {
-        self.tree.bytes
+        self.totals.bytes
     }
 
     pub(crate) fn commits(&self) -> u64 {
-        self.tree.commits
+        self.totals.commits
     }
 
     /// What to tell [`Index::forget`] when it has been dropped, if that may leave

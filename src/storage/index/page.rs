@@ -4,8 +4,10 @@
 pub(super) const UNIT: usize = 512;
 /// What of a page is not its body: the epoch of its birth, and its origin.
 pub(super) const HEADER: usize = 16;
+/// Units of the largest page.
+pub(super) const UNITS_MAX: usize = 8;
 /// The longest body of a page.
-pub(super) const BODY_MAX: usize = 8 * UNIT - HEADER;
+pub(super) const BODY_MAX: usize = UNITS_MAX * UNIT - HEADER;
 
 /// Names a page: its first unit, and its size in units less one in the low 3 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +24,11 @@ impl PageId {
 
     pub(super) fn units(self) -> u32 {
         (self.0 & 7) + 1
+    }
+
+    /// The unit after its last.
+    pub(super) fn end(self) -> u32 {
+        self.unit() + self.units()
     }
 
     /// As it stands in an inner node.

@@ -9,7 +9,7 @@ use super::inner::{self, Branch, Inner, InnerMut, Separator};
 use super::key::{Key, common_prefix};
 use super::leaf::{INLINE_VALUE, Leaf, LeafMut, NewEntry, Plan, Value};
 use super::page::{BODY_MAX, BlobId, PageId, Source, round_body};
-use super::{Index, Path, empty_leaf};
+use super::{Index, Numbers, Path, Totals, empty_leaf};
 use crate::error::OutOfMemory;
 
 /// Bytes that a node gets beyond what it needs when it grows, so that the next
@@ -38,8 +38,8 @@ impl Index {
             Err(at) => {
                 let result = old(None)?;
                 self.put_new(&mut path, leaf, at, parts, value)?;
-                self.tree.count += 1;
-                self.tree.bytes += (key.len() + value.len()) as u64;
+                self.numbers.count.add(1);
+                self.numbers.bytes.add((key.len() + value.len()) as u64);
                 Ok(result)
             }
         }
@@ -111,7 +111,8 @@ impl Index {
             }
         }
         old_blob.into_iter().for_each(|id| self.pages.release_blob(id));
-        self.tree.bytes = self.tree.bytes - old_len as u64 + value.len() as u64;
+        self.numbers.bytes.sub(old_len as u64);
+        self.numbers.bytes.add(value.len() as u64);
         Ok(())
     }
 
@@ -165,6 +166,7 @@ impl Index {
             let new = self.pages.alloc(round_body(len + SLACK).min(BODY_MAX));
             let (to, [from]) = self.pages.edit_from(new, [leaf]);
             LeafMut::copy(to, Leaf::new(from)).insert(at, entry);
+            self.pages.descends(new, leaf);
             self.pages.release(leaf);
             self.replace_child(path, path.len, new);
             return Ok(());
@@ -323,7 +325,7 @@ impl Index {
     pub(super) fn plant(&mut self) {
         self.tree.root = empty_leaf(&mut self.pages);
         self.tree.height = 0;
-        self.tree.count = 0;
-        self.tree.bytes = 0;
+        let commits = self.numbers.commits.get();
+        self.numbers = Numbers::of(Totals { commits, ..Totals::default() });
     }
 }

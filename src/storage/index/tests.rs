@@ -113,7 +113,7 @@ fn run(seed: u64, steps: usize, range: usize, snapshots: usize) {
             }
             _ => {
                 let value = value(rng);
-                assert_eq!(index.get(&key), model.get(&key).map(|value| &value[..]));
+                assert_eq!(index.get_latest(&key), model.get(&key).map(|value| &value[..]));
                 assert_eq!(put(&mut index, &key, &value).unwrap(), model.insert(key, value));
             }
         }

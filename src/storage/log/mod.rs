@@ -45,6 +45,7 @@ use std::path::PathBuf;
 
 use crate::error::{DBError, DBResult};
 use crate::os::disk::File;
+use crate::planted::{self, Bug};
 use crate::sync::Arc;
 use record::{HEAD, JUMP, Kind, START};
 
@@ -119,7 +120,9 @@ impl Log {
         lsn: u64,
         ahead: u64,
     ) -> DBResult<Log> {
-        file.set_len(0)
+        let renewed = !planted::is(Bug::LogNotRenewed);
+        let emptied = if renewed { file.set_len(0) } else { Ok(()) };
+        emptied
             .and_then(|()| file.write(&record::encode_file_head(&identity, lsn), 0))
             .map_err(|error| DBError::io("write", &path, &error))?;
         file.sync().map_err(|error| DBError::io("sync", &path, &error))?;
@@ -254,7 +257,8 @@ impl Log {
             }
         }
         let free = lowest - START;
-        if free >= len.max(WORTH_A_JUMP).max(self.living_bytes()) {
+        if planted::is(Bug::LapOverLiving) || free >= len.max(WORTH_A_JUMP).max(self.living_bytes())
+        {
             START
         } else if here + len <= limit {
             here
@@ -298,18 +302,24 @@ impl Log {
         if let Some(Err(error)) = outcome.sync {
             // So that, if no crash follows, what was not acknowledged is gone.
             let _ = self.invalidate(plan);
+            if planted::is(Bug::FailedSyncForgotten) {
+                return Err(DBError::io("sync", &self.path, &error));
+            }
             return Err(self.fail(DBError::io("sync", &self.path, &error)));
         }
         if plan.jump.is_some() {
             self.extents.push_back(Position { lsn: plan.start, offset: plan.offset });
         }
         self.written = plan.end();
-        if outcome.sync.is_some() {
+        if outcome.sync.is_some() || planted::is(Bug::DurableClaimed) {
             self.durable = self.durable.max(self.written);
         }
         self.bytes = self.bytes.max(plan.reach());
         if !plan.zeros.is_empty() {
             self.bytes = self.file.len().unwrap_or(self.bytes);
+            if self.bytes < plan.zeros.end {
+                self.ahead = 0; // not again and again
+            }
         }
         Ok(())
     }
@@ -442,7 +452,9 @@ impl Plan {
         for at in self.zeros.clone().step_by(ZEROS.len()) {
             let some = (self.zeros.end - at).min(ZEROS.len() as u64);
             if self.file.write(&ZEROS[..some as usize], at).is_err() {
-                break; // nothing needs them
+                // Others need the space that is left more.
+                let _ = self.file.set_len(self.zeros.start);
+                break;
             }
         }
         // Last, so that it never leads to what is not there.

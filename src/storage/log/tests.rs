@@ -492,8 +492,8 @@ fn salvage_finds_what_is_behind_the_damage() {
     let tape = Tape::of(&bytes);
     assert!(read(&tape, &ID, BEGIN, durable).is_err());
     let mut found = Vec::new();
-    let count = salvage(&tape, path(), &ID, |lsn, payload| {
-        found.push((lsn, payload.to_vec()));
+    let count = salvage(&tape, path(), &ID, |lsns, payload| {
+        found.push((lsns.start, payload.to_vec()));
         Ok(())
     });
     assert_eq!(count.unwrap(), 4);

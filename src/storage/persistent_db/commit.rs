@@ -17,6 +17,7 @@ use super::super::in_memory_db::InMemoryDB;
 use super::super::log::{Log, Outcome};
 use super::Shared;
 use crate::error::{DBError, DBResult};
+use crate::planted::{self, Bug};
 use crate::sync::{Arc, MutexGuard, OnceLock};
 
 /// The log, and who waits for it.
@@ -115,6 +116,7 @@ impl Shared {
         }
         let hidden = match self.options.no_sync {
             true => Ok(()),
+            false if planted::is(Bug::ShownBeforeSync) => Ok(()),
             false => self.memory.write()?.hide().map_err(DBError::from),
         };
         let result = match hidden.and_then(|()| apply(&self.memory)) {
@@ -172,7 +174,7 @@ impl Shared {
         let sealed = self.memory.write()?.seal();
         drop(commits);
         let outcome = match &sealed {
-            Ok(_) => plan.run(true),
+            Ok(_) => plan.run(!planted::is(Bug::AcknowledgedBeforeSync)),
             Err(_) => Outcome { write: Err(std::io::ErrorKind::OutOfMemory.into()), sync: None },
         };
         let mut commits = self.commits()?.lock()?;
@@ -180,6 +182,9 @@ impl Shared {
         self.log_bytes.store(commits.log.bytes(), Ordering::Relaxed);
         match (sealed, &done) {
             (Ok(sealed), Ok(())) => self.memory.write()?.show(sealed),
+            (Ok(sealed), _) if planted::is(Bug::ShownAfterFailure) => {
+                self.memory.write()?.show(sealed);
+            }
             (sealed, _) => {
                 drop(sealed);
                 let mut index = self.memory.write()?;

@@ -14,6 +14,7 @@ use super::super::{image, log};
 use super::{Closer, Shared};
 use crate::error::{DBError, DBResult};
 use crate::os::thread::spawn;
+use crate::planted::{self, Bug};
 use crate::sync::{Arc, Condvar, Mutex};
 
 /// The file, and what is in it.
@@ -78,6 +79,9 @@ impl Shared {
         let mut folder = self.folder.lock()?;
         let folder = &mut *folder;
         let (snapshot, Position { lsn, offset }) = self.moment()?;
+        if planted::is(Bug::RetiredTooEarly) {
+            self.commits()?.lock()?.log.retire(lsn);
+        }
         if lsn != folder.data.fields().lsn {
             let mark = |log: log::Identity| {
                 let log::Identity { generation, salt, .. } = log;
@@ -137,14 +141,22 @@ impl Shared {
         }
         let (snapshot, Position { lsn, .. }) = self.moment()?;
         let fields = Fields { log: None, ..*folder.data.fields() };
+        if planted::is(Bug::LogRemovedTooEarly) {
+            let _ = self.disk.remove(&self.log_path);
+        }
         match lsn == fields.lsn {
             true => folder.data.mark(fields)?,
             false => folder.fold(&snapshot, lsn, None)?,
         }
         self.memory.let_go(snapshot);
-        let _ = folder.data.compact(); // else it is only larger than need be
-        let removed = self.disk.remove(&self.log_path);
-        removed.map_err(|error| DBError::io("remove", &self.log_path, &error))
+        // If that fails, the log stays, to tell a torn root from a damaged one.
+        folder.data.compact()?;
+        let log = commits.lock()?.log.file();
+        match log.is_at(&self.log_path) {
+            Ok(true) => self.disk.remove(&self.log_path),
+            other => other.map(drop), // it is gone, or another lies there
+        }
+        .map_err(|error| DBError::io("remove", &self.log_path, &error))
     }
 }
 

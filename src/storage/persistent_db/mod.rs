@@ -25,8 +25,8 @@ mod open;
 #[cfg(test)]
 mod tests;
 
-pub(super) use open::write_all_of;
 pub use open::{Options, Progress};
+pub(super) use open::{open_to_read, write_all_of};
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -38,6 +38,7 @@ use super::snapshot::{Cursor, DBIterator, Snapshot};
 use crate::DB;
 use crate::error::{DBError, DBResult};
 use crate::os::disk::Disk;
+use crate::planted::{self, Bug};
 use crate::sync::{Arc, Condvar, Mutex};
 use commit::Commits;
 use fold::{Checkpointer, Folder, Wake};
@@ -77,7 +78,7 @@ struct Closer {
 /// What the handles and the thread that makes checkpoints share.
 struct Shared {
     memory: InMemoryDB,
-    disk: Arc<dyn Disk>,
+    disk: std::sync::Arc<dyn Disk>,
     path: PathBuf,
     log_path: PathBuf,
     options: Options,
@@ -95,7 +96,8 @@ struct Shared {
 impl PersistentDB {
     /// Opens the database file at `path`.
     pub fn open(path: impl AsRef<Path>, options: Options) -> DBResult<PersistentDB> {
-        PersistentDB::open_on(Arc::new(crate::os::system::System), path.as_ref(), options)
+        let disk = std::sync::Arc::new(crate::os::system::System);
+        PersistentDB::open_on(disk, path.as_ref(), options)
     }
 
     fn shared(&self) -> &Shared {
@@ -134,7 +136,7 @@ impl PersistentDB {
         old: impl FnOnce(&[u8]) -> DBResult<T>,
     ) -> DBResult<Option<T>> {
         self.shared().commit_change_if(
-            |memory| Ok(memory.read()?.get_latest(key).is_some()),
+            |memory| Ok(memory.turn()?.get_latest(key).is_some()),
             Change::Delete(key),
             |memory| memory.delete_with(key, old),
         )
@@ -143,6 +145,9 @@ impl PersistentDB {
     /// Removes every key from `from` up to, but not including, `to`; `None` is
     /// no bound.
     pub fn clear(&self, from: Option<&[u8]>, to: Option<&[u8]>) -> DBResult<()> {
+        if planted::is(Bug::ClearNotLogged) {
+            return self.memory().clear(from, to);
+        }
         self.shared().commit_change(Change::Clear(from, to), |memory| memory.clear(from, to))
     }
 
@@ -157,7 +162,7 @@ impl PersistentDB {
         check_len("value", desired.unwrap_or_default())?;
         let change = desired.map_or(Change::Delete(key), |value| Change::Put(key, value));
         let done = self.shared().commit_change_if(
-            |memory| Ok(memory.read()?.get_latest(key) == expected),
+            |memory| Ok(memory.turn()?.get_latest(key) == expected),
             change,
             |memory| memory.cas(key, expected, desired).map(Some),
         )?;
@@ -175,6 +180,9 @@ impl PersistentDB {
             check_len("key", key)?;
             check_len("value", value)?;
             Change::Put(key, value).add_to(&mut payload)?;
+            if planted::is(Bug::HalfBatch) {
+                self.shared().commit_payload(&std::mem::take(&mut payload))?;
+            }
         }
         self.shared().commit_payload(&payload)
     }

@@ -25,6 +25,7 @@ use super::fold::{Folder, Wake};
 use super::{Closer, PersistentDB, Shared};
 use crate::error::{DBError, DBResult};
 use crate::os::disk::{Disk, File, How};
+use crate::planted::{self, Bug};
 use crate::sync::{Arc, Condvar, Mutex};
 
 /// How far zeros are written ahead in a log that is synced often.
@@ -32,6 +33,10 @@ const AHEAD: u64 = 1 << 20;
 
 /// A log as large as this is folded into the file, if the file is no larger.
 const CHECKPOINT_BYTES: u64 = 64 << 20;
+
+/// No file is longer before its first root is written: two slots, and the few
+/// sectors of an empty tree.
+const FIRST_BYTES: u64 = 8192 + 16 * 512;
 
 /// How a database is opened. By default it is read and written, created if it is
 /// not there, and each commit waits for the disk.
@@ -43,7 +48,7 @@ pub struct Options {
     pub(super) no_sync: bool,
     pub(super) background: bool,
     checkpoint_bytes: u64,
-    progress: Option<Arc<dyn Fn(Progress) + Send + Sync>>,
+    progress: Option<std::sync::Arc<dyn Fn(Progress) + Send + Sync>>,
 }
 
 /// How far opening a database has come.
@@ -119,13 +124,18 @@ impl Options {
     /// Calls `watch` now and then while a database is loaded and its log is
     /// replayed.
     pub fn on_progress(mut self, watch: impl Fn(Progress) + Send + Sync + 'static) -> Options {
-        self.progress = Some(Arc::new(watch));
+        self.progress = Some(std::sync::Arc::new(watch));
         self
     }
 
     /// The log that is too much beside a file of so many bytes.
     pub(super) fn due_after(&self, file: u64) -> u64 {
         self.checkpoint_bytes.max(file.min(self.checkpoint_bytes.saturating_mul(1024)))
+    }
+
+    /// Of a log that is to stay short, little is written ahead.
+    fn ahead(&self) -> u64 {
+        AHEAD.min(self.checkpoint_bytes)
     }
 
     fn tell(&self, progress: Progress) {
@@ -160,6 +170,8 @@ struct Found {
     needs_log: bool,
     /// Whether the older root slot is whole.
     other_is_whole: bool,
+    /// Whether there is a log, needed or not: it was not closed, or not quite.
+    has_log: bool,
 }
 
 /// Opening one database.
@@ -172,7 +184,11 @@ struct Opening<'a> {
 
 impl PersistentDB {
     /// The same on a disk of the caller's making.
-    pub fn open_on(disk: Arc<dyn Disk>, path: &Path, options: Options) -> DBResult<PersistentDB> {
+    pub fn open_on(
+        disk: std::sync::Arc<dyn Disk>,
+        path: &Path,
+        options: Options,
+    ) -> DBResult<PersistentDB> {
         if options.new && (options.existing || options.read_only) {
             return Err(DBError::Invalid("a new file is neither existing nor read-only".into()));
         }
@@ -236,22 +252,37 @@ impl Opening<'_> {
             Options { new: true, .. } => How::New,
             _ => How::Create,
         };
+        let refused = |error| refused(self.path, self.options, &error);
+        self.lock_at(self.path, || self.disk.open(self.path, how).map_err(refused))
+    }
+
+    /// Opens and locks the log. Else, had the file been replaced while it was in
+    /// use, two would write to one log.
+    fn lock_log(&self) -> DBResult<Box<dyn File>> {
+        let failed = self.failed("create", self.log_path);
+        let open = || self.disk.open(self.log_path, How::Create).map_err(&failed);
+        self.lock_at(self.log_path, open)
+    }
+
+    fn lock_at(
+        &self,
+        path: &Path,
+        open: impl Fn() -> DBResult<Box<dyn File>>,
+    ) -> DBResult<Box<dyn File>> {
         for _ in 0..100 {
-            let file = self.disk.open(self.path, how);
-            let file = file.map_err(|error| refused(self.path, self.options, &error))?;
-            if !file.is_ordinary().map_err(self.failed("look at", self.path))? {
-                let path = self.path.display();
-                return Err(DBError::Format(format!("{path} is not an ordinary file")));
+            let file = open()?;
+            if !file.is_ordinary().map_err(self.failed("look at", path))? {
+                return Err(DBError::Format(format!("{} is not an ordinary file", path.display())));
             }
-            if !file.lock(self.options.read_only).map_err(self.failed("lock", self.path))? {
+            if !file.lock(self.options.read_only).map_err(self.failed("lock", path))? {
                 break;
             }
             // It may have been replaced meanwhile.
-            if file.is_at(self.path).map_err(self.failed("look at", self.path))? {
+            if file.is_at(path).map_err(self.failed("look at", path))? {
                 return Ok(file);
             }
         }
-        Err(DBError::Busy(self.path.display().to_string()))
+        Err(DBError::Busy(path.display().to_string()))
     }
 
     fn log_beside(&self) -> DBResult<Option<Beside>> {
@@ -297,6 +328,7 @@ impl Opening<'_> {
             lsn: fields.lsn,
             needs_log: fields.log.is_some(),
             other_is_whole: roots.other_is_whole,
+            has_log: log.is_some(),
         };
         if let (Some(mark), Some(log)) = (fields.log, log) {
             self.replay(&mut found, &fields, mark, &*log.file)?;
@@ -313,7 +345,8 @@ impl Opening<'_> {
         log: Option<&Beside>,
     ) -> DBResult<Found> {
         let first = |log: &Beside| log.identity.is_some_and(|it| it.generation == 1);
-        let interrupted = len <= 8192 && log.is_some_and(|log| first(log) && !log.has_records);
+        let interrupted =
+            len <= FIRST_BYTES && log.is_some_and(|log| first(log) && !log.has_records);
         if len > 0 && !interrupted {
             return Err(roots.refuse(self.path));
         }
@@ -337,6 +370,7 @@ impl Opening<'_> {
             lsn: 0,
             needs_log: false,
             other_is_whole: true,
+            has_log: false,
         })
     }
 
@@ -354,7 +388,9 @@ impl Opening<'_> {
             let log = self.log_path.display();
             return Err(DBError::Corrupt(format!("{log} belongs to a later state of {path}")));
         }
-        if !roots.other_is_whole && later.is_none() {
+        // Beside a log that goes as far as this root, the other can only be one that
+        // was being written to a file made smaller: it says the same.
+        if !roots.other_is_whole && its.is_none() {
             let what = "a root slot (bytes 0 to 8191) is damaged";
             return Err(DBError::Corrupt(format!("{path}: {what}")));
         }
@@ -393,19 +429,24 @@ impl Opening<'_> {
     fn begin(&self, mut found: Found) -> DBResult<(Folder, InMemoryDB, Option<Commits>)> {
         let mut folder = Folder { data: found.data, since: found.since, log: None };
         let snapshot = found.index.snapshot_for_image()?;
-        if folder.since.is_some() && (found.needs_log || !found.other_is_whole) {
-            // The root may have been read from a cache that never reached the disk.
+        if planted::is(Bug::LogBegunTooEarly) {
+            folder.since = None; // which leaves the folding to the end
+        }
+        if folder.since.is_some() && found.has_log {
+            // The root may have been read from a cache that never reached the disk,
+            // where an older one needs the log that is there.
             folder.data.confirm()?;
+        }
+        if folder.since.is_some() && (found.needs_log || !found.other_is_whole) {
             folder.fold(&snapshot, found.lsn, None)?;
         }
         let identity = Identity {
             database: folder.data.fields().database,
             generation: folder.data.sequence() + 1,
-            salt: self.random()?,
+            salt: if planted::is(Bug::LogNotRenewed) { 0 } else { self.random()? },
         };
-        let open = self.disk.open(self.log_path, How::Create);
-        let file = open.map_err(self.failed("create", self.log_path))?;
-        let ahead = if self.options.no_sync { 0 } else { AHEAD };
+        let file = self.lock_log()?;
+        let ahead = if self.options.no_sync { 0 } else { self.options.ahead() };
         let log = Log::create(file, self.log_path.to_owned(), identity, found.lsn, ahead)?;
         // With this the name of a new database is on disk, too.
         let synced = self.disk.sync_folder(self.path);
@@ -428,7 +469,19 @@ impl Opening<'_> {
     }
 }
 
-/// What backups and the salvage of a file need of a snapshot.
+/// Opens a file to salvage it: its path with symbolic links followed, and the
+/// file, locked against writers.
+pub(in super::super) fn open_to_read(
+    disk: &dyn Disk,
+    path: &Path,
+) -> DBResult<(PathBuf, Box<dyn File>)> {
+    let options = &Options::new().read_only();
+    let path = disk.resolve(path).map_err(|error| refused(path, options, &error))?;
+    let file = Opening { disk, path: &path, log_path: Path::new(""), options }.lock()?;
+    Ok((path, file))
+}
+
+/// What backups need of a snapshot.
 pub(in super::super) fn write_all_of(
     data: &mut DataFile,
     snapshot: &Snapshot,

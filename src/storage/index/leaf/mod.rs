@@ -177,6 +177,27 @@ impl<'a> Leaf<'a> {
         Place { suffix, has_tail, value, value_len }
     }
 
+    /// Where the slots are in the block.
+    #[inline]
+    pub(super) fn slots_at(self) -> usize {
+        slots_start(get16(self.body, 2))
+    }
+
+    /// The bytes of an entry from its inline key after the prefix on, the length of
+    /// that, and where a value and a NUL are in the block, if that is all there is
+    /// to it. `slots` is where the slots are.
+    #[inline(always)]
+    pub(super) fn plain(self, slots: usize, i: usize) -> Option<(&'a [u8], usize, Range<usize>)> {
+        let slot = u64::from_le_bytes(*self.body.get(slots + i * SLOT..)?.first_chunk()?);
+        if slot & (HAS_TAIL | IS_BLOB) != 0 {
+            return None;
+        }
+        let (offset, len) = ((slot >> 16) as u16 as usize, (slot & LEN_MASK) as usize);
+        let (value_len, key_on) = self.body.get(offset..)?.split_first_chunk()?;
+        let value = offset + 2 + len;
+        Some((key_on, len, value..value + u16::from_le_bytes(*value_len) as usize + 1))
+    }
+
     /// Where an entry begins in the block.
     #[inline]
     pub(super) fn entry_start(self, i: usize) -> usize {

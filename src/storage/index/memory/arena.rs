@@ -55,12 +55,57 @@ impl Memory {
         unsafe { AtomicU64::from_ptr(self.page_start(id).cast()) }
     }
 
-    /// The first unit of the page that this one was a copy of when the latest
-    /// image was begun: a hint for what a file may hold of it already.
+    /// The end of the page that this one comes from which there was when the
+    /// latest image was begun: a hint for what a file may hold of it already.
     pub(super) fn page_origin(&self, id: PageId) -> &AtomicU32 {
         // SAFETY: it stands after the birth, aligned, and is only ever accessed as
         // an atomic while a page is there.
         unsafe { AtomicU32::from_ptr(self.page_start(id).add(8).cast()) }
+    }
+
+    /// The lock of a page: how many read it, or [`CHANGING`].
+    #[inline(always)]
+    fn page_lock(&self, id: PageId) -> &AtomicU32 {
+        // SAFETY: it stands after the origin, aligned, and is only ever accessed as
+        // an atomic while a page is there.
+        unsafe { AtomicU32::from_ptr(self.page_start(id).add(12).cast()) }
+    }
+
+    /// Lets nobody change a page until the guard is gone.
+    #[inline]
+    pub(super) fn lock_to_read(&self, id: PageId) -> PageLock<'_> {
+        let lock = self.page_lock(id);
+        let mut turns = 0;
+        loop {
+            let readers = lock.load(Ordering::Relaxed);
+            let (more, order) = (readers.wrapping_add(1), Ordering::Acquire);
+            if readers & CHANGING == 0
+                && lock.compare_exchange_weak(readers, more, order, Ordering::Relaxed).is_ok()
+            {
+                return PageLock { lock, held: 1 };
+            }
+            wait(&mut turns);
+        }
+    }
+
+    /// Lets nobody else read or change a page until the guard is gone.
+    #[inline]
+    pub(super) fn lock_to_change(&self, id: PageId) -> PageLock<'_> {
+        let lock = self.page_lock(id);
+        let mut turns = 0;
+        // First nobody comes any more, then all go.
+        while lock.fetch_or(CHANGING, Ordering::Acquire) & CHANGING != 0 {
+            wait(&mut turns);
+        }
+        while lock.load(Ordering::Acquire) != CHANGING {
+            wait(&mut turns);
+        }
+        PageLock { lock, held: CHANGING }
+    }
+
+    /// Forgets who holds the lock of a page: nobody, as it is new.
+    pub(super) fn new_lock(&self, id: PageId) {
+        self.page_lock(id).store(0, Ordering::Relaxed);
     }
 
     /// # Safety
@@ -106,6 +151,35 @@ impl Memory {
         // its place keeps it from being freed again.
         unsafe { dealloc(start, layout) };
         len
+    }
+}
+
+/// Of a page's lock: somebody changes it, or waits to.
+const CHANGING: u32 = 1 << 31;
+
+/// A page's lock, held.
+#[derive(Debug)]
+pub(super) struct PageLock<'a> {
+    lock: &'a AtomicU32,
+    held: u32,
+}
+
+impl Drop for PageLock<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.lock.fetch_sub(self.held, Ordering::Release);
+    }
+}
+
+/// Waits a moment: what is waited for takes less than a microsecond, unless its
+/// thread was interrupted.
+#[cold]
+fn wait(turns: &mut u32) {
+    *turns += 1;
+    if turns.is_multiple_of(128) {
+        std::thread::yield_now();
+    } else {
+        std::hint::spin_loop();
     }
 }
 

@@ -28,7 +28,7 @@ impl Frozen {
         self.0.memory.page_birth(id).load(Ordering::Relaxed)
     }
 
-    /// The first unit of the page that this one was when the latest image was begun.
+    /// The end of the page that this one was when the latest image was begun.
     pub(in crate::storage::index) fn origin(&self, id: PageId) -> u32 {
         self.0.memory.page_origin(id).load(Ordering::Relaxed)
     }

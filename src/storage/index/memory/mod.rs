@@ -24,7 +24,10 @@
 //! only way to change a byte, and the epochs keep those bytes apart from the
 //! ones that snapshots read without a lock.
 //!
-//! Not here: what the bytes mean, and locking.
+//! Beside readers of the living tree one writer may change a page in place, under
+//! the lock in its header that they read it under ([`Pages::edit_locked`]).
+//!
+//! Not here: what the bytes mean, and who may write.
 
 #![allow(unsafe_code)] // the bytes of pages and blobs
 

@@ -86,7 +86,8 @@ impl Pages {
         assert!((1..=8).contains(&units), "no page has {len} bytes");
         let id = PageId::new(self.slabs.take(units), units);
         self.memory.page_birth(id).store(self.epochs.birth(), Ordering::Relaxed);
-        self.memory.page_origin(id).store(id.unit(), Ordering::Relaxed);
+        self.memory.page_origin(id).store(id.end(), Ordering::Relaxed);
+        self.memory.new_lock(id);
         self.epochs.changed();
         id
     }
@@ -102,11 +103,7 @@ impl Pages {
         let copy = self.alloc(id.body_len());
         let (to, [from]) = self.edit_from(copy, [id]);
         to.copy_from_slice(from);
-        let origin = match birth <= self.image {
-            true => id.unit(),
-            false => self.memory.page_origin(id).load(Ordering::Relaxed),
-        };
-        self.memory.page_origin(copy).store(origin, Ordering::Relaxed);
+        self.descends(copy, id);
         self.release(id);
         copy
     }
@@ -160,14 +157,62 @@ impl Pages {
         }
     }
 
+    /// Notes that a page was made from another whose end it shares.
+    pub(in crate::storage::index) fn descends(&mut self, page: PageId, from: PageId) {
+        let origin = match self.memory.page_birth(from).load(Ordering::Relaxed) <= self.image {
+            true => from.end(),
+            false => self.memory.page_origin(from).load(Ordering::Relaxed),
+        };
+        self.memory.page_origin(page).store(origin, Ordering::Relaxed);
+    }
+
     /// Notes that a page is about to change which no living snapshot can see, so
     /// that it may as well be made now.
     #[cold]
     fn reborn(&mut self, id: PageId, birth: u64) {
         self.memory.page_birth(id).store(self.epochs.birth(), Ordering::Relaxed);
         if birth <= self.image {
-            self.memory.page_origin(id).store(id.unit(), Ordering::Relaxed);
+            self.memory.page_origin(id).store(id.end(), Ordering::Relaxed);
         }
+    }
+
+    /// Whether a page was made, or changed alone, since the newest snapshot that
+    /// ever was: so it can be changed in place, with nothing to be noted.
+    #[inline]
+    pub(in crate::storage::index) fn is_newborn(&self, id: PageId) -> bool {
+        self.memory.page_birth(id).load(Ordering::Relaxed) == self.epochs.birth()
+    }
+
+    /// Shows `view` the body of a page that a writer may want to change beside
+    /// readers.
+    #[inline]
+    pub(in crate::storage::index) fn read_locked<T>(
+        &self,
+        id: PageId,
+        view: impl FnOnce(&[u8]) -> T,
+    ) -> T {
+        let _lock = self.memory.lock_to_read(id);
+        // SAFETY: with `&self` only `edit_locked` changes a page, under its lock.
+        view(unsafe { self.memory.page(id) })
+    }
+
+    /// Changes the body of a newborn page beside readers, who read it under its
+    /// lock: all but who has the turn to write, which the caller has.
+    #[inline]
+    pub(in crate::storage::index) fn edit_locked(
+        &self,
+        id: PageId,
+        change: impl FnOnce(&mut [u8]),
+    ) {
+        assert!(self.is_newborn(id), "a page that a snapshot can see is not to be edited");
+        let _lock = self.memory.lock_to_change(id);
+        // SAFETY: the page lies in the arena and its bytes are initialised, as
+        // `Memory::page` has it. No snapshot sees it; readers of the living tree
+        // hold its lock; and whoever writes has the turn, as the caller does.
+        change(unsafe {
+            let start = self.memory.page_start(id).add(HEADER);
+            std::slice::from_raw_parts_mut(start, id.body_len())
+        });
     }
 
     /// Takes a page out of the living tree.

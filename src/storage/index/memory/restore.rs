@@ -71,7 +71,8 @@ impl Pages {
             return false;
         }
         self.memory.page_birth(id).store(RESTORED, Ordering::Relaxed);
-        self.memory.page_origin(id).store(id.unit(), Ordering::Relaxed);
+        self.memory.page_origin(id).store(id.end(), Ordering::Relaxed);
+        self.memory.new_lock(id);
         true
     }
 

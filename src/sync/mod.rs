@@ -6,6 +6,10 @@
 //! same: they are compiled, and so instrumented, with this one. Std is not, and
 //! would be reported.
 
+mod br_lock;
+
+pub(crate) use br_lock::{Alone, BrLock, Reading, Turn};
+
 use crate::error::DBError;
 
 #[cfg(not(minidb_tsan))]

@@ -1,0 +1,107 @@
+//! Changing one leaf in place, while others read the tree.
+//!
+//! Whoever has the turn to write may do so beside readers, if nothing but one
+//! leaf's bytes changes: no page is copied, moved, split or freed. Readers and
+//! this writer meet at the lock that each leaf has.
+//!
+//! Not here: anything else that writes. It needs to be alone.
+
+use super::key::Key;
+use super::leaf::{Leaf, LeafMut, NewEntry, Value};
+use super::page::{PageId, Source};
+use super::{Index, Inner};
+
+/// A put that changes nothing but one leaf.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Local {
+    leaf: PageId,
+    at: usize,
+    /// Length of the value that is there.
+    old: Option<usize>,
+}
+
+impl Index {
+    /// Shows `view` the value of a key as readers see it, beside a writer.
+    #[inline]
+    pub(crate) fn get_beside<T>(&self, key: &[u8], view: impl FnOnce(Option<&[u8]>) -> T) -> T {
+        let tree = match &self.shown {
+            None => &self.tree,
+            // Its pages are frozen.
+            Some(shown) => return view(shown.get(key)),
+        };
+        let key = Key::new(key);
+        let mut page = tree.root;
+        for _ in 0..tree.height {
+            let inner = Inner::new(self.pages.page(page));
+            page = inner.child(inner.find(&self.pages, key));
+            self.pages.prefetch(page);
+        }
+        self.pages.read_locked(page, |body| {
+            let leaf = Leaf::new(body);
+            let found = leaf.find(&self.pages, key).ok().map(|at| leaf.entry(at).value);
+            view(found.map(|value| match value {
+                Value::Inline(bytes) => bytes,
+                Value::Blob(id) => self.pages.blob(id),
+            }))
+        })
+    }
+
+    /// How to set the value of a key beside readers, if that can be. The caller
+    /// has the turn to write.
+    #[inline]
+    pub(crate) fn local(&self, key: &[u8], value: &[u8]) -> Option<Local> {
+        if !Index::needs_no_blob(key, value) {
+            return None;
+        }
+        let parts = Key::new(key);
+        let mut page = self.tree.root;
+        for _ in 0..self.tree.height {
+            let inner = Inner::new(self.pages.page(page));
+            page = inner.child(inner.find(&self.pages, parts));
+            self.pages.prefetch(page);
+        }
+        if !self.pages.is_newborn(page) {
+            return None;
+        }
+        let leaf = Leaf::new(self.pages.page(page));
+        let (at, old) = match leaf.find(&self.pages, parts) {
+            Ok(at) => match leaf.entry(at).value {
+                Value::Inline(old) if old.len() == value.len() => (at, Some(old.len())),
+                _ => return None,
+            },
+            Err(at) => {
+                let entry = NewEntry { key: parts, tail: None, value: Value::Inline(value) };
+                if !leaf.has_room(&entry) {
+                    return None;
+                }
+                (at, None)
+            }
+        };
+        Some(Local { leaf: page, at, old })
+    }
+
+    /// The value that such a put replaces.
+    #[inline]
+    pub(crate) fn old_of(&self, local: &Local) -> Option<&[u8]> {
+        local.old.map(|_| self.value(local.leaf, local.at))
+    }
+
+    /// Sets the value of a key, as [`Index::local`] has found out, with nothing
+    /// changed since; the caller has had the turn to write all the time.
+    #[inline]
+    pub(crate) fn put_local(&self, local: &Local, key: &[u8], value: &[u8]) {
+        let entry = NewEntry { key: Key::new(key), tail: None, value: Value::Inline(value) };
+        self.pages.edit_locked(local.leaf, |body| {
+            let mut leaf = LeafMut::new(body);
+            match local.old {
+                Some(_) => drop(leaf.replace(local.at, entry.value)),
+                None => leaf.insert(local.at, &entry),
+            }
+        });
+        if local.old.is_none() {
+            self.numbers.count.add(1);
+            self.numbers.bytes.add((key.len() + value.len()) as u64);
+        }
+        self.numbers.commits.add(1);
+    }
+}

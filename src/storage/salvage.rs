@@ -1,0 +1,305 @@
+//! The way out of a damaged file: whatever is left of it, in a new one.
+//!
+//! The newest root that can be read says what there should be. Where that
+//! cannot be read, what the older root has of the same keys is taken, and the
+//! log's commits from then on. All of the log's commits since the newest root
+//! follow.
+//!
+//! Promises are those of [`salvage`]. Not here: finding what is left of the file
+//! (`file/salvage.rs`), of the tree (`index/salvage.rs`) and of the log
+//! (`log/replay.rs`).
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::change::{Change, Changes};
+use super::file::{Remains, Root, Roots, roots};
+use super::image;
+use super::in_memory_db::InMemoryDB;
+use super::index::{self, Ranges, Wreck};
+use super::log::{self, Identity};
+use super::persistent_db::open_to_read;
+use crate::error::{DBError, DBResult};
+use crate::os::disk::{Disk, File, How, retry};
+use crate::os::system::System;
+
+/// What was found in a damaged file, and what was not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Salvaged {
+    /// Entries that the new file holds.
+    pub entries: u64,
+    /// Entries of the file, by the newest root that can be read, that cannot be
+    /// read there. Of the log or the older root they may have come back.
+    pub lost: u64,
+    /// Entries in their place from the older root: values that a key had once,
+    /// and perhaps keys that were deleted since, as far as the log does not say.
+    pub outdated: u64,
+    /// Root slots that are damaged, of two. The newest root may have been there.
+    pub damaged_roots: u64,
+    /// Other sectors that are damaged, those of long keys and values not counted.
+    pub damaged_sectors: u64,
+    /// Commits that were taken from the log.
+    pub commits: u64,
+    /// Places in the log where commits are missing. What comes after one may not
+    /// go together with what is before it.
+    pub gaps: u64,
+    /// Whether the file needs a log that is not there.
+    pub log_missing: bool,
+}
+
+/// Writes to `new` what can be read of the database file `damaged` and its log.
+///
+/// 1. Neither is changed. Others may read them meanwhile; it is
+///    [`DBError::Busy`] if somebody may write.
+/// 2. The new file appears complete or not at all; [`DBError::Exists`] if there
+///    is one.
+/// 3. A value in it is one that its key had: everything that is taken has its
+///    checksum.
+/// 4. Of a file and a log without damage nothing is missing. Otherwise what is
+///    missing is what stood in a damaged place or could be reached only through
+///    one, and [`Salvaged`] says how much that is.
+///
+/// It does not promise that what is found ever was the state of the database
+/// all at once: some of it may be older than the rest, keys that were deleted may
+/// be back, and commits that were being made when the database crashed may be
+/// there. If both root slots are damaged, only the log is left to be read. If
+/// nothing can be read the error says so: [`DBError::Format`] if the file does not
+/// look like one of minidb, else [`DBError::Corrupt`]. What is found is held in
+/// memory until it is written.
+///
+/// ```
+/// use minidb::{DB, Options, PersistentDB};
+///
+/// # let folder = std::env::temp_dir().join(format!("minidb-salvage-{}", std::process::id()));
+/// # std::fs::create_dir_all(&folder).unwrap();
+/// # let (damaged, new) = (folder.join("app.db"), folder.join("new.db"));
+/// # let db = PersistentDB::open(&damaged, Options::new())?;
+/// # (0..100u8).try_for_each(|n| db.put(&[n], &[n; 100]).map(drop))?;
+/// # drop(db);
+/// let found = minidb::salvage(&damaged, &new)?;
+/// println!("{} entries are found, {} are lost or older", found.entries, found.lost);
+/// let db = PersistentDB::open(&new, Options::new().existing())?;
+/// assert_eq!(db.count()?, found.entries);
+/// # assert_eq!((found.entries, found.lost, found.damaged_roots), (100, 0, 0));
+/// # drop(db);
+/// # std::fs::remove_dir_all(&folder).unwrap();
+/// # Ok::<(), minidb::DBError>(())
+/// ```
+pub fn salvage(damaged: impl AsRef<Path>, new: impl AsRef<Path>) -> DBResult<Salvaged> {
+    salvage_on(&System, damaged.as_ref(), new.as_ref())
+}
+
+/// The same on a disk of the caller's making.
+pub fn salvage_on(disk: &dyn Disk, damaged: &Path, new: &Path) -> DBResult<Salvaged> {
+    let (path, file) = open_to_read(disk, damaged)?;
+    let file = Patient(file);
+    let refusal = Roots::read(&file, &path)?.refuse(&path);
+    let (roots, damaged_roots) = roots(&file, &path)?;
+    let salvaged = Salvaged { damaged_roots, ..Salvaged::default() };
+    let mut rescue = Rescue { db: InMemoryDB::new()?, roots, lost: Ranges::default(), salvaged };
+    rescue.read_file(&file, &path)?;
+    rescue.read_log(disk, &path)?;
+    let Rescue { db, roots, mut salvaged, .. } = rescue;
+    if roots.is_empty() && salvaged.commits == 0 {
+        return Err(refusal);
+    }
+    let snapshot = db.snapshot()?;
+    snapshot.backup_on(disk, new)?;
+    salvaged.entries = snapshot.count();
+    Ok(salvaged)
+}
+
+/// What was found so far.
+struct Rescue {
+    db: InMemoryDB,
+    /// The newest first.
+    roots: Vec<Root>,
+    /// Keys that the newest root does not give.
+    lost: Ranges,
+    salvaged: Salvaged,
+}
+
+impl Rescue {
+    fn read_file(&mut self, file: &dyn File, path: &Path) -> DBResult<()> {
+        let Some(newest) = self.roots.first() else {
+            return Ok(());
+        };
+        let count = image::decode(&newest.fields.meta).count;
+        let (found, lost, damaged) = self.read_root(file, path, newest, &Ranges::all())?;
+        self.salvaged.lost = count.saturating_sub(found);
+        self.salvaged.damaged_sectors = damaged;
+        self.lost = lost;
+        if let Some(older) = self.roots.get(1).filter(|_| !self.lost.is_empty()) {
+            (self.salvaged.outdated, ..) = self.read_root(file, path, older, &self.lost)?;
+        }
+        Ok(())
+    }
+
+    /// Takes what a root has of the keys that are wanted. Returns how many entries
+    /// that were, where others are lost, and how many sectors are damaged.
+    fn read_root(
+        &self,
+        file: &dyn File,
+        path: &Path,
+        root: &Root,
+        wanted: &Ranges,
+    ) -> DBResult<(u64, Ranges, u64)> {
+        let remains = Remains::read(file, path, root)?;
+        let image = image::decode(&root.fields.meta);
+        let (found, lost) = index::salvage(&remains, &image, wanted, &mut |key, value| {
+            self.db.put_with(key, value, |_| Ok(()))
+        })?;
+        Ok((found, lost, remains.damaged))
+    }
+
+    /// Makes the log's commits that are later than the newest root; and of what
+    /// that does not give, those that are later than the older one.
+    fn read_log(&mut self, disk: &dyn Disk, path: &Path) -> DBResult<()> {
+        let mut name = path.to_owned().into_os_string();
+        name.push("-log");
+        let path = PathBuf::from(name);
+        let Some((file, identity)) = self.open_log(disk, &path)? else {
+            let newest = self.roots.first();
+            self.salvaged.log_missing = newest.is_some_and(|root| root.fields.log.is_some());
+            return Ok(());
+        };
+        let lsn = |root: &Root| root.fields.lsn;
+        // Without a root all commits are later.
+        let newest = self.roots.first().map_or(0, lsn);
+        let older = self.roots.get(1).map_or(newest, lsn);
+        let mut next = newest;
+        let (db, lost, salvaged) = (&self.db, &self.lost, &mut self.salvaged);
+        log::salvage(&file, &path, &identity, |lsns, payload| {
+            let changes = Changes::of(payload).collect::<DBResult<Vec<_>>>();
+            let Some(changes) = changes.ok().filter(|_| lsns.start >= older) else {
+                return Ok(());
+            };
+            if lsns.start < newest {
+                return make(db, changes.iter().flat_map(|change| within(lost, *change)));
+            }
+            salvaged.gaps += u64::from(lsns.start != next);
+            salvaged.commits += 1;
+            next = lsns.end;
+            make(db, changes.into_iter())
+        })?;
+        Ok(())
+    }
+
+    /// The log beside the file, if it is one that goes on where a root ends.
+    fn open_log(&self, disk: &dyn Disk, path: &Path) -> DBResult<Option<(Patient, Identity)>> {
+        let file = match disk.open(path, How::Read) {
+            Ok(file) => Patient(file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(DBError::io("open", path, &error)),
+        };
+        let header = log::identify(&file).map_err(|error| DBError::io("read", path, &error))?;
+        Ok(self.identity(header).map(|identity| (file, identity)))
+    }
+
+    /// What tells the log from others, by its header, or by a root if that is
+    /// damaged. None if it is another database's, or of a time before the roots.
+    fn identity(&self, header: Option<Identity>) -> Option<Identity> {
+        let Some(root) = self.roots.first() else {
+            return header;
+        };
+        let database = root.fields.database;
+        let mark = root.fields.log;
+        let first = mark.map_or(root.sequence + 1, |mark| mark.generation);
+        match header {
+            Some(it) => Some(it).filter(|it| it.database == database && it.generation >= first),
+            None => mark.map(|it| Identity { database, generation: it.generation, salt: it.salt }),
+        }
+    }
+}
+
+impl Wreck for Remains<'_> {
+    type Error = DBError;
+
+    fn units(&self) -> impl Iterator<Item = u32> + '_ {
+        self.units()
+    }
+
+    fn unit(&self, unit: u32) -> Option<&[u8; 512]> {
+        self.unit(unit)
+    }
+
+    fn blob(&self, id: u32) -> DBResult<Option<Vec<u8>>> {
+        self.blob(id)
+    }
+}
+
+/// Makes the changes of one commit.
+fn make<'a>(db: &InMemoryDB, mut changes: impl Iterator<Item = Change<'a>>) -> DBResult<()> {
+    let mut index = db.write()?;
+    changes.try_for_each(|change| index.apply_change(change))?;
+    index.committed();
+    Ok(())
+}
+
+/// The part of a change that is about these keys.
+fn within<'a>(keys: &'a Ranges, change: Change<'a>) -> Vec<Change<'a>> {
+    match change {
+        Change::Put(key, _) | Change::Delete(key) if keys.contains(key) => vec![change],
+        Change::Put(..) | Change::Delete(_) => Vec::new(),
+        Change::Clear(from, to) => {
+            let both = |(low, high): (&'a [u8], Option<&'a [u8]>)| {
+                (from.unwrap_or_default().max(low), high.into_iter().chain(to).min())
+            };
+            let some = |(from, to): &(&[u8], Option<&[u8]>)| to.is_none_or(|to| *from < to);
+            let clear = |(from, to)| Change::Clear(Some(from), to);
+            keys.iter().map(both).filter(some).map(clear).collect()
+        }
+    }
+}
+
+/// A file of which what cannot be read is zeros, and to which nothing is written.
+#[derive(Debug)]
+struct Patient(Box<dyn File>);
+
+impl File for Patient {
+    fn lock(&self, shared: bool) -> io::Result<bool> {
+        self.0.lock(shared)
+    }
+
+    fn is_at(&self, path: &Path) -> io::Result<bool> {
+        self.0.is_at(path)
+    }
+
+    fn is_ordinary(&self) -> io::Result<bool> {
+        self.0.is_ordinary()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read_some(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        match retry(|| self.0.read_some(buffer, offset)) {
+            Ok(some) => Ok(some),
+            Err(_) => {
+                let sector = (512 - offset % 512).min(buffer.len() as u64) as usize;
+                let buffer = &mut buffer[..sector];
+                retry(|| self.0.read_some(buffer, offset)).or_else(|_| {
+                    buffer.fill(0);
+                    Ok(sector)
+                })
+            }
+        }
+    }
+
+    fn write_some(&self, _: &[u8], _: u64) -> io::Result<usize> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn set_len(&self, _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+}
