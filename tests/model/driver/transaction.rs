@@ -274,6 +274,7 @@ impl<C: Choices> Driver<C> {
             return;
         }
         let view = self.begin_on(&database);
+        let transaction = view.transaction().expect("it is one");
         self.focus = Some(view.clone());
         for _ in 0..1 + self.choices.below(4) {
             match self.choices.below(10) {
@@ -285,10 +286,9 @@ impl<C: Choices> Driver<C> {
                 7 if self.choices.once_in(4) => self.clear(),
                 _ => self.put(),
             }
+            self.near = transaction.borrow().edges();
         }
         self.focus = Some(database);
-        let transaction = view.transaction().expect("it is one");
-        self.near = transaction.borrow().edges();
         for _ in 0..1 + self.choices.below(2) {
             match self.choices.below(8) {
                 0 => self.delete(),
