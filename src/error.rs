@@ -65,7 +65,6 @@ impl std::error::Error for DBError {}
 impl DBError {
     /// What a refusal of the operating system means; `doing` is a verb.
     #[cold]
-    #[allow(dead_code)] // until there are files
     pub(crate) fn io(doing: &str, path: &Path, error: &io::Error) -> DBError {
         use io::ErrorKind::{FileTooLarge, OutOfMemory, QuotaExceeded, StorageFull};
         let text = || format!("cannot {doing} {}: {error}", path.display());

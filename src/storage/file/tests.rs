@@ -95,10 +95,11 @@ impl Model {
     /// Makes this what the file holds, which held `old`.
     fn save(&self, data: &mut DataFile, old: &Model, rng: &mut Rng) -> DBResult<()> {
         let fields = Fields { lsn: data.fields().lsn + 1, ..FIELDS };
+        let seed = rng.next();
         data.checkpoint(fields, |next| {
+            let mut rng = Rng(seed); // it may be filled twice
             let is_new = |unit: u32| old.units.get(&unit) != self.units.get(&unit);
             // Some may have changed, for all that the caller knows.
-            let seed = rng.next();
             let may = |unit: u32| is_new(unit) || Rng(seed ^ u64::from(unit)).below(4) == 0;
             for &unit in self.units.keys().filter(|&&unit| !may(unit)) {
                 next.keep_units(unit, 1)?;

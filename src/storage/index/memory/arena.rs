@@ -176,7 +176,7 @@ impl Drop for PageLock<'_> {
 #[cold]
 fn wait(turns: &mut u32) {
     *turns += 1;
-    if *turns % 128 == 0 {
+    if turns.is_multiple_of(128) {
         std::thread::yield_now();
     } else {
         std::hint::spin_loop();
