@@ -29,7 +29,8 @@ pub struct Case {
 }
 
 fn workload(plan: Plan, no_sync: bool) -> Workload {
-    let short = [Op::Put(1, 40), Op::Checkpoint, Op::Put(2, 1100), Op::Put(1, 10)];
+    let reopen = Op::Reopen(no_sync);
+    let short = [Op::Put(1, 40), Op::Checkpoint, Op::Put(2, 1100), Op::Put(1, 10), reopen];
     let long = vec![
         Op::Put(0, 30),
         Op::WriteAll(vec![(1, 5000), (2, 1100), (7, 40)]),
