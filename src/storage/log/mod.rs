@@ -50,7 +50,7 @@ use crate::sync::Arc;
 use record::{HEAD, JUMP, Kind, START};
 
 #[allow(unused_imports)] // until a database on files uses them
-pub(crate) use replay::{Replayed, has_records, identify, replay, salvage};
+pub(crate) use replay::{Replayed, has_records, identify, replay, salvage, verify};
 
 /// The jump back to the head waits until this much is free there.
 const WORTH_A_JUMP: u64 = 64 << 10;

@@ -58,9 +58,74 @@ pub(crate) fn replay(
     mut each: impl FnMut(u64, &[u8]) -> DBResult<()>,
 ) -> DBResult<Replayed> {
     let failed = |error: io::Error| DBError::io("read", path, &error);
-    let damaged = |what: &str, offset: u64| {
-        DBError::Corrupt(format!("{}, at {offset}: {what}", path.display()))
-    };
+    let mut records = 0;
+    let Position { mut lsn, offset } =
+        follow(file, path, identity, start, u64::MAX, |lsn, payload| {
+            records += 1;
+            each(lsn, payload)
+        })?;
+    if planted::is(Bug::TailKept) {
+        salvage(file, path, identity, |at, payload| match at.end > lsn {
+            true => each(std::mem::replace(&mut lsn, at.end), payload),
+            false => Ok(()),
+        })?;
+    }
+    let missing = || damaged(path, MISSING, offset);
+    if lsn < floor {
+        return Err(missing());
+    }
+    let mut scan = Scan::new(file, identity.salt).map_err(failed)?;
+    // All that is in use fits in the file, so greater lsns are none.
+    let last = start.lsn.saturating_add(scan.reader.len);
+    let mut reach = lsn;
+    let found = scan.next(|head| {
+        let next = (lsn..last).contains(&head.lsn);
+        if next {
+            reach = reach.max(head.end());
+        }
+        next && head.durable > lsn && !planted::is(Bug::DurableIgnored)
+    });
+    match found.map_err(failed)? {
+        Found::Nothing => Ok(Replayed { lsn, records, dropped_bytes: reach - lsn }),
+        Found::Record(..) => Err(missing()),
+        // Nothing says that it is only a torn tail.
+        Found::TooMuch => Err(damaged(path, "too much behind it looks like records", offset)),
+    }
+}
+
+/// Reads the log from `start` up to the lsn `end`, all of which must be there.
+/// What follows may be written to meanwhile.
+pub(crate) fn verify(
+    file: &dyn File,
+    path: &Path,
+    identity: &Identity,
+    start: Position,
+    end: u64,
+) -> DBResult<()> {
+    match follow(file, path, identity, start, end, |_, _| Ok(()))? {
+        Position { lsn, .. } if lsn >= end => Ok(()),
+        Position { offset, .. } => Err(damaged(path, MISSING, offset)),
+    }
+}
+
+const MISSING: &str = "a record is damaged that was durable";
+
+fn damaged(path: &Path, what: &str, offset: u64) -> DBError {
+    DBError::Corrupt(format!("{}, at {offset}: {what}", path.display()))
+}
+
+/// Calls `each` with every commit from `start` up to the lsn `end`, or to what is
+/// no valid record; returns where that is.
+fn follow(
+    file: &dyn File,
+    path: &Path,
+    identity: &Identity,
+    start: Position,
+    end: u64,
+    mut each: impl FnMut(u64, &[u8]) -> DBResult<()>,
+) -> DBResult<Position> {
+    let failed = |error: io::Error| DBError::io("read", path, &error);
+    let damaged = |what: &str, offset: u64| damaged(path, what, offset);
     match read_file_head(file).map_err(failed)? {
         Some(head) if head.newer => {
             return Err(DBError::Format(format!("{} is of a newer version", path.display())));
@@ -73,12 +138,13 @@ pub(crate) fn replay(
     // It may end before the start: what was retired need not have been synced.
 
     let Position { mut lsn, mut offset } = start;
-    let (mut records, mut jumps) = (0, 0);
-    while let Some((head, payload)) = reader.record(offset, lsn, identity.salt).map_err(failed)? {
+    let mut jumps = 0;
+    while lsn < end
+        && let Some((head, payload)) = reader.record(offset, lsn, identity.salt).map_err(failed)?
+    {
         match head.kind {
             Kind::Commit => {
                 (lsn, offset) = (head.end(), offset + head.size());
-                records += 1;
                 each(lsn, payload)?;
             }
             Kind::Jump if jumps == JUMPS => break,
@@ -88,34 +154,7 @@ pub(crate) fn replay(
             }
         }
     }
-
-    if planted::is(Bug::TailKept) {
-        salvage(file, path, identity, |at, payload| match at.end > lsn {
-            true => each(std::mem::replace(&mut lsn, at.end), payload),
-            false => Ok(()),
-        })?;
-    }
-    let missing = || damaged("a record is damaged that was durable", offset);
-    if lsn < floor {
-        return Err(missing());
-    }
-    // All that is in use fits in the file, so greater lsns are none.
-    let last = start.lsn.saturating_add(reader.len);
-    let mut reach = lsn;
-    let mut scan = Scan::new(file, identity.salt).map_err(failed)?;
-    let found = scan.next(|head| {
-        let next = (lsn..last).contains(&head.lsn);
-        if next {
-            reach = reach.max(head.end());
-        }
-        next && head.durable > lsn && !planted::is(Bug::DurableIgnored)
-    });
-    match found.map_err(failed)? {
-        Found::Nothing => Ok(Replayed { lsn, records, dropped_bytes: reach - lsn }),
-        Found::Record(..) => Err(missing()),
-        // Nothing says that it is only a torn tail.
-        Found::TooMuch => Err(damaged("too much behind it looks like records", offset)),
-    }
+    Ok(Position { lsn, offset })
 }
 
 /// What the header says; none if there is no valid one. It may be of a newer

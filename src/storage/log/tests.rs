@@ -267,6 +267,24 @@ fn a_torn_tail_is_dropped_whatever_follows() {
 }
 
 #[test]
+fn what_is_being_written_is_not_verified() {
+    let tape = Tape::of(&[]);
+    let mut log = log(&tape, 0);
+    add(&mut log, b"before", true).unwrap();
+    let end = log.written();
+    let next = log.position(end).offset as usize;
+    add(&mut log, b"being written", true).unwrap();
+    add(&mut log, b"behind it", true).unwrap();
+    let mut bytes = tape.bytes();
+    bytes[next + HEAD] ^= 1;
+    let torn = Tape::of(&bytes);
+    assert!(matches!(read(&torn, &ID, BEGIN, 0), Err(DBError::Corrupt(_))));
+    assert_eq!(verify(&torn, path(), &ID, BEGIN, end), Ok(()));
+    let more = verify(&torn, path(), &ID, BEGIN, log.written());
+    assert!(matches!(more, Err(DBError::Corrupt(_))));
+}
+
+#[test]
 fn another_log_is_refused() {
     let (mut bytes, ..) = small();
     let tape = Tape::of(&bytes);

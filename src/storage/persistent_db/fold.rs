@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 
 use super::super::file::{Checkpoint, DataFile, Fields, LogMark};
 use super::super::index::{Piece, Snapshot};
-use super::super::log::{Position, replay};
+use super::super::log::{Position, verify};
 use super::super::{image, log};
 use super::{Closer, Shared};
 use crate::error::{DBError, DBResult};
@@ -111,8 +111,7 @@ impl Shared {
             let log = &commits.log;
             (log.file(), log.position(folder.data.fields().lsn), log.written())
         };
-        replay(&**file, &self.log_path, identity, start, end, |_, _| Ok(()))?;
-        Ok(())
+        verify(&**file, &self.log_path, identity, start, end)
     }
 
     /// Has a checkpoint made, by the thread for that if there is one.
