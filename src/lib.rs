@@ -43,6 +43,9 @@ pub mod os;
 pub mod planted;
 #[cfg(not(feature = "simulation"))]
 mod planted;
+#[cfg(minidb_shuttle)]
+#[doc(hidden)] // for tests/schedules
+pub mod schedules;
 mod segments;
 mod storage;
 mod sync;

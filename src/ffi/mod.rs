@@ -35,6 +35,8 @@ mod view;
 pub use code::*;
 pub use cursor::*;
 pub use entry::*;
+#[cfg(minidb_shuttle)]
+pub use handle::{call, forget_all};
 pub use library::*;
 pub use store::*;
 pub use view::*;

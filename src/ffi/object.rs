@@ -1,10 +1,10 @@
 //! What the handle of a view stands for, and the count of handles.
 
 use std::ffi::c_int;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::code::*;
 use super::text::{Failure, invalid};
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex};
 use crate::{Cursor, DBError, DBResult, InMemoryDB, PersistentDB, Snapshot, Transaction};
 

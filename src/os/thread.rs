@@ -1,7 +1,8 @@
 //! Threads of the library's own.
 
 use std::io;
-use std::thread::{Builder, JoinHandle};
+
+use crate::sync::{Builder, JoinHandle};
 
 /// Runs `body` on a thread that gets none of the host's signals.
 pub(crate) fn spawn(

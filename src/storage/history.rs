@@ -5,11 +5,11 @@
 //! counts as having changed everything.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::change::{Change, Changes};
 use crate::error::DBResult;
 use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// Bytes that the notes may take.
 pub(super) const BYTES_MAX: usize = 16 << 20;

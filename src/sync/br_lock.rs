@@ -18,20 +18,20 @@
 
 use std::cell::UnsafeCell;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
+use super::atomic::{AtomicU32, AtomicUsize, Ordering};
 use super::{Mutex, MutexGuard, RwLock, RwLockWriteGuard};
 use crate::error::DBError;
 
 /// Slots for readers; more readers share them.
-const SLOTS: usize = 16;
+const SLOTS: usize = if cfg!(minidb_shuttle) { 2 } else { 16 };
 
 /// Somebody is alone, or is about to be.
 const ALONE: u32 = 1;
 const POISONED: u32 = 2;
 
 /// How often a reader looks again before it goes to sleep.
-const SPINS: usize = 200;
+const SPINS: usize = if cfg!(minidb_shuttle) { 1 } else { 200 };
 
 /// Alone in its cache lines: processors fetch them in pairs.
 #[derive(Debug, Default)]
@@ -95,10 +95,7 @@ impl<T> BrLock<T> {
 
     #[inline]
     pub(crate) fn read(&self) -> Result<Reading<'_, T>, DBError> {
-        // Threads are told apart by where their stacks are; it is only a hint.
-        let here = 0u8;
-        let stack = (&raw const here).addr() as u64 >> 16;
-        let slot = &self.slots[(stack.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 60) as usize % SLOTS];
+        let slot = &self.slots[(super::place() >> 60) as usize % SLOTS];
         let reading = self.enter(slot);
         // Either this sees the state of who is alone, or that one sees the slot.
         if self.state.load(Ordering::SeqCst) == 0 {
@@ -120,7 +117,7 @@ impl<T> BrLock<T> {
             if self.state.load(Ordering::Relaxed) & ALONE == 0 {
                 break;
             }
-            std::hint::spin_loop();
+            super::spin_loop();
         }
         // Nobody can become alone while this is held.
         let gate = self.gate.read()?;
@@ -163,9 +160,9 @@ impl<'a, T> Turn<'a, T> {
             while slot.0.load(Ordering::SeqCst) != 0 {
                 turns += 1;
                 if turns < 100 {
-                    std::hint::spin_loop();
+                    super::spin_loop();
                 } else {
-                    std::thread::yield_now();
+                    super::yield_now();
                 }
             }
         }

@@ -5,26 +5,68 @@
 //! A build for ThreadSanitizer (`--cfg minidb_tsan`) uses crates that do the
 //! same: they are compiled, and so instrumented, with this one. Std is not, and
 //! would be reported.
+//!
+//! A build for `tests/schedules` (`--cfg minidb_shuttle`) uses shuttle's, which
+//! lets the tests decide who goes on at each of them, and at each [`point`].
 
 mod br_lock;
+#[cfg(minidb_shuttle)]
+mod shuttled;
 
 pub(crate) use br_lock::{Alone, BrLock, Reading, Turn};
 
 use crate::error::DBError;
 
+#[cfg(not(any(minidb_tsan, minidb_shuttle)))]
+pub(crate) use std::sync::Arc;
+
 #[cfg(not(minidb_tsan))]
-pub(crate) use std::sync::{Arc, OnceLock};
+pub(crate) use std::sync::OnceLock;
+
+#[cfg(not(minidb_shuttle))]
+pub(crate) use std::{
+    hint::spin_loop,
+    sync::atomic,
+    thread::{Builder, JoinHandle, sleep, yield_now},
+};
+
+#[cfg(minidb_shuttle)]
+pub(crate) use shuttle::{
+    hint::spin_loop,
+    sync::atomic,
+    thread::{Builder, JoinHandle, sleep, yield_now},
+};
+
+#[cfg(minidb_shuttle)]
+pub(crate) use shuttled::{Arc, place, point};
 
 #[cfg(minidb_tsan)]
 pub(crate) use {once_cell::sync::OnceCell as OnceLock, servo_arc::Arc};
 
-#[cfg(not(minidb_tsan))]
+#[cfg(not(any(minidb_tsan, minidb_shuttle)))]
 use std::sync as imp;
+
+#[cfg(minidb_shuttle)]
+use shuttle::sync as imp;
 
 #[cfg(minidb_tsan)]
 use parking_lot as imp;
 
 pub(crate) use imp::{MutexGuard, RwLockReadGuard, RwLockWriteGuard};
+
+/// Where another thread may come in between, if tests decide about that.
+#[cfg(not(minidb_shuttle))]
+#[inline(always)]
+pub(crate) fn point() {}
+
+/// Tells threads apart by where their stacks are; it is only a hint.
+#[cfg(not(minidb_shuttle))]
+#[inline(always)]
+pub(crate) fn place() -> u64 {
+    let here = 0u8;
+    let stack = (&raw const here).addr() as u64 >> 16;
+    stack.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
 
 /// A lock for one at a time.
 #[derive(Debug, Default)]

@@ -7,12 +7,12 @@
 
 use std::cell::UnsafeCell;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use super::super::object::Open;
 use super::super::text::{Failure, invalid};
 use super::super::view::minidb_cursor_t;
 use super::{BROKEN, BUSY, CLOSED, CURSOR, Handles, Slot, not_open};
+use crate::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use crate::{Cursor, DBError};
 
 pub(super) static HANDLES: Handles<Single, CURSOR> = Handles::new();
@@ -188,7 +188,7 @@ pub(in super::super) fn close(handle: *mut minidb_cursor_t) {
         } else if state != not_open(handle, BUSY) {
             return;
         }
-        std::thread::yield_now();
+        crate::sync::yield_now();
     }
     // SAFETY: this thread alone has closed the handle, nobody is inside, and the
     // slot is not given back yet.

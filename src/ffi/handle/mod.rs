@@ -20,7 +20,7 @@ mod pin;
 pub(super) mod view;
 
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use self::pin::Pinned;
 use super::text::{Failure, invalid};
@@ -28,6 +28,7 @@ use crate::DBError;
 use crate::os::fork::Own;
 use crate::segments::Segments;
 use crate::sync::RwLock;
+use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
 /// Bits of a handle, from the lowest: its kind, the number of its slot, and its
 /// generation, both counted from 1: some runtimes (Go's) abort on pointers below
@@ -116,6 +117,20 @@ pub(super) fn process() -> usize {
     HERE.tables[VIEW >> 1].load(Ordering::Relaxed).addr()
 }
 
+/// Forgets all handles, so that each schedule begins alike.
+#[cfg(minidb_shuttle)]
+pub fn forget_all() {
+    view::HANDLES.forget_all();
+    cursor::HANDLES.forget_all();
+}
+
+/// Runs `body` inside a call on a view, with the number of keys that it shows;
+/// false if the handle is refused.
+#[cfg(minidb_shuttle)]
+pub fn call(handle: *const super::minidb_t, body: impl FnOnce(u64)) -> bool {
+    view::with(handle, |view, _| Ok(body(view.stat(super::MINIDB_STAT_COUNT)?))).is_ok()
+}
+
 /// Does what the system does where it can.
 extern "C" fn empty_here() {
     for table in &HERE.tables {
@@ -142,6 +157,7 @@ impl<S: Default, const KIND: usize> Handles<S, KIND> {
             return Ok(table);
         }
         // No `Once`: a fork may catch another thread in it. Twice does no harm.
+        // It is about the process, so it is std's under shuttle, too.
         static EMPTIED: AtomicBool = AtomicBool::new(false);
         if !EMPTIED.load(Ordering::Relaxed) {
             if !HERE.empty_in_child(empty_here) {
@@ -193,6 +209,18 @@ impl<S: Default, const KIND: usize> Handles<S, KIND> {
             && let Ok(mut free) = table.free.write()
         {
             free.slots.push(table.number(handle));
+        }
+    }
+
+    /// Forgets all handles: no thread may use one.
+    #[cfg(minidb_shuttle)]
+    fn forget_all(&self) {
+        let table = HERE.tables[KIND >> 1].swap(ptr::null_mut(), Ordering::SeqCst);
+        self.latest.store(ptr::null_mut(), Ordering::SeqCst);
+        self.end.store(FIRST, Ordering::SeqCst);
+        if !table.is_null() {
+            // SAFETY: it was made so, and nobody else has it.
+            drop(unsafe { Box::from_raw(table.cast::<Table<S>>()) });
         }
     }
 

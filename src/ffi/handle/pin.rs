@@ -9,13 +9,13 @@
 //!
 //! A pin is for a short time, and a thread has one at most.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::HERE;
+use crate::sync::atomic::{AtomicUsize, Ordering};
 
 /// As many calls can be inside at once; others wait.
-const RECORDS: usize = 128;
+const RECORDS: usize = if cfg!(minidb_shuttle) { 2 } else { 128 };
 
 /// A handle that a call is inside of, 0 if there is none; alone in its cache line.
 #[repr(align(64))]
@@ -30,10 +30,7 @@ pub(super) struct Pin(&'static Record);
 impl Pin {
     #[inline]
     pub(super) fn new(handle: usize) -> Pin {
-        // Threads are told apart by where their stacks are; it is only a hint.
-        let here = 0u8;
-        let stack = (&raw const here).addr() as u64 >> 16;
-        let first = (stack.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 57) as usize;
+        let first = (crate::sync::place() >> 57) as usize;
         let record = &HERE.pinned.0[first % RECORDS];
         if record.take(handle) { Pin(record) } else { Pin::elsewhere(first, handle) }
     }
@@ -47,7 +44,7 @@ impl Pin {
                     return Pin(record);
                 }
             }
-            std::thread::yield_now();
+            crate::sync::yield_now();
         }
     }
 }
@@ -79,9 +76,9 @@ impl Pinned {
             while record.0.load(Ordering::SeqCst) == handle {
                 turns += 1;
                 if turns < 100 {
-                    std::thread::yield_now();
+                    crate::sync::yield_now();
                 } else {
-                    std::thread::sleep(Duration::from_micros(50));
+                    crate::sync::sleep(Duration::from_micros(50));
                 }
             }
         }

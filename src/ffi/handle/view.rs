@@ -4,13 +4,13 @@
 //! and closing waits for them.
 
 use std::cell::UnsafeCell;
-use std::sync::atomic::Ordering;
 
 use super::super::object::{Open, View};
 use super::super::text::Failure;
 use super::super::view::minidb_t;
 use super::pin::Pin;
 use super::{CLOSED, HERE, Handles, VIEW, not_open};
+use crate::sync::atomic::Ordering;
 
 pub(super) static HANDLES: Handles<Shared, VIEW> = Handles::new();
 

@@ -174,6 +174,7 @@ impl SimDisk {
     }
 
     fn machine(&self) -> MutexGuard<'_, Machine> {
+        crate::sync::point();
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -10,11 +10,11 @@
 //! newest snapshot are an idea of ZFS's dead lists.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::page::{BlobId, PageId};
 use crate::error::OutOfMemory;
 use crate::sync::Arc;
+use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// What a snapshot holds on to: its epoch, and the memory it reads.
 #[derive(Debug)]

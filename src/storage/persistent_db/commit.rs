@@ -10,14 +10,13 @@
 //! those before them have done, and nobody sees what a crash could undo. If a
 //! sync fails, everything that is hidden is undone.
 
-use std::sync::atomic::Ordering;
-
 use super::super::change::Change;
 use super::super::in_memory_db::InMemoryDB;
 use super::super::log::{Log, Outcome};
 use super::Shared;
 use crate::error::{DBError, DBResult};
 use crate::planted::{self, Bug};
+use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, MutexGuard, OnceLock};
 
 /// The log, and who waits for it.

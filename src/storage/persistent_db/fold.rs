@@ -4,9 +4,6 @@
 //! folds is what readers see: with sync, commits that may yet be undone stay in
 //! the log only.
 
-use std::sync::atomic::Ordering;
-use std::thread::JoinHandle;
-
 use super::super::file::{Checkpoint, DataFile, Fields, LogMark};
 use super::super::index::{Piece, Snapshot};
 use super::super::log::{Position, verify};
@@ -15,7 +12,8 @@ use super::{Closer, Shared};
 use crate::error::{DBError, DBResult};
 use crate::os::thread::spawn;
 use crate::planted::{self, Bug};
-use crate::sync::{Arc, Condvar, Mutex};
+use crate::sync::atomic::Ordering;
+use crate::sync::{Arc, Condvar, JoinHandle, Mutex};
 
 /// The file, and what is in it.
 #[derive(Debug)]

@@ -30,7 +30,6 @@ pub(super) use open::{open_to_read, write_all_of};
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::change::Change;
 use super::in_memory_db::{InMemoryDB, check_len, to_vec};
@@ -39,6 +38,7 @@ use crate::DB;
 use crate::error::{DBError, DBResult};
 use crate::os::disk::Disk;
 use crate::planted::{self, Bug};
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Condvar, Mutex};
 use commit::Commits;
 use fold::{Checkpointer, Folder, Wake};

@@ -12,7 +12,6 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
 
 use super::super::change::Changes;
 use super::super::file::{DataFile, Fields, LogMark, META, Roots};
@@ -26,10 +25,11 @@ use super::{Closer, PersistentDB, Shared};
 use crate::error::{DBError, DBResult};
 use crate::os::disk::{Disk, File, How};
 use crate::planted::{self, Bug};
+use crate::sync::atomic::AtomicU64;
 use crate::sync::{Arc, Condvar, Mutex};
 
 /// How far zeros are written ahead in a log that is synced often.
-const AHEAD: u64 = 1 << 20;
+const AHEAD: u64 = if cfg!(minidb_shuttle) { 4 << 10 } else { 1 << 20 };
 
 /// A log as large as this is folded into the file, if the file is no larger.
 const CHECKPOINT_BYTES: u64 = 64 << 20;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use super::super::page::{BlobId, HEADER, PageId, UNIT};
 use crate::os::memory::{HUGE_PAGE, Region};
 use crate::segments::Segments;
-use crate::sync::OnceLock;
+use crate::sync::{OnceLock, point, spin_loop, yield_now};
 
 /// Units in the first chunk of the arena, and in the second; each later one is
 /// as large as all before it. So few chunks make a large arena, and the place
@@ -74,6 +74,7 @@ impl Memory {
     /// Lets nobody change a page until the guard is gone.
     #[inline]
     pub(super) fn lock_to_read(&self, id: PageId) -> PageLock<'_> {
+        point();
         let lock = self.page_lock(id);
         let mut turns = 0;
         loop {
@@ -91,6 +92,7 @@ impl Memory {
     /// Lets nobody else read or change a page until the guard is gone.
     #[inline]
     pub(super) fn lock_to_change(&self, id: PageId) -> PageLock<'_> {
+        point();
         let lock = self.page_lock(id);
         let mut turns = 0;
         // First nobody comes any more, then all go.
@@ -177,9 +179,9 @@ impl Drop for PageLock<'_> {
 fn wait(turns: &mut u32) {
     *turns += 1;
     if turns.is_multiple_of(128) {
-        std::thread::yield_now();
+        yield_now();
     } else {
-        std::hint::spin_loop();
+        spin_loop();
     }
 }
 

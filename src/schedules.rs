@@ -1,0 +1,44 @@
+//! What `tests/schedules` needs of the inside.
+
+use crate::DBResult;
+use crate::sync::BrLock;
+
+pub use crate::ffi::{call, forget_all};
+
+/// Where another thread may come in between.
+pub fn point() {
+    crate::sync::point();
+}
+
+/// A [`BrLock`].
+#[derive(Debug)]
+pub struct Lock<T>(BrLock<T>);
+
+impl<T> Lock<T> {
+    /// A lock around `value`.
+    pub fn new(value: T) -> Lock<T> {
+        Lock(BrLock::new(value))
+    }
+
+    /// Shows `body` the value.
+    pub fn read<R>(&self, body: impl FnOnce(&T) -> R) -> DBResult<R> {
+        Ok(body(&*self.0.read()?))
+    }
+
+    /// Shows `body` the value in the turn to write.
+    pub fn turn<R>(&self, body: impl FnOnce(&T) -> R) -> DBResult<R> {
+        Ok(body(&*self.0.turn()?))
+    }
+
+    /// Does so, and then has `change` change it, alone.
+    pub fn turn_and_alone<R>(
+        &self,
+        body: impl FnOnce(&T) -> R,
+        change: impl FnOnce(&mut T, R),
+    ) -> DBResult<()> {
+        let turn = self.0.turn()?;
+        let found = body(&turn);
+        change(&mut *turn.alone()?, found);
+        Ok(())
+    }
+}

@@ -1,0 +1,92 @@
+//! Snapshots, reads beside a writer, and transactions.
+
+use minidb::os::sim::SimDisk;
+use minidb::{DB, InMemoryDB};
+
+use minidb::schedules::point;
+
+use crate::runner::{open, options, together};
+
+pub fn snapshots() {
+    let disk = SimDisk::new(1);
+    let db = open(&disk, options());
+    for n in 0..4 {
+        db.put(&[n], &[0; 40]).unwrap();
+    }
+    let look = || {
+        let snapshot = db.snapshot().unwrap();
+        let all = || -> Vec<_> { snapshot.iter().unwrap().map(Result::unwrap).collect() };
+        let before = all();
+        let other = snapshot.clone();
+        assert_eq!(all(), before);
+        drop(other);
+        assert_eq!((all().len(), snapshot.count()), (before.len(), before.len() as u64));
+    };
+    let write = || {
+        db.put(&[1], &[1; 50]).unwrap();
+        db.delete(&[2]).unwrap().unwrap();
+    };
+    let fold = || db.checkpoint().unwrap();
+    together(&[&look, &look, &write, &fold]);
+    db.check().unwrap();
+    assert_eq!(db.count().unwrap(), 3);
+}
+
+pub fn in_place() {
+    let db = InMemoryDB::new().unwrap();
+    let put = |key: u8, n: u8| db.put_with(&[key], &[n; 16], |_| Ok(())).unwrap();
+    (0..3).for_each(|key| put(key, 0));
+    let write = |step: u8| (1..4).for_each(|n| put(n * step % 3, n));
+    let read = || {
+        for key in [0, 1, 2, 1] {
+            let whole = |it: Option<&[u8]>| {
+                let (first, rest) = it.unwrap().split_at(8);
+                let first = first.to_vec();
+                point();
+                first == rest
+            };
+            assert!(db.get_with(&[key], whole).unwrap(), "half of a value");
+        }
+        let snapshot = db.snapshot().unwrap();
+        let before: Vec<_> = snapshot.iter().unwrap().map(Result::unwrap).collect();
+        assert!(
+            before.iter().eq(&snapshot.iter().unwrap().map(Result::unwrap).collect::<Vec<_>>())
+        );
+    };
+    together(&[&|| write(1), &|| write(2), &read]);
+    db.check().unwrap();
+    let (bytes, count) = (db.data_bytes().unwrap(), db.count().unwrap());
+    assert_eq!((bytes, count, db.commits().unwrap()), (3 * 17, 3, 9));
+}
+
+fn number(value: Option<Vec<u8>>) -> u8 {
+    value.map_or(0, |it| it[0])
+}
+
+pub fn transactions() {
+    let disk = SimDisk::new(1);
+    let db = open(&disk, options());
+    let increment = || {
+        let mut txn = db.begin().unwrap();
+        loop {
+            let next = number(txn.get(b"a").unwrap()) + 1;
+            txn.put(b"a", &[next]).unwrap();
+            txn.put(b"b", &[next]).unwrap();
+            if txn.commit().unwrap() {
+                break;
+            }
+        }
+    };
+    let look = || {
+        let mut last = 0;
+        for _ in 0..3 {
+            let snapshot = db.snapshot().unwrap();
+            let now = number(snapshot.get(b"a").unwrap());
+            assert_eq!(number(snapshot.get(b"b").unwrap()), now, "half of a commit");
+            assert!(now >= last, "a commit was undone");
+            last = now;
+        }
+    };
+    together(&[&increment, &increment, &look]);
+    assert_eq!(number(db.get(b"a").unwrap()), 2);
+}
