@@ -173,6 +173,6 @@ fn in_python() {
         let dir = example("python");
         assert_eq!(run(python(&dir).arg("notes.py")), expected("python/notes.out"));
         let mut tests = python(&root().join("tests/python"));
-        run(tests.args(["-m", "unittest", "test_minidb", "test_files"]));
+        run(tests.args(["-m", "unittest", "discover", "-p", "test_*.py"]));
     }
 }
