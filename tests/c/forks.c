@@ -187,7 +187,7 @@ static void count_signal(int number)
 
 static void signals_interrupt_no_call(void)
 {
-    static const struct itimerval often = {{0, 200}, {0, 200}}, never;
+    static const struct itimerval often = {{0, 1000}, {0, 1000}}, never;
     static char value[3000];
     struct sigaction counting;
     uint32_t flags, n = 0, first;
@@ -198,7 +198,7 @@ static void signals_interrupt_no_call(void)
     CHECK(sigaction(SIGALRM, &counting, NULL) == 0);
     CHECK(setitimer(ITIMER_REAL, &often, NULL) == 0);
     for (flags = 0; flags <= NOSYNC; flags += NOSYNC)
-        for (signals = 0, first = n; signals < 100 || n < first + 100; n++) {
+        for (signals = 0, first = n; signals < 50 || n < first + 20; n++) {
             db = opened("a", flags);
             OK(minidb_put(db, &n, sizeof n, value, sizeof value, NULL, NULL));
             OK(minidb_checkpoint(db));
