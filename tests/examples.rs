@@ -151,7 +151,9 @@ fn those_in_the_readme() {
     cc.args(["-Wall", "-Wextra", "-Werror", "app.c", "-o", "app", "-lminidb"]).current_dir(&dir);
     cc.arg("-I").arg(root().join("include")).arg("-L").arg(library_dir());
     run(cc.arg(format!("-Wl,-rpath,{}", library_dir().display())));
-    assert_eq!(run(&mut Command::new(dir.join("app"))), "It was John before.\n");
+    let app = run(Command::new(dir.join("app")).current_dir(&dir));
+    assert_eq!(app, "It was John before.\n");
+    assert!(dir.join("app.db").exists() && !dir.join("app.db-log").exists());
 
     let [script] = &readme("python")[..] else { panic!("one script in Python") };
     if have("python3") {
