@@ -75,7 +75,10 @@ fn begin(disk: &dyn Disk, path: &Path) -> DBResult<DataFile> {
     if !file.lock(false).map_err(failed)? || !file.is_at(path).map_err(failed)? {
         return Err(DBError::Busy(path.display().to_string()));
     }
-    file.set_len(0).map_err(failed)?;
+    if let Err(error) = file.set_len(0) {
+        let _ = disk.remove(path);
+        return Err(failed(error));
+    }
     let fields = Fields { database, lsn: 0, log: None, meta: [0; META] };
     Ok(DataFile::create(file, path.to_owned(), fields))
 }

@@ -8,7 +8,7 @@
 //! 24   the database's own number, 16 bytes
 //! 40   all commits before this log sequence number are in the file, u64
 //! 48   whether a log holds later ones, u32: 0 or 1
-//! 52   (4 bytes, zero)
+//! 52   whether that log was synced as far as replay begins, u32: 0 or 1
 //! 56   that log's generation, u64; its salt, u64; where in it to begin, u64
 //! 80   the array of units: levels u32, place of its top 12 bytes
 //! 96   the array of blob records: the same
@@ -42,6 +42,8 @@ pub(crate) struct LogMark {
     pub(crate) generation: u64,
     pub(crate) salt: u64,
     pub(crate) offset: u64,
+    /// Whether the log was synced as far as that: then it cannot be shorter.
+    pub(crate) synced: bool,
 }
 
 /// What a root says to the engine.
@@ -95,9 +97,10 @@ impl Root {
         put(&self.sequence.to_le_bytes());
         put(&self.fields.database);
         put(&self.fields.lsn.to_le_bytes());
-        put(&u64::from(self.fields.log.is_some()).to_le_bytes());
-        let none = LogMark { generation: 0, salt: 0, offset: 0 };
-        let LogMark { generation, salt, offset } = self.fields.log.unwrap_or(none);
+        put(&u32::from(self.fields.log.is_some()).to_le_bytes());
+        let none = LogMark { generation: 0, salt: 0, offset: 0, synced: false };
+        let LogMark { generation, salt, offset, synced } = self.fields.log.unwrap_or(none);
+        put(&u32::from(synced).to_le_bytes());
         for number in [generation, salt, offset] {
             put(&number.to_le_bytes());
         }
@@ -118,9 +121,10 @@ impl Root {
         let u32_at = |at| u32::from_le_bytes(take(slot, at));
         let u64_at = |at| u64::from_le_bytes(take(slot, at));
         let top = |at| Top { levels: u32_at(at), place: Place::from_bytes(&take(slot, at + 4)) };
-        let log = match u64_at(48) {
-            0 => None,
-            1 => Some(LogMark { generation: u64_at(56), salt: u64_at(64), offset: u64_at(72) }),
+        let (generation, salt, offset) = (u64_at(56), u64_at(64), u64_at(72));
+        let log = match (u32_at(48), u32_at(52)) {
+            (0, 0) => None,
+            (1, synced @ 0..2) => Some(LogMark { generation, salt, offset, synced: synced == 1 }),
             _ => return None,
         };
         let fields =
@@ -166,7 +170,6 @@ pub(super) fn mend_slot(bytes: &[u8; SLOT], number: u64) -> Slot {
     slot[..8].copy_from_slice(MAGIC);
     slot[8..12].copy_from_slice(&VERSION.to_le_bytes());
     slot[12..16].fill(0);
-    slot[52..56].fill(0);
     slot[112 + META..HASHED].fill(0);
     read_slot(&slot, number)
 }
@@ -177,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_root_comes_back_and_no_byte_of_its_slot_can_change() {
-        let log = Some(LogMark { generation: 7, salt: 8, offset: 9 });
+        let log = Some(LogMark { generation: 7, salt: 8, offset: 9, synced: true });
         let fields = Fields { database: [1; 16], lsn: 2, log, meta: [3; META] };
         let top = Top { levels: 2, place: Place { sector: 40, hash: 5 } };
         let root = Root { sequence: 6, fields, units: top, records: Top::default() };
@@ -191,7 +194,7 @@ mod tests {
             let expected = if at < MAGIC.len() { Slot::Foreign } else { Slot::Damaged };
             assert_eq!(found, expected, "byte {at}");
             assert!(!matches!(read_slot(&slot[..at], 0), Slot::Root(_)));
-            let alike = matches!(at, 0..16 | 52..56 | 152..HASHED);
+            let alike = matches!(at, 0..16 | 152..HASHED);
             assert_eq!(matches!(mend_slot(&bad, 0), Slot::Root(_)), alike, "byte {at}");
         }
     }

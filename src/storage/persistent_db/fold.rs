@@ -85,7 +85,7 @@ impl Shared {
         if lsn != folder.data.fields().lsn {
             let mark = |log: log::Identity| {
                 let log::Identity { generation, salt, .. } = log;
-                LogMark { generation, salt, offset }
+                LogMark { generation, salt, offset, synced: !self.options.no_sync }
             };
             let folded = folder.fold(&snapshot, lsn, folder.log.map(mark));
             self.file_bytes.store(folder.data.bytes(), Ordering::Relaxed);

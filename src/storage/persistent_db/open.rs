@@ -404,10 +404,14 @@ impl Opening<'_> {
         mark: LogMark,
         file: &dyn File,
     ) -> DBResult<()> {
-        let LogMark { generation, salt, offset } = mark;
+        let LogMark { generation, salt, offset, synced } = mark;
         let identity = Identity { database: fields.database, generation, salt };
         let start = Position { lsn: fields.lsn, offset };
         let len = file.len().map_err(self.failed("read", self.log_path))?;
+        if synced && offset > len {
+            let log = self.log_path.display();
+            return Err(DBError::Corrupt(format!("{log} is shorter than it was: {len} bytes")));
+        }
         let (mut records, index) = (0u64, &mut found.index);
         let end =
             log::replay(file, self.log_path, &identity, start, fields.lsn, |lsn, payload| {
@@ -453,7 +457,7 @@ impl Opening<'_> {
         synced.map_err(self.failed("sync the folder of", self.path))?;
         let Identity { generation, salt, .. } = identity;
         let offset = log.position(found.lsn).offset;
-        let mark = LogMark { generation, salt, offset };
+        let mark = LogMark { generation, salt, offset, synced: true };
         match folder.since {
             None => folder.fold(&snapshot, found.lsn, Some(mark))?,
             Some(_) => {

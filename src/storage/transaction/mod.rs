@@ -73,6 +73,8 @@ enum Base {
 pub struct Transaction {
     base: Base,
     view: View,
+    /// It has ended, and begins anew when it is used.
+    ended: bool,
     /// Its writes: what a commit puts into the log.
     payload: Vec<u8>,
     /// How many there are.
@@ -130,12 +132,22 @@ impl Transaction {
         Ok(Transaction {
             base,
             view,
+            ended: false,
             payload: Vec::new(),
             writes: 0,
             own: Arc::default(),
             owned: (0, 0),
             reads: Arc::default(),
         })
+    }
+
+    /// Begins anew if the last commit has not done so.
+    fn begin_anew(&mut self) -> DBResult<()> {
+        if self.ended {
+            self.view = View::of(self.base.memory())?;
+            self.ended = false;
+        }
+        Ok(())
     }
 
     /// Its own writes, to be looked up. Who only writes never needs them.
@@ -159,6 +171,7 @@ impl Transaction {
         read: bool,
         look: impl FnOnce(Option<&[u8]>) -> T,
     ) -> DBResult<T> {
+        self.begin_anew()?;
         self.own()?;
         Ok(match self.own.says(key) {
             Says::Value(value) => look(Some(value.get())),
@@ -297,6 +310,7 @@ impl Transaction {
     }
 
     fn cursor(&mut self, bounds: Bounds) -> DBResult<Cursor> {
+        self.begin_anew()?;
         self.own()?;
         let merge = Merge::new(self.own.clone(), self.writes, bounds.copy()?, self.reads.clone());
         Ok(self.view.snapshot.cursor_merged(bounds, merge))
@@ -324,14 +338,15 @@ impl Transaction {
     }
 
     /// Says that all of the view was read.
-    pub(crate) fn read_everything(&self) -> DBResult<()> {
+    pub(crate) fn read_everything(&mut self) -> DBResult<()> {
+        self.begin_anew()?;
         self.reads.lock()?.all();
         Ok(())
     }
 
     /// Verifies every rule that the data structure of its view keeps; counts as
     /// reading everything.
-    pub fn check(&self) -> DBResult<()> {
+    pub fn check(&mut self) -> DBResult<()> {
         self.read_everything()?;
         self.view.snapshot.check()
     }
@@ -411,14 +426,15 @@ impl Transaction {
                 }
             }
         };
-        let anew = View::of(self.base.memory())?;
-        self.view = anew;
+        self.ended = true;
         self.payload.clear();
         self.payload.shrink_to(PAYLOAD_KEPT);
         self.writes = 0;
         (self.own, self.owned) = (Arc::default(), (0, 0));
         // Cursors go on with the old ones, which count no more.
         self.reads = Arc::default();
+        // What was committed stays so: if memory is short now, there is later.
+        let _ = self.begin_anew();
         Ok(committed)
     }
 }

@@ -277,6 +277,57 @@ static void a_full_store_can_be_emptied(void)
     minidb_close(db);
 }
 
+/*
+ * Commits with so many snapshots open that the next view needs more room, and
+ * returns whether anything was refused.
+ */
+static int commit_beside(int views, int k)
+{
+    static minidb_t *snapshots[600];
+    minidb_t *db = filled(), *txn;
+    uint64_t before, after;
+    int i, rc, was_refused;
+
+    for (i = 0; i < views; i++) {
+        CHECK(minidb_snapshot(db, &snapshots[i]) == MINIDB_OK);
+        CHECK(minidb_put(db, "s", 1, "", 0, NULL, NULL) == MINIDB_OK);
+    }
+    CHECK(minidb_begin(db, &txn) == MINIDB_OK);
+    CHECK(minidb_get(txn, "r", 1, NULL, NULL) == MINIDB_NOTFOUND);
+    CHECK(minidb_put(txn, "t", 1, value, BIG_VALUE, NULL, NULL) == MINIDB_OK);
+    before = state(db).commits;
+    refused = 0, for_ever = k % 2, countdown = (k + 1) / 2;
+    rc = minidb_commit(txn);
+    was_refused = refused;
+    refuse_all(0);
+    after = state(db).commits;
+    CHECK(rc == MINIDB_OK || (was_refused && rc == MINIDB_NOMEM));
+    CHECK(after - before == (rc == MINIDB_OK));
+    CHECK(minidb_get(txn, "t", 1, NULL, NULL) == MINIDB_OK);
+    CHECK(minidb_commit(txn) == MINIDB_OK);
+    CHECK(minidb_get(db, "t", 1, NULL, NULL) == MINIDB_OK);
+    CHECK(minidb_check(db) == MINIDB_OK);
+    minidb_close(txn);
+    while (i-- > 0)
+        minidb_close(snapshots[i]);
+    minidb_close(db);
+    return was_refused;
+}
+
+/* One that is refused has done nothing; one that is done says so. */
+static void a_commit_is_done_or_not(void)
+{
+    static const int views[] = {0, 510, 511, 512};
+    size_t i;
+    int k;
+
+    for (i = 0; i < sizeof views / sizeof *views; i++) {
+        for (k = 1; commit_beside(views[i], k);)
+            k++;
+        CHECK(k > 1);
+    }
+}
+
 /* A read that gets no memory for an entry hands out those before it. */
 static void a_read_loses_no_entry(void)
 {
@@ -363,5 +414,6 @@ int main(void)
     RUN(a_full_store_can_be_emptied);
     RUN(a_read_loses_no_entry);
     RUN(what_a_snapshot_keeps_is_not_lost);
+    RUN(a_commit_is_done_or_not);
     return passed("oom");
 }

@@ -78,6 +78,10 @@ pub struct Driver<C> {
     patience: usize,
     /// The database that the step wrote to.
     written: Option<Handle>,
+    /// The view that is chosen, if not any.
+    focus: Option<View>,
+    /// Keys that are often chosen meanwhile.
+    near: Vec<Vec<u8>>,
     /// Whether an operation runs while another one waits.
     nested: bool,
     step: u64,
@@ -113,7 +117,7 @@ fn message(panic: &(dyn Any + Send)) -> &str {
 }
 
 impl<C: Choices> Driver<C> {
-    const OPERATIONS: [Operation<C>; 27] = [
+    const OPERATIONS: [Operation<C>; 28] = [
         (50, 10, "put", Self::put),
         (5, 50, "delete", Self::delete),
         (4, 1, "write", Self::write),
@@ -130,6 +134,7 @@ impl<C: Choices> Driver<C> {
         (3, 3, "snapshot", Self::snapshot),
         (3, 3, "begin", Self::begin),
         (6, 6, "commit", Self::commit_transaction),
+        (8, 8, "a transaction and a write beside it", Self::race),
         (1, 1, "begin or commit on another view", Self::misuse_transaction),
         (3, 3, "close", Self::close),
         (4, 4, "scan", Self::scan),
@@ -155,6 +160,8 @@ impl<C: Choices> Driver<C> {
             target: 0,
             patience: 1,
             written: None,
+            focus: None,
+            near: Vec::new(),
             nested: false,
             step: 0,
             operation: "open",
@@ -267,6 +274,9 @@ impl<C: Choices> Driver<C> {
 
     /// A database, mostly the first.
     fn database(&mut self) -> View {
+        if let Some(view) = &self.focus {
+            return view.clone();
+        }
         let count = self.views.iter().filter(|view| view.is_database()).count();
         if count == 0 {
             self.open_now();
@@ -278,7 +288,7 @@ impl<C: Choices> Driver<C> {
 
     /// Any view.
     fn view(&mut self) -> View {
-        if self.views.is_empty() || self.choices.once_in(2) {
+        if self.focus.is_some() || self.views.is_empty() || self.choices.once_in(2) {
             return self.database();
         }
         self.views[self.choices.below(self.views.len())].clone()
@@ -286,6 +296,9 @@ impl<C: Choices> Driver<C> {
 
     /// A key; mostly one that is there, when there shall be fewer.
     fn key(&mut self, version: &Version) -> Vec<u8> {
+        if !self.near.is_empty() && !self.choices.once_in(4) {
+            return self.near[self.choices.below(self.near.len())].clone();
+        }
         let key = data::key(self.choices.below(self.limits.keys), self.limits.huge);
         let there = if self.growing { 1 } else { 3 };
         if self.choices.below(4) < there {

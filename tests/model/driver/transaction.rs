@@ -103,6 +103,21 @@ impl Transaction {
         }
     }
 
+    /// Keys that it has looked at or written, as far as they stand for themselves or
+    /// are where something ends, and those right after them.
+    fn edges(&self) -> Vec<Vec<u8>> {
+        let own = self.own.iter().filter_map(|own| match own {
+            Change::Put(key, _) | Change::Remove(key) => Some(key),
+            Change::Clear(_) => None,
+        });
+        let read = self.reads.iter().flat_map(|read| match read {
+            Read::Key(key) => vec![key],
+            Read::Span([low, high], _) => [low, high].into_iter().filter_map(key_of).collect(),
+            Read::All => Vec::new(),
+        });
+        own.chain(read).flat_map(|key| [key.clone(), [key, &[0][..]].concat()]).collect()
+    }
+
     /// Whether it must be in conflict, if that is certain.
     fn is_overtaken(&self) -> Option<bool> {
         if self.own.is_empty() || self.reads.is_empty() {
@@ -112,6 +127,13 @@ impl Transaction {
         let others: usize = self.others.iter().map(Change::bytes).sum();
         let sure = others < OTHERS_MAX && self.reads.len() < READS_MAX;
         Some(self.others.iter().any(hit)).filter(|overtaken| *overtaken || sure)
+    }
+}
+
+fn key_of(bound: &Bound<Vec<u8>>) -> Option<&Vec<u8>> {
+    match bound {
+        Included(key) | Excluded(key) => Some(key),
+        Unbounded => None,
     }
 }
 
@@ -206,7 +228,8 @@ impl View {
 impl<C: Choices> Driver<C> {
     /// A database, mostly the first, or a transaction.
     pub(super) fn writable(&mut self) -> View {
-        if self.choices.once_in(4)
+        if self.focus.is_none()
+            && self.choices.once_in(4)
             && let Some(transaction) = self.transaction()
         {
             return transaction;
@@ -229,20 +252,68 @@ impl<C: Choices> Driver<C> {
 
     pub(super) fn begin(&mut self) {
         let view = self.database();
-        if self.views.len() >= VIEWS || !self.may_freeze(view.len()) {
-            return;
+        if self.views.len() < VIEWS && self.may_freeze(view.len()) {
+            self.begin_on(&view);
         }
+    }
+
+    fn begin_on(&mut self, view: &View) -> View {
         let (code, handle) = api::begin(view.handle);
         self.done(code);
         let transaction = Rc::new(RefCell::new(Transaction::new(view.version())));
         view.store.borrow_mut().transactions.push(Rc::downgrade(&transaction));
         self.add_view(handle, view.store.clone(), Kind::Transaction(transaction));
+        self.views.last().expect("it was just added").clone()
+    }
+
+    /// A short transaction, and before its commit writes of others near to what it
+    /// has looked at and written: where a conflict begins and ends.
+    pub(super) fn race(&mut self) {
+        let database = self.database();
+        if self.nested || self.views.len() >= VIEWS || !self.may_freeze(database.len()) {
+            return;
+        }
+        let view = self.begin_on(&database);
+        let transaction = view.transaction().expect("it is one");
+        self.focus = Some(view.clone());
+        for _ in 0..1 + self.choices.below(4) {
+            match self.choices.below(10) {
+                0..3 => self.scan(),
+                3 => self.scan_prefix(),
+                4 => self.get(),
+                5 => self.cas(),
+                6 => self.delete(),
+                7 if self.choices.once_in(4) => self.clear(),
+                _ => self.put(),
+            }
+            self.near = transaction.borrow().edges();
+        }
+        self.focus = Some(database);
+        for _ in 0..1 + self.choices.below(2) {
+            match self.choices.below(8) {
+                0 => self.delete(),
+                1 => self.cas(),
+                2 if self.choices.once_in(4) => self.clear(),
+                _ => self.put(),
+            }
+        }
+        (self.focus, self.near) = (None, Vec::new());
+        self.commit_view(&view);
+        if !self.choices.once_in(4)
+            && let Some(n) = self.views.iter().position(|it| it.handle == view.handle)
+        {
+            self.close_view(n);
+        }
     }
 
     pub(super) fn commit_transaction(&mut self) {
         let Some(view) = self.transaction() else {
             return self.begin();
         };
+        self.commit_view(&view);
+    }
+
+    fn commit_view(&mut self, view: &View) {
         let transaction = view.transaction().expect("it is one");
         let mut transaction = transaction.borrow_mut();
         let code = api::commit(view.handle);
@@ -256,7 +327,7 @@ impl<C: Choices> Driver<C> {
         let mut store = view.store.borrow_mut();
         if code == MINIDB_OK && !transaction.own.is_empty() {
             store.commit(|version| transaction.own.iter().for_each(|own| own.apply(version)));
-            self.written = self.database_of(&view);
+            self.written = self.database_of(view);
         }
         let begun = transaction.begun + 1;
         *transaction = Transaction { begun, ..Transaction::new(store.now.clone()) };
