@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <time.h>
 
 enum { READONLY = MINIDB_OPEN_READONLY, NOSYNC = MINIDB_OPEN_NOSYNC };
 
@@ -171,13 +172,14 @@ static void one_that_was_interrupted_is_in_nobodys_way(void)
     minidb_close(db);
 }
 
-static volatile int stop;
+static volatile int stop, slowly;
 
 /* Writes "x" and "y" together again and again, always with equal values. */
 static void *write_pairs(void *arg)
 {
     char entries[2 * (8 + 1 + 8)];
     const uint32_t lens[2] = {1, 8};
+    const struct timespec moment = {0, 50000};
     uint64_t n;
     int i;
 
@@ -191,6 +193,8 @@ static void *write_pairs(void *arg)
         }
         OK(minidb_write(arg, entries, sizeof entries));
         OK(minidb_put(arg, &n, sizeof n, &n, sizeof n, NULL, NULL));
+        if (slowly)
+            nanosleep(&moment, NULL);
         if (n % 1000 == 999)
             OK(minidb_clear(arg, NULL, 0, "a", 1));
     }
@@ -247,6 +251,7 @@ static void a_copy_of_files_in_use_is_sound_or_refused(void)
     OK(minidb_put(db, "x", 1, &last, 8, NULL, NULL));
     OK(minidb_put(db, "y", 1, &last, 8, NULL, NULL));
     OK(minidb_checkpoint(db));
+    slowly = 1;
     __atomic_store_n(&stop, 0, __ATOMIC_RELAXED);
     CHECK(pthread_create(&thread, NULL, write_pairs, db) == 0);
     for (i = 0; i < 24; i++) {
@@ -266,6 +271,7 @@ static void a_copy_of_files_in_use_is_sound_or_refused(void)
     }
     __atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
     CHECK(pthread_join(thread, NULL) == 0);
+    slowly = 0;
     minidb_close(db);
     CHECK(sound > 0);
     remove("b");
