@@ -8,19 +8,30 @@ use crate::workload::{Op, Workload};
 
 const ERRORS: [i32; 5] = [libc::EIO, libc::ENOSPC, libc::EINTR, libc::EMFILE, libc::EROFS];
 
+/// What is played with a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// Everything that the engine does to files; then some cuts are looked at.
+    Long,
+    /// Little; then all cuts after the fault are looked at.
+    Short,
+}
+
 /// A fault, and what the disk does besides.
 #[derive(Clone, Copy, Debug)]
 pub struct Case {
     pub number: u64,
+    plan: Plan,
     no_sync: bool,
     fault: Fault,
     /// Whether failed syncs lose what they should have made durable.
     loses: bool,
 }
 
-/// Has everything in it that the engine does to files.
-fn workload(no_sync: bool) -> Workload {
-    let ops = vec![
+fn workload(plan: Plan, no_sync: bool) -> Workload {
+    let reopen = Op::Reopen(no_sync);
+    let short = [Op::Put(1, 40), Op::Checkpoint, Op::Put(2, 1100), Op::Put(1, 10), reopen];
+    let long = vec![
         Op::Put(0, 30),
         Op::WriteAll(vec![(1, 5000), (2, 1100), (7, 40)]),
         Op::Sync,
@@ -41,29 +52,32 @@ fn workload(no_sync: bool) -> Workload {
         Op::Reopen(no_sync),
         Op::Put(6, 1),
     ];
+    let ops = if plan == Plan::Long { long } else { short.to_vec() };
     Workload { seed: 0, no_sync, checkpoint_bytes: 1 << 14, ops }
 }
 
 /// How many calls the workload makes of the disk.
-fn calls(no_sync: bool) -> u64 {
-    let workload = workload(no_sync);
+fn calls(plan: Plan, no_sync: bool) -> u64 {
+    let workload = workload(plan, no_sync);
     let disk = SimDisk::new(1);
     let mut player = Player::new(disk.clone(), &workload);
     player.run(&workload.ops).expect("nothing fails");
     disk.calls()
 }
 
-/// Every call of the workload, with and without sync, failing in every way.
-pub fn cases() -> Vec<Case> {
+/// Every call of a workload, with and without sync, failing in every way; for the
+/// short one, in the ways that differ most.
+pub fn cases(plan: Plan) -> Vec<Case> {
     let mut cases: Vec<Case> = Vec::new();
     let mut add = |no_sync, fault, loses| {
-        cases.push(Case { number: cases.len() as u64, no_sync, fault, loses });
+        cases.push(Case { number: cases.len() as u64, plan, no_sync, fault, loses });
     };
     for no_sync in [false, true] {
-        for at in 0..calls(no_sync) {
+        for at in 0..calls(plan, no_sync) {
             for forever in [false, true] {
                 let fault = Fault { at, errno: 0, forever, kinds: Call::ALL, short: false };
-                for errno in ERRORS {
+                let few = if plan == Plan::Long { ERRORS.len() } else { 2 };
+                for errno in ERRORS.into_iter().take(few) {
                     // Nothing is interrupted for ever.
                     if errno != libc::EINTR || !forever {
                         add(no_sync, Fault { errno, ..fault }, false);
@@ -87,9 +101,10 @@ impl Case {
 }
 
 /// Plays the workload with a fault, and on when all is well again; then the
-/// power is lost `cuts` times, half of them after that.
+/// power is lost: at `cuts` moments, half of them after that, some of the others
+/// after the failure.
 pub fn play(case: &Case, cuts: usize, search: &mut Search) -> Verdict {
-    let workload = workload(case.no_sync);
+    let workload = workload(case.plan, case.no_sync);
     let disk = SimDisk::new(case.number);
     disk.lose_after_failed_sync(case.loses);
     disk.fail(case.fault);
@@ -100,15 +115,19 @@ pub fn play(case: &Case, cuts: usize, search: &mut Search) -> Verdict {
     player.heal().map_err(|what| format!("{case:?}: {what}"))?;
     player.play(&Op::Put(4, 800))?;
     player.close()?;
-    [0, healed]
+    let hurt = player.hurt.unwrap_or(0);
+    if case.plan == Plan::Short {
+        return search.all(&player, hurt).map_err(|what| format!("{case:?}: {what}"));
+    }
+    [(0, cuts / 4), (hurt, cuts / 4), (healed, cuts / 2)]
         .iter()
-        .try_for_each(|&first| search.some(&player, first, cuts / 2))
+        .try_for_each(|&(first, count)| search.some(&player, first, count))
         .map_err(|what| format!("{case:?}: {what}"))
 }
 
 /// How much space the workload wants.
 pub fn space() -> u64 {
-    let workload = workload(false);
+    let workload = workload(Plan::Long, false);
     let mut player = Player::new(SimDisk::new(1), &workload);
     player.run(&workload.ops).expect("nothing fails");
     let names = player.disk.names();
@@ -117,7 +136,7 @@ pub fn space() -> u64 {
 
 /// Plays the workload on a disk with so much space, and on with more.
 pub fn fill(space: u64, no_sync: bool, cuts: usize, search: &mut Search) -> Verdict {
-    let workload = workload(no_sync);
+    let workload = workload(Plan::Long, no_sync);
     let disk = SimDisk::new(space);
     disk.set_space(space);
     let mut player = Player::new(disk.clone(), &workload);

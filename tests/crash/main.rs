@@ -7,8 +7,9 @@
 //! [`cuts`] for what is tried, [`faults`] for calls that fail, [`planted`] for
 //! what shows that all this would find bugs.
 //!
-//! MINIDB_CRASH_IMAGES is how many images of random workloads are looked at, in
-//! CI 1,200,000; MINIDB_CRASH_SEED the first seed. A failure names
+//! MINIDB_CRASH_IMAGES is how many images of random workloads are looked at, with
+//! MINIDB_FULL set
+//! 1,200,000; MINIDB_CRASH_SEED the first seed. A failure names
 //! what replays it.
 
 mod bugs;
@@ -29,6 +30,7 @@ use minidb::{DB, PersistentDB};
 
 use bugs::DiskBug;
 use cuts::Effort;
+use faults::Plan;
 use player::{Player, Verdict};
 use runner::{Runner, setting};
 use workload::{Op, Workload, rows};
@@ -59,7 +61,7 @@ fn random_workload(seed: u64, search: &mut cuts::Search) -> Verdict {
 
 #[test]
 fn random_workloads_survive_the_loss_of_power() {
-    let images = setting("MINIDB_CRASH_IMAGES", if runner::in_ci() { 1_200_000 } else { 10_000 });
+    let images = setting("MINIDB_CRASH_IMAGES", if runner::in_full() { 1_200_000 } else { 5_000 });
     let first = setting("MINIDB_CRASH_SEED", 1);
     let effort = Effort { subsets: 8, randoms: 8, go_on: 4, nest: 100 };
     Runner::new("random_workloads", effort).until(images, first, random_workload);
@@ -88,8 +90,9 @@ fn short_workloads(longest: usize) -> Vec<Workload> {
 
 #[test]
 fn all_short_workloads_survive_every_loss_of_power() {
-    let workloads = short_workloads(if runner::in_ci() { 3 } else { 1 });
-    let effort = Effort { subsets: 10, randoms: 3, go_on: 8, nest: 100 };
+    let workloads = short_workloads(if runner::in_full() { 3 } else { 1 });
+    let effort =
+        Effort { subsets: if runner::in_full() { 10 } else { 5 }, randoms: 3, go_on: 8, nest: 100 };
     Runner::new("all_short_workloads", effort).all(workloads.len() as u64, |number, search| {
         let workload = &workloads[number as usize];
         survive(workload, None, workload.ops.is_empty(), search)
@@ -98,18 +101,28 @@ fn all_short_workloads_survive_every_loss_of_power() {
 
 #[test]
 fn a_call_that_fails_does_no_harm() {
-    let cases = faults::cases();
-    let step = if runner::in_ci() { 1 } else { 23 };
-    println!("{} ways to fail a call, one in {step} is tried", cases.len());
     let effort = Effort { subsets: 0, randoms: 0, go_on: 4, nest: 100 };
-    Runner::new("a_call_that_fails", effort).all(cases.len() as u64 / step, |number, search| {
+    fail("a_call_that_fails", Plan::Long, if runner::in_full() { 1 } else { 41 }, effort);
+}
+
+#[test]
+fn after_a_call_that_failed_the_power_may_fail_at_any_time() {
+    let effort = Effort { subsets: 3, randoms: 2, go_on: 8, nest: 200 };
+    fail("after_a_call_that_failed", Plan::Short, if runner::in_full() { 1 } else { 41 }, effort);
+}
+
+/// Tries one in `step` of the ways to fail a call.
+fn fail(name: &'static str, plan: Plan, step: u64, effort: Effort) {
+    let cases = faults::cases(plan);
+    println!("{name}: of {} ways to fail a call, one in {step} is tried", cases.len());
+    Runner::new(name, effort).all(cases.len() as u64 / step, |number, search| {
         faults::play(&cases[(number * step) as usize], 12, search)
     });
 }
 
 #[test]
 fn a_disk_that_is_full_is_refused_and_used_again() {
-    let step = if runner::in_ci() { 512 } else { 8192 };
+    let step = if runner::in_full() { 512 } else { 16_384 };
     let effort = Effort { subsets: 0, randoms: 0, go_on: 4, nest: 100 };
     let cases = 2 * (2 * faults::space() / step);
     Runner::new("a_disk_that_is_full", effort)
@@ -118,7 +131,7 @@ fn a_disk_that_is_full_is_refused_and_used_again() {
 
 #[test]
 fn damage_is_found() {
-    let cases = if runner::in_ci() { 2_000 } else { 60 };
+    let cases = if runner::in_full() { 1_000 } else { 30 };
     let effort = Effort { subsets: 0, randoms: 0, go_on: 1, nest: 1 };
     Runner::new("damage", effort).all(cases, damage::play);
 }

@@ -1,5 +1,6 @@
 //! Each of these bugs is found.
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -8,7 +9,9 @@ use minidb::planted::{self, Bug};
 
 use crate::bugs::{self, DiskBug};
 use crate::cuts::{Effort, Search, guarded};
+use crate::faults::{Case, Plan};
 use crate::player::Verdict;
+use crate::random::Random;
 use crate::workload::Workload;
 use crate::{damage, faults, is_hidden_until_synced, survive};
 
@@ -66,46 +69,47 @@ fn plant(planted: Option<Planted>) {
 }
 
 /// Tries one thing after the other until something is wrong.
-fn look(cases: &[faults::Case], until: Instant) -> Option<String> {
-    let effort = Effort { subsets: 4, randoms: 4, go_on: 2, nest: 50 };
-    let cases: Vec<_> = cases.iter().filter(|case| case.is_typical()).collect();
-    let mut failing = 0;
-    let mut next_failing = |search: &mut Search| {
-        failing += 7919;
-        faults::play(cases[failing % cases.len()], 4, search)
-    };
-    let mut round = 0;
-    while Instant::now() < until {
-        let mut tried: [(&str, usize, &mut dyn FnMut(&mut Search) -> Verdict); 4] = [
-            ("hiding", usize::from(round == 0), &mut |_| is_hidden_until_synced()),
-            ("damage", 1, &mut |search| damage::play(round, search)),
-            ("a failing call", 50, &mut next_failing),
-            ("a random workload", 1, &mut |search| {
-                survive(&Workload::random(round), Some(300), true, search)
-            }),
-        ];
-        for (name, times, case) in &mut tried {
-            for _ in 0..*times {
-                let mut search = Search::new(round, effort);
-                if let Err(what) = guarded(|| case(&mut search)) {
+fn look([long, short]: [&[Case]; 2], until: Instant) -> Option<String> {
+    let effort = Effort { subsets: 3, randoms: 3, go_on: 2, nest: 50 };
+    let random = RefCell::new(Random::of(&[1]));
+    let pick = |from: &[Case]| from[random.borrow_mut().below(from.len())];
+    type Try<'a> = (&'a str, u64, &'a dyn Fn(u64, &mut Search) -> Verdict);
+    let tries: [Try; 5] = [
+        ("hiding", 1, &|_, _| is_hidden_until_synced()),
+        ("damage", 4, &damage::play),
+        ("a failing call", 10, &|_, search| faults::play(&pick(short), 0, search)),
+        ("a failing call of many", 50, &|_, search| faults::play(&pick(long), 4, search)),
+        ("a random workload", 1, &|number, search| {
+            survive(&Workload::random(number), Some(200), true, search)
+        }),
+    ];
+    for round in 0.. {
+        for (name, times, case) in &tries {
+            for number in round * times..(round + 1) * times {
+                let mut search = Search::new(number, effort);
+                if let Err(what) = guarded(|| case(number, &mut search)) {
                     return Some(format!("{name}, {:?}: {what}", search.cuts()));
                 }
             }
         }
-        round += 1;
+        if Instant::now() > until {
+            break;
+        }
     }
     None
 }
 
 #[test]
 fn planted_bugs_are_found() {
-    let (next, cases) = (AtomicUsize::new(0), faults::cases());
+    let next = AtomicUsize::new(0);
+    let [long, short] = [Plan::Long, Plan::Short].map(faults::cases);
+    let long: Vec<Case> = long.into_iter().filter(Case::is_typical).collect();
     let missed = std::sync::Mutex::new(Vec::new());
     let work = || {
         while let Some(&bug) = BUGS.get(next.fetch_add(1, Relaxed)) {
             let start = Instant::now();
             plant(Some(bug));
-            let found = look(&cases, start + Duration::from_secs(60));
+            let found = look([&long, &short], start + Duration::from_secs(60));
             plant(None);
             let what = found.as_ref().map_or("nothing", |what| &what[..what.len().min(230)]);
             println!("{bug:?}: after {:.2?}, {what}", start.elapsed());

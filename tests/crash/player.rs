@@ -25,6 +25,8 @@ pub struct Player {
     pub faulty: bool,
     /// Whether, if so, there can be no reason but a lack of space.
     pub only_full: bool,
+    /// When a call failed first.
+    pub hurt: Option<usize>,
     db: Option<PersistentDB>,
     keys: Vec<Arc<[u8]>>,
     /// The step whose state readers see.
@@ -50,6 +52,7 @@ impl Player {
             history: History::after(&Possible::nothing()),
             faulty: false,
             only_full: false,
+            hurt: None,
             db: None,
             keys: keys(),
             shown: 0,
@@ -70,6 +73,7 @@ impl Player {
             history: History::after(possible),
             faulty: false,
             only_full: false,
+            hurt: None,
             db: None,
             keys: self.keys.clone(),
             shown: 0,
@@ -128,7 +132,9 @@ impl Player {
     }
 
     /// An error that the disk is to blame for.
-    fn excuse(&self, what: &str, error: &DBError) -> Verdict {
+    fn excuse(&mut self, what: &str, error: &DBError) -> Verdict {
+        let now = self.now();
+        self.hurt.get_or_insert(now);
         match error {
             DBError::Full(_) if self.faulty => Ok(()),
             DBError::Io(_) if self.faulty && !self.only_full => Ok(()),

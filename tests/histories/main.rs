@@ -2,7 +2,7 @@
 //! calls and transactions could have had one after the other, in an order that
 //! agrees with the clock.
 //!
-//! MINIDB_HISTORIES is their number (2,000 with CI set, else 100), and
+//! MINIDB_HISTORIES is their number (2,000 with MINIDB_FULL set, else 100), and
 //! MINIDB_HISTORIES_SEED what they begin with; what threads do at the same time
 //! is not repeated by it.
 
@@ -66,7 +66,7 @@ fn seed() -> u64 {
 
 /// So many of a hundred histories.
 fn part(percent: u64) -> u64 {
-    let all = if env::var_os("CI").is_some() { 2_000 } else { 100 };
+    let all = if env::var_os("MINIDB_FULL").is_some() { 2_000 } else { 100 };
     (setting("MINIDB_HISTORIES").unwrap_or(all) * percent).div_ceil(100)
 }
 

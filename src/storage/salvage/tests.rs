@@ -15,7 +15,7 @@ fn at(name: &str) -> &Path {
 }
 
 fn rounds(few: u64, many: u64) -> u64 {
-    if std::env::var_os("CI").is_some() { many } else { few }
+    if std::env::var_os("MINIDB_FULL").is_some() { many } else { few }
 }
 
 struct Random(u64);
