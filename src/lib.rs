@@ -18,15 +18,22 @@
 //! Keys and values are any bytes; keys are ordered as unsigned bytes, a shorter
 //! one before a longer one that it begins. Any number of threads may use a
 //! database. A [`Snapshot`], a [`Cursor`] or a [`DBIterator`] shows what the
-//! database held when it was made, whatever is written meanwhile.
+//! database held when it was made, whatever is written meanwhile. A
+//! [`Transaction`] makes several calls one step.
+//!
+//! [`InMemoryDB`] is gone with its last handle; [`PersistentDB`] keeps what was
+//! committed in a file, and [`salvage`] gets what is left out of a damaged one.
+//! What may be relied on is in `docs/GUARANTEES.md`, with the tests that prove it;
+//! the bytes of the files are in `docs/FORMAT.md`.
 //!
 //! The map of the crate, from top to bottom; each part uses those below it only:
 //!
 //! - `ffi`: the C ABI. It translates, and nothing else.
 //! - this file: the trait [`DB`], and what Rust programs see.
-//! - `storage`: the engine. `storage/in_memory_db.rs` is the index behind a
-//!   lock; `storage/index` is the ordered map.
-//! - [`os`]: files, memory by the page, and fork.
+//! - `storage`: the engine. `storage/persistent_db` is the index, a log and a file
+//!   (`storage/log`, `storage/file`); `storage/in_memory_db.rs` is the index behind
+//!   a lock; `storage/index` is the ordered map.
+//! - [`os`]: files, memory by the page, threads, and fork.
 //! - `error`, `segments`, `sync` and `planted`: what all of them share.
 //!
 //! Small allocations that the library makes for itself (a handle, a node's

@@ -151,7 +151,9 @@ fn those_in_the_readme() {
     cc.args(["-Wall", "-Wextra", "-Werror", "app.c", "-o", "app", "-lminidb"]).current_dir(&dir);
     cc.arg("-I").arg(root().join("include")).arg("-L").arg(library_dir());
     run(cc.arg(format!("-Wl,-rpath,{}", library_dir().display())));
-    assert_eq!(run(&mut Command::new(dir.join("app"))), "It was John before.\n");
+    let app = run(Command::new(dir.join("app")).current_dir(&dir));
+    assert_eq!(app, "It was John before.\n");
+    assert!(dir.join("app.db").exists() && !dir.join("app.db-log").exists());
 
     let [script] = &readme("python")[..] else { panic!("one script in Python") };
     if have("python3") {
@@ -173,6 +175,6 @@ fn in_python() {
         let dir = example("python");
         assert_eq!(run(python(&dir).arg("notes.py")), expected("python/notes.out"));
         let mut tests = python(&root().join("tests/python"));
-        run(tests.args(["-m", "unittest", "test_minidb", "test_files"]));
+        run(tests.args(["-m", "unittest", "discover", "-p", "test_*.py"]));
     }
 }

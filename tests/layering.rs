@@ -131,6 +131,17 @@ fn unsafe_stands_where_it_is_announced() {
     }
 }
 
+/// Nothing that is right or wrong depends on what time it is.
+#[test]
+fn no_clock_is_asked() {
+    for (path, text) in sources(&["rs"]) {
+        let is_ours = path.starts_with("src/") && !path.ends_with("tests.rs");
+        for clock in ["SystemTime", "Instant", "clock_gettime", "gettimeofday"] {
+            assert!(!is_ours || !text.contains(clock), "{path} asks a clock: {clock}");
+        }
+    }
+}
+
 /// What the users of the library count.
 #[test]
 fn the_library_depends_on_little() {

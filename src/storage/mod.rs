@@ -2,7 +2,8 @@
 //!
 //! [`index`] is the ordered map, memory only and without locks. [`in_memory_db`]
 //! puts a lock around it and makes it a database; [`snapshot`] has what outlives a
-//! call on one. [`log`] keeps what was committed until it is in a file.
+//! call on one, [`transaction`] what makes several calls one. [`persistent_db`] adds
+//! a [`log`], which keeps what was committed until it is in the [`mod@file`].
 //!
 //! The life of a put: [`InMemoryDB`] takes the lock for writing; the index goes
 //! down from the root to the leaf that the key belongs to, copies the pages on
@@ -15,6 +16,9 @@
 //! The life of a cursor: it takes a snapshot, which is the root's page number
 //! and a mark that keeps pages born until now from changing; from then on it
 //! reads pages without any lock.
+//!
+//! With a file, a put is a record of the log first, and is shown to others when
+//! that is on disk; now and then a checkpoint writes the pages that have changed.
 
 mod backup;
 mod change;

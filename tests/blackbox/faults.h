@@ -21,6 +21,9 @@ void faults_plan(long at, int error, enum fault_mode mode);
 void faults_on(void);
 void faults_off(void);
 
+/* Makes all files seem to lie on another machine, or not. */
+void faults_remote(int on);
+
 /* How many calls were counted. */
 long faults_calls(void);
 

@@ -358,6 +358,29 @@ static void files_that_a_crash_has_left(void)
     live_with_faults(MINIDB_OPEN_NOSYNC, 1);
 }
 
+static void files_of_other_machines_are_only_read(void)
+{
+    minidb_t *db;
+
+    remove_all();
+    db = open_file("db", 0);
+    fill(db, "a=1");
+    OK(minidb_checkpoint(db));
+    faults_remote(1);
+    GIVES(MINIDB_IO, minidb_backup(db, "backup"));
+    faults_remote(0);
+    minidb_close(db);
+    faults_remote(1);
+    refuses(MINIDB_IO, "db", 0);
+    refuses(MINIDB_IO, "new", 0);
+    CHECK(strstr(minidb_strerror(MINIDB_IO), "network") != NULL);
+    db = open_file("db", MINIDB_OPEN_READONLY);
+    HOLDS(db, "a=1");
+    minidb_close(db);
+    faults_remote(0);
+    CHECK(names_in(".") == 1);
+}
+
 int main(int argc, char **argv)
 {
     work_in_folder(argc, argv);
@@ -365,6 +388,7 @@ int main(int argc, char **argv)
     memset(bytes, 'v', sizeof bytes);
     atexit(tell_round);
     make_crashed();
+    RUN(files_of_other_machines_are_only_read);
     RUN(files_that_are_new);
     RUN(files_that_a_crash_has_left);
     discard(&model);

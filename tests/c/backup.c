@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <time.h>
 
 enum { READONLY = MINIDB_OPEN_READONLY, NOSYNC = MINIDB_OPEN_NOSYNC };
 
@@ -171,13 +172,14 @@ static void one_that_was_interrupted_is_in_nobodys_way(void)
     minidb_close(db);
 }
 
-static volatile int stop;
+static volatile int stop, slowly;
 
 /* Writes "x" and "y" together again and again, always with equal values. */
 static void *write_pairs(void *arg)
 {
     char entries[2 * (8 + 1 + 8)];
     const uint32_t lens[2] = {1, 8};
+    const struct timespec moment = {0, 50000};
     uint64_t n;
     int i;
 
@@ -191,6 +193,8 @@ static void *write_pairs(void *arg)
         }
         OK(minidb_write(arg, entries, sizeof entries));
         OK(minidb_put(arg, &n, sizeof n, &n, sizeof n, NULL, NULL));
+        if (slowly)
+            nanosleep(&moment, NULL);
         if (n % 1000 == 999)
             OK(minidb_clear(arg, NULL, 0, "a", 1));
     }
@@ -225,6 +229,53 @@ static void writers_go_on_and_a_backup_is_of_one_moment(void)
     CHECK(pthread_join(thread, NULL) == 0);
     minidb_close(db);
     FILES("a");
+}
+
+static void copy_in_turn(int log_first)
+{
+    static const char *const names[][2] = {{"a", "b"}, {"a-log", "b-log"}};
+    int i;
+
+    for (i = 0; i < 2; i++)
+        copy_file(names[i != log_first][0], names[i != log_first][1]);
+}
+
+/* No way to save a database; but nobody shall be told anything wrong by it. */
+static void a_copy_of_files_in_use_is_sound_or_refused(void)
+{
+    minidb_t *db = opened("a", NOSYNC), *copy;
+    uint64_t x, y, last = 0;
+    int i, code, sound = 0;
+    pthread_t thread;
+
+    OK(minidb_put(db, "x", 1, &last, 8, NULL, NULL));
+    OK(minidb_put(db, "y", 1, &last, 8, NULL, NULL));
+    OK(minidb_checkpoint(db));
+    slowly = 1;
+    __atomic_store_n(&stop, 0, __ATOMIC_RELAXED);
+    CHECK(pthread_create(&thread, NULL, write_pairs, db) == 0);
+    for (i = 0; i < 24; i++) {
+        copy_in_turn(i % 2);
+        code = minidb_open("b", i % 4 < 2 ? READONLY : 0, &copy);
+        CHECK(code == MINIDB_OK || code == MINIDB_CORRUPT);
+        if (code == MINIDB_OK) {
+            OK(minidb_check(copy));
+            OK(minidb_get_into(copy, "x", 1, &x, 8, NULL));
+            OK(minidb_get_into(copy, "y", 1, &y, 8, NULL));
+            CHECK(x == y);
+            minidb_close(copy);
+            sound++;
+        }
+        if (i % 3 == 2)
+            OK(minidb_checkpoint(db));
+    }
+    __atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
+    CHECK(pthread_join(thread, NULL) == 0);
+    slowly = 0;
+    minidb_close(db);
+    CHECK(sound > 0);
+    remove("b");
+    remove("b-log");
 }
 
 static void *save(void *arg)
@@ -271,6 +322,7 @@ int main(void)
     RUN_ALONE(one_that_fails_leaves_nothing_behind);
     RUN_ALONE(one_that_was_interrupted_is_in_nobodys_way);
     RUN_ALONE(writers_go_on_and_a_backup_is_of_one_moment);
+    RUN_ALONE(a_copy_of_files_in_use_is_sound_or_refused);
     RUN_ALONE(of_many_backups_with_one_name_one_is_there);
     return passed("backup");
 }

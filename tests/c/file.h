@@ -92,14 +92,15 @@ static inline char *content_of(const char *path, size_t *len)
 {
     FILE *file = fopen(path, "rb");
     char *bytes = NULL;
-    size_t more;
+    size_t more, room;
 
     CHECK(file != NULL);
     *len = 0;
     do {
-        bytes = realloc(bytes, *len + 65536);
+        room = *len + 65536;
+        bytes = realloc(bytes, *len + room);
         CHECK(bytes != NULL);
-        more = fread(bytes + *len, 1, 65536, file);
+        more = fread(bytes + *len, 1, room, file);
         *len += more;
     } while (more > 0);
     CHECK(!ferror(file));

@@ -1,9 +1,13 @@
-/* Files and fork(): a file is its process's, and lives on when that ends. */
+/*
+ * Files and processes: a file is its process's, and lives on when that ends; in
+ * what the process does otherwise, fork() and signals, no call is lost.
+ */
 #define _XOPEN_SOURCE 700
 
 #include "file.h"
 
 #include <signal.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 
 enum { READONLY = MINIDB_OPEN_READONLY, NOSYNC = MINIDB_OPEN_NOSYNC };
@@ -173,6 +177,40 @@ static void a_process_that_is_killed_loses_nothing(void)
     }
 }
 
+static volatile sig_atomic_t signals;
+
+static void count_signal(int number)
+{
+    (void)number;
+    signals++;
+}
+
+static void signals_interrupt_no_call(void)
+{
+    static const struct itimerval often = {{0, 1000}, {0, 1000}}, never;
+    static char value[3000];
+    struct sigaction counting;
+    uint32_t flags, n = 0, first;
+    minidb_t *db;
+
+    memset(&counting, 0, sizeof counting); /* without SA_RESTART */
+    counting.sa_handler = count_signal;
+    CHECK(sigaction(SIGALRM, &counting, NULL) == 0);
+    CHECK(setitimer(ITIMER_REAL, &often, NULL) == 0);
+    for (flags = 0; flags <= NOSYNC; flags += NOSYNC)
+        for (signals = 0, first = n; signals < 50 || n < first + 20; n++) {
+            db = opened("a", flags);
+            OK(minidb_put(db, &n, sizeof n, value, sizeof value, NULL, NULL));
+            OK(minidb_checkpoint(db));
+            OK(minidb_delete(db, &n, sizeof n, NULL, NULL));
+            OK(minidb_check(db));
+            CHECK(number(db, MINIDB_STAT_COMMITS) == 2 * (n + 1));
+            minidb_close(db);
+        }
+    CHECK(setitimer(ITIMER_REAL, &never, NULL) == 0);
+    file_holds("a", "");
+}
+
 int main(void)
 {
     RUN_ALONE(other_processes_find_it_busy_too);
@@ -180,5 +218,6 @@ int main(void)
     RUN_ALONE(a_child_does_not_keep_the_file_locked);
     RUN_ALONE(a_child_may_open_files_of_its_own);
     RUN_ALONE(a_process_that_is_killed_loses_nothing);
+    RUN_ALONE(signals_interrupt_no_call);
     return passed("forks");
 }

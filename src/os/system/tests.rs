@@ -242,3 +242,14 @@ fn closing_unlocks_though_another_process_has_the_descriptor() {
     assert!(folder.file("a").lock(false).unwrap());
     close(copy);
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn file_systems_of_the_network_are_known() {
+    // By statfs(2): NFS, CIFS, SMB2, 9p.
+    assert!([0x6969, 0xff53_4d42, 0xfe53_4d42, 0x0102_1997].into_iter().all(is_network));
+    // ext4, XFS, Btrfs, tmpfs, overlayfs.
+    let local = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0x794c_7630];
+    assert!(!local.into_iter().any(is_network));
+    assert!(!is_remote(&Folder::new().0).unwrap());
+}
