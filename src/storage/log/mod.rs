@@ -31,8 +31,6 @@
 //!
 //! Not here: what payloads mean, locks, and when to sync or to checkpoint.
 
-#![allow(dead_code)] // until a database on files uses it
-
 mod record;
 mod replay;
 #[cfg(test)]
@@ -49,8 +47,7 @@ use crate::planted::{self, Bug};
 use crate::sync::Arc;
 use record::{HEAD, JUMP, Kind, START};
 
-#[allow(unused_imports)] // until a database on files uses them
-pub(crate) use replay::{Replayed, has_records, identify, replay, salvage, verify};
+pub(crate) use replay::{has_records, identify, replay, salvage, verify};
 
 /// The jump back to the head waits until this much is free there.
 const WORTH_A_JUMP: u64 = if cfg!(minidb_shuttle) { 1 << 10 } else { 64 << 10 };
@@ -187,6 +184,7 @@ impl Log {
             .map_err(|error| self.fail(DBError::io("write", &self.path, &error)))
     }
 
+    #[cfg(test)]
     /// The lsn after the last record.
     pub(crate) fn end(&self) -> u64 {
         self.end

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::replay::Replayed;
 use super::*;
 
 const ID: Identity = Identity { database: *b"0123456789abcdef", generation: 3, salt: 0x5a17 };
