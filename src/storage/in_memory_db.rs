@@ -106,6 +106,19 @@ pub(super) fn check_len(what: &str, bytes: &[u8]) -> DBResult<()> {
     Ok(())
 }
 
+/// The payload of a commit that puts entries.
+pub(super) fn puts<'a>(
+    entries: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
+) -> DBResult<Vec<u8>> {
+    let mut payload = Vec::new();
+    for (key, value) in entries {
+        check_len("key", key)?;
+        check_len("value", value)?;
+        Change::Put(key, value).add_to(&mut payload)?;
+    }
+    Ok(payload)
+}
+
 pub(super) fn to_vec(bytes: &[u8]) -> DBResult<Vec<u8>> {
     let mut copy = Vec::new();
     copy.try_reserve_exact(bytes.len())?;
@@ -244,13 +257,7 @@ impl InMemoryDB {
         &self,
         entries: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
     ) -> DBResult<()> {
-        let mut payload = Vec::new();
-        for (key, value) in entries {
-            check_len("key", key)?;
-            check_len("value", value)?;
-            Change::Put(key, value).add_to(&mut payload)?;
-        }
-        self.apply(&payload)
+        self.apply(&puts(entries)?)
     }
 
     /// Makes all changes of a payload in one atomic step.

@@ -31,8 +31,8 @@ pub(super) use open::{open_to_read, write_all_of};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::change::Change;
-use super::in_memory_db::{InMemoryDB, check_len, to_vec};
+use super::change::{Change, Changes};
+use super::in_memory_db::{InMemoryDB, check_len, puts, to_vec};
 use super::snapshot::{Cursor, DBIterator, Snapshot};
 use crate::DB;
 use crate::error::{DBError, DBResult};
@@ -175,13 +175,12 @@ impl PersistentDB {
         &self,
         entries: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
     ) -> DBResult<()> {
-        let mut payload = Vec::new();
-        for (key, value) in entries {
-            check_len("key", key)?;
-            check_len("value", value)?;
-            Change::Put(key, value).add_to(&mut payload)?;
-            if planted::is(Bug::HalfBatch) {
-                self.shared().commit_payload(&std::mem::take(&mut payload))?;
+        let payload = puts(entries)?;
+        if planted::is(Bug::HalfBatch) {
+            let mut one = Vec::new();
+            for change in Changes::of(&payload) {
+                change?.add_to(&mut one)?;
+                self.shared().commit_payload(&std::mem::take(&mut one))?;
             }
         }
         self.shared().commit_payload(&payload)

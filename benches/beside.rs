@@ -1,0 +1,85 @@
+//! One reader beside one writer: how fast each is, alone and together, and how
+//! long the reader's calls take.
+//!
+//! `cargo bench --bench beside` prints millions of calls a second, and the
+//! reader's 99th percentile.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use minidb::InMemoryDB;
+
+const ENTRIES: u64 = 1_000_000;
+const LENGTH: Duration = Duration::from_secs(2);
+
+fn key(n: u64) -> [u8; 16] {
+    let mut key = [0; 16];
+    key[..8].copy_from_slice(&(n % ENTRIES).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
+    key
+}
+
+/// Calls `work` with pseudo-random numbers until it is time; calls a second.
+fn pace(stop: &AtomicBool, mut work: impl FnMut(u64)) -> f64 {
+    let (start, mut count, mut seed) = (Instant::now(), 0u64, 88_172_645_463_325_252u64);
+    while !stop.load(Ordering::Relaxed) {
+        for _ in 0..64 {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            work(seed);
+        }
+        count += 64;
+    }
+    count as f64 / start.elapsed().as_secs_f64()
+}
+
+/// Runs each of them, if it is there, for a while at the same time.
+fn together(
+    reader: Option<&mut (dyn FnMut(u64) + Send)>,
+    writer: Option<&(dyn Fn(u64) + Sync)>,
+) -> (f64, f64) {
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let stopped = &stop;
+        let reading = reader.map(|work| scope.spawn(move || pace(stopped, work)));
+        let writing = writer.map(|work| scope.spawn(move || pace(stopped, work)));
+        std::thread::sleep(LENGTH);
+        stop.store(true, Ordering::Relaxed);
+        let pace = |thread: Option<std::thread::ScopedJoinHandle<'_, f64>>| {
+            thread.map_or(0.0, |thread| thread.join().expect("it does not panic"))
+        };
+        (pace(reading), pace(writing))
+    })
+}
+
+fn main() {
+    let db = InMemoryDB::new().expect("memory");
+    let put = |n: u64| db.put_with(&key(n), &[n as u8; 100], |_| Ok(())).expect("memory");
+    (0..ENTRIES).for_each(put);
+    let get = |n: u64| drop(db.get_with(&key(n), |value| value.map(<[u8]>::len)));
+    let mut slowest: Vec<u32> = Vec::with_capacity(50_000_000);
+    let mut timed = |n: u64| {
+        let start = Instant::now();
+        get(n);
+        slowest.push(start.elapsed().as_nanos().min(u32::MAX.into()) as u32);
+    };
+    let read_alone = together(Some(&mut |n| get(n)), None).0;
+    let write_alone = together(None, Some(&put)).1;
+    let (read, write) = together(Some(&mut |n| get(n)), Some(&put));
+    together(Some(&mut timed), Some(&put));
+    slowest.sort_unstable();
+    let p99 = slowest[slowest.len() * 99 / 100];
+    println!(
+        "reader: {:.2} M/s alone, {:.2} beside a writer ({:.0} %)",
+        read_alone / 1e6,
+        read / 1e6,
+        read / read_alone * 100.0
+    );
+    println!(
+        "writer: {:.2} M/s alone, {:.2} beside a reader ({:.0} %)",
+        write_alone / 1e6,
+        write / 1e6,
+        write / write_alone * 100.0
+    );
+    println!("99 % of the reader's calls beside the writer took at most {p99} ns");
+}
