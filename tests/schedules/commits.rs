@@ -98,10 +98,13 @@ fn all_after(disk: &SimDisk, fate: Fate) -> (Vec<Vec<u8>>, u64) {
 
 pub fn checkpoints() {
     let disk = SimDisk::new(1);
-    let db = open(&disk, options().checkpoint_bytes(1_000));
+    let (db, known) = (open(&disk, options().checkpoint_bytes(1_000)), Known::default());
     let write = |thread| {
         for n in 0..4 {
             db.put(&key(thread, n), &[thread; 600]).unwrap();
+            if n > 0 {
+                known.add(&disk, &key(thread, n)); // the first is deleted again
+            }
         }
         db.delete(&key(thread, 0)).unwrap().unwrap();
     };
@@ -115,6 +118,7 @@ pub fn checkpoints() {
     for fate in [Fate::DropAll, Fate::KeepAll] {
         assert_eq!(all_after(&disk, fate), made);
     }
+    known.verify(&disk);
     drop(db);
     assert_eq!(all(&open(&disk, options().read_only())), made);
 }
