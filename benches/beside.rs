@@ -1,5 +1,5 @@
 //! One reader beside one writer: how fast each is, alone and together, and how
-//! long the reader's calls take.
+//! long the reader's calls take. And a million puts in one transaction.
 //!
 //! `cargo bench --bench beside` prints millions of calls a second, and the
 //! reader's 99th percentile.
@@ -52,7 +52,25 @@ fn together(
     })
 }
 
+/// A million puts, each by itself and then all in one transaction; ns for each.
+fn single_and_together() -> (f64, f64) {
+    let each = |start: Instant| start.elapsed().as_nanos() as f64 / ENTRIES as f64;
+    let (db, start) = (InMemoryDB::new().expect("memory"), Instant::now());
+    (0..ENTRIES).for_each(|n| db.put_with(&key(n), &[7; 100], |_| Ok(())).expect("memory"));
+    let single = each(start);
+    let db = InMemoryDB::new().expect("memory");
+    let (mut txn, start) = (db.begin().expect("memory"), Instant::now());
+    (0..ENTRIES).for_each(|n| txn.put(&key(n), &[7; 100]).expect("memory"));
+    assert!(txn.commit().expect("memory"), "what reads nothing commits");
+    (single, each(start))
+}
+
 fn main() {
+    let (single, together_) = single_and_together();
+    println!(
+        "a put: {single:.0} ns; of a million in one transaction, {together_:.0} ns ({:.2})",
+        together_ / single
+    );
     let db = InMemoryDB::new().expect("memory");
     let put = |n: u64| db.put_with(&key(n), &[n as u8; 100], |_| Ok(())).expect("memory");
     (0..ENTRIES).for_each(put);

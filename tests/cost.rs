@@ -37,10 +37,11 @@ impl Drop for Folder {
 struct Counting {
     file: Arc<AtomicU64>,
     log: Arc<AtomicU64>,
+    syncs: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
-struct Counted(Box<dyn File>, Arc<AtomicU64>);
+struct Counted(Box<dyn File>, Arc<AtomicU64>, Arc<AtomicU64>);
 
 impl Disk for Counting {
     fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
@@ -49,7 +50,7 @@ impl Disk for Counting {
     fn open(&self, path: &Path, how: How) -> io::Result<Box<dyn File>> {
         let is_log = path.to_string_lossy().ends_with("-log");
         let count = if is_log { &self.log } else { &self.file };
-        Ok(Box::new(Counted(System.open(path, how)?, count.clone())))
+        Ok(Box::new(Counted(System.open(path, how)?, count.clone(), self.syncs.clone())))
     }
     fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
         System.rename_new(from, to)
@@ -90,6 +91,7 @@ impl File for Counted {
         self.0.set_len(len)
     }
     fn sync(&self) -> io::Result<()> {
+        self.2.fetch_add(1, Ordering::Relaxed);
         self.0.sync()
     }
 }
@@ -151,6 +153,22 @@ fn a_checkpoint_costs_what_has_changed() {
     check("1 % deleted", 100);
     check("nothing", 0);
     db.check().unwrap();
+}
+
+#[test]
+fn a_transaction_costs_one_sync() {
+    let folder = Folder::new("syncs");
+    let disk = Counting::default();
+    let syncs = disk.syncs.clone();
+    let options = Options::new().no_threads();
+    let db = PersistentDB::open_on(Arc::new(disk), &folder.db(), options).unwrap();
+    let mut txn = db.begin().unwrap();
+    (0..1_000).for_each(|n| txn.put(&key(n), &value(n)).unwrap());
+    syncs.store(0, Ordering::Relaxed);
+    assert!(txn.commit().unwrap());
+    assert_eq!(syncs.load(Ordering::Relaxed), 1);
+    (0..10).for_each(|n| drop(db.put(&key(n), b"").unwrap()));
+    assert_eq!(syncs.load(Ordering::Relaxed), 11);
 }
 
 #[test]
