@@ -154,7 +154,7 @@ impl DataFile {
         file: Box<dyn File>,
         path: PathBuf,
         roots: &Roots,
-        receiver: &mut impl Receiver,
+        receiver: &mut dyn Receiver,
     ) -> DBResult<DataFile> {
         let root = roots.newest.ok_or_else(|| roots.refuse(&path))?;
         let file_len = file.len().map_err(|error| DBError::io("read", &path, &error))?;
@@ -168,17 +168,21 @@ impl DataFile {
         };
         receiver.room(end(&units, 1)?, end(&records, blob::RECORDS)?)?;
         let elements = |array: &Array| array.elements().map(|(it, place)| (place, it)).collect();
-        io::read_all(&*file, &path, elements(&units), |unit, sector| receiver.unit(unit, sector?))?;
+        io::read_all(&*file, &path, elements(&units), &mut |unit, sector| {
+            receiver.unit(unit, sector?)
+        })?;
         let mut found = Vec::new();
-        io::read_all(&*file, &path, elements(&records), |number, sector| {
+        io::read_all(&*file, &path, elements(&records), &mut |number, sector| {
             let records = blob::records(sector?);
             found.extend(records.map(|(at, len, top)| (number * blob::RECORDS + at, len, top)));
             Ok(())
         })?;
-        found.sort_unstable_by_key(|(_, _, top)| top.sector);
+        let mut order: Vec<_> = found.iter().map(|(_, _, top)| *top).zip(0..).collect();
+        io::sort(&mut order);
         let mut blobs = BTreeMap::new();
         let mut left = file_len;
-        for (id, len, top) in found {
+        for (_, at) in order {
+            let (id, len, top) = found[at as usize];
             // Each has sectors of its own, so no memory is taken for more than that.
             let len_left = left.checked_sub(u64::from(len));
             left = len_left.ok_or_else(|| io::damaged(&path, top.sector))?;
@@ -212,8 +216,8 @@ impl DataFile {
         }
         let tables = self.units.table_places().chain(self.records.table_places());
         let elements = self.units.elements().chain(self.records.elements());
-        let all = tables.chain(elements.map(|(_, place)| place)).map(|place| (place, ()));
-        io::read_all(&*self.file, &self.path, all.collect(), |(), sector| sector.map(drop))?;
+        let all = tables.chain(elements.map(|(_, place)| place)).zip(0..);
+        io::read_all(&*self.file, &self.path, all.collect(), &mut |_, sector| sector.map(drop))?;
         let mut bytes = Vec::new();
         for blob in self.blobs.values() {
             bytes.try_reserve(blob.len as usize)?;
@@ -266,7 +270,7 @@ fn load_array(file: &dyn File, top: Top, claims: &mut Claims<'_>) -> DBResult<Ar
     }
     for _ in 0..top.levels {
         let (mut level, mut below) = (BTreeMap::new(), Vec::new());
-        io::read_all(file, path, wanted, |number, sector| {
+        io::read_all(file, path, wanted, &mut |number, sector| {
             let table = Table::from_sector(sector?);
             for (at, place) in table.places() {
                 let element = number.checked_mul(FANOUT).and_then(|it| it.checked_add(at));

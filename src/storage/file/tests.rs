@@ -96,7 +96,7 @@ impl Model {
     fn save(&self, data: &mut DataFile, old: &Model, rng: &mut Rng) -> DBResult<()> {
         let fields = Fields { lsn: data.fields().lsn + 1, ..FIELDS };
         let seed = rng.next();
-        data.checkpoint(fields, |next| {
+        data.checkpoint(fields, &|next| {
             let mut rng = Rng(seed); // it may be filled twice
             let is_new = |unit: u32| old.units.get(&unit) != self.units.get(&unit);
             // Some may have changed, for all that the caller knows.
@@ -123,7 +123,7 @@ fn create(disk: &SimDisk) -> DataFile {
     let file = disk.open(path(), How::Create).unwrap();
     disk.sync_folder(path()).unwrap();
     let mut data = DataFile::create(file, path().into(), FIELDS);
-    data.checkpoint(FIELDS, |_| Ok(())).unwrap();
+    data.checkpoint(FIELDS, &|_| Ok(())).unwrap();
     data
 }
 
@@ -197,7 +197,7 @@ fn a_sector_that_has_not_changed_is_not_written() {
         next.keep_units(0, 7)?;
         next.put_units(2000, 8, &[moved])
     };
-    data.checkpoint(FIELDS, next).unwrap();
+    data.checkpoint(FIELDS, &next).unwrap();
     assert_eq!(differing(&after, &disk.contents(path()).unwrap()), 5);
     assert_eq!(load(&disk).unwrap().1.units[&2000], moved);
 }

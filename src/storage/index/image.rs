@@ -18,7 +18,7 @@ use super::leaf::Leaf;
 use super::memory::{Pages, RESTORED};
 use super::page::{BlobId, HEADER, PageId, Source, UNIT, UNITS_MAX};
 use super::{Index, LEVELS_MAX, Numbers, Snapshot, Totals, Tree};
-use crate::error::OutOfMemory;
+use crate::error::{DBResult, OutOfMemory};
 
 /// What a file must remember beside the pieces.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -86,21 +86,21 @@ impl Snapshot {
 
     /// Calls `visit` for each part of the tree; what is not newer than `since`,
     /// the moment of the image before, is old.
-    pub(crate) fn pieces<E>(
+    pub(crate) fn pieces(
         &self,
         since: Option<u64>,
-        visit: &mut impl FnMut(Piece<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
+        visit: &mut dyn FnMut(Piece<'_>) -> DBResult<()>,
+    ) -> DBResult<()> {
         self.pieces_below(self.tree.root, self.tree.height, since.unwrap_or(0), visit)
     }
 
-    fn pieces_below<E>(
+    fn pieces_below(
         &self,
         page: PageId,
         height: usize,
         since: u64,
-        visit: &mut impl FnMut(Piece<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
+        visit: &mut dyn FnMut(Piece<'_>) -> DBResult<()>,
+    ) -> DBResult<()> {
         let (unit, units) = (page.unit(), page.units());
         let body = self.frozen.page(page);
         if self.frozen.birth(page) <= since {

@@ -274,7 +274,7 @@ impl Stored {
                 Piece::OldBlob(id) => drop(next.blobs.insert(id, self.blobs[&id].clone())),
                 Piece::NewBlob { id, bytes } => drop(next.blobs.insert(id, bytes.to_vec())),
             }
-            Ok::<(), OutOfMemory>(())
+            Ok(())
         };
         snapshot.pieces(since, store).unwrap();
         next

@@ -54,7 +54,8 @@ const WORTH_A_JUMP: u64 = if cfg!(minidb_shuttle) { 1 << 10 } else { 64 << 10 };
 /// A buffer that has grown past this is not kept.
 const KEEP: usize = 4 << 20;
 
-static ZEROS: [u8; 16 << 10] = [0; 16 << 10];
+/// Zeros are written so many bytes at a time.
+const ZEROS: usize = 16 << 10;
 
 /// Tells one log from all others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -447,9 +448,10 @@ impl Plan {
             return Ok(());
         }
         self.file.write(&self.records, self.offset)?;
-        for at in self.zeros.clone().step_by(ZEROS.len()) {
-            let some = (self.zeros.end - at).min(ZEROS.len() as u64);
-            if self.file.write(&ZEROS[..some as usize], at).is_err() {
+        let zeros = vec![0; if self.zeros.is_empty() { 0 } else { ZEROS }];
+        for at in self.zeros.clone().step_by(ZEROS) {
+            let some = (self.zeros.end - at).min(ZEROS as u64);
+            if self.file.write(&zeros[..some as usize], at).is_err() {
                 // Others need the space that is left more.
                 let _ = self.file.set_len(self.zeros.start);
                 break;

@@ -14,7 +14,7 @@ use super::super::change::Change;
 use super::super::in_memory_db::InMemoryDB;
 use super::super::log::{Log, Outcome};
 use super::Shared;
-use crate::error::{DBError, DBResult};
+use crate::error::DBResult;
 use crate::planted::{self, Bug};
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, MutexGuard, OnceLock};
@@ -73,18 +73,15 @@ impl Shared {
         record: &[&[u8]],
         apply: impl FnOnce(&InMemoryDB) -> DBResult<Option<T>>,
     ) -> DBResult<Option<T>> {
-        let commits = self.commits()?.lock()?;
-        if let Some(error) = commits.log.failed() {
-            return Err(error);
+        let commits = self.usable()?;
+        if reason(&self.memory)? {
+            return self.commit(commits, record, apply);
         }
-        if !reason(&self.memory)? {
-            // The answer may depend on what a crash could still undo.
-            if !self.options.no_sync {
-                self.wait(commits)?;
-            }
-            return Ok(None);
+        // The answer may depend on what a crash could still undo.
+        if !self.options.no_sync {
+            self.wait(commits)?;
         }
-        self.commit(commits, record, apply)
+        Ok(None)
     }
 
     /// Commits changes that are encoded already.
@@ -109,22 +106,34 @@ impl Shared {
         record: &[&[u8]],
         apply: impl FnOnce(&InMemoryDB) -> DBResult<T>,
     ) -> DBResult<T> {
-        commits.log.append(record)?;
-        if self.options.no_sync {
-            self.hand_over(&mut commits)?;
-        }
-        let hidden = match self.options.no_sync {
-            true => Ok(()),
-            false if planted::is(Bug::ShownBeforeSync) => Ok(()),
-            false => self.memory.write()?.hide().map_err(DBError::from),
-        };
-        let result = match hidden.and_then(|()| apply(&self.memory)) {
-            Ok(result) => result,
+        self.announce(&mut commits, record)?;
+        match apply(&self.memory) {
+            Ok(result) => self.settle(commits).map(|()| result),
             Err(error) => {
                 commits.log.cancel()?;
-                return Err(error);
+                Err(error)
             }
-        };
+        }
+    }
+
+    /// Adds a record to the log, for what is to be applied now.
+    fn announce(&self, commits: &mut Held<'_>, record: &[&[u8]]) -> DBResult<()> {
+        commits.log.append(record)?;
+        if self.options.no_sync {
+            return self.hand_over(commits);
+        }
+        if planted::is(Bug::ShownBeforeSync) {
+            return Ok(());
+        }
+        let hidden = self.memory.write()?.hide();
+        if hidden.is_err() {
+            commits.log.cancel()?;
+        }
+        Ok(hidden?)
+    }
+
+    /// Waits, if commits do, until what was applied is on disk.
+    fn settle(&self, commits: Held<'_>) -> DBResult<()> {
         let due = commits.log.living_bytes() >= commits.checkpoint_at;
         match self.options.no_sync {
             true => drop(commits),
@@ -133,7 +142,16 @@ impl Shared {
         if due {
             self.checkpoint_is_due();
         }
-        Ok(result)
+        Ok(())
+    }
+
+    /// The log, unless it has failed.
+    fn usable(&self) -> DBResult<Held<'_>> {
+        let commits = self.commits()?.lock()?;
+        match commits.log.failed() {
+            Some(error) => Err(error),
+            None => Ok(commits),
+        }
     }
 
     /// Writes what was added to the log, as far as to the operating system.
@@ -204,13 +222,10 @@ impl Shared {
 
     /// Waits until every commit so far is on disk.
     pub(super) fn sync(&self) -> DBResult<()> {
-        let Some(commits) = &self.commits else {
+        if self.commits.is_none() {
             return Ok(()); // nothing is ever written
-        };
-        let commits = commits.lock()?;
-        if let Some(error) = commits.log.failed() {
-            return Err(error);
         }
+        let commits = self.usable()?;
         if !self.options.no_sync {
             return self.wait(commits);
         }

@@ -53,7 +53,7 @@ impl Folder {
     ) -> DBResult<()> {
         let meta = image::encode(&snapshot.image());
         let fields = Fields { lsn, log, meta, ..*self.data.fields() };
-        self.data.checkpoint(fields, |next| fill(snapshot, self.since, next))?;
+        self.data.checkpoint(fields, &|next| fill(snapshot, self.since, next))?;
         self.since = Some(snapshot.moment());
         Ok(())
     }

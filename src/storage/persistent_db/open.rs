@@ -492,5 +492,5 @@ pub(in super::super) fn write_all_of(
     fields: Fields,
 ) -> DBResult<()> {
     let fields = Fields { meta: image::encode(&snapshot.image()), ..fields };
-    data.checkpoint(fields, |next| super::fold::fill(snapshot, None, next))
+    data.checkpoint(fields, &|next| super::fold::fill(snapshot, None, next))
 }
