@@ -49,7 +49,10 @@ impl Blob {
             return Err(damaged(path, self.top.sector));
         }
         row.iter().for_each(|place| self.add(place.sector));
-        Ok(row.iter().copied().zip(0..).collect())
+        let mut numbered = Vec::new();
+        numbered.try_reserve_exact(row.len())?;
+        numbered.extend(row.iter().copied().zip(0..));
+        Ok(numbered)
     }
 
     pub(super) fn record(&self) -> [u8; RECORD] {
@@ -106,7 +109,9 @@ impl Blob {
         let mut row = vec![top];
         for level in (0..levels).rev() {
             let needed = sectors.div_ceil((FANOUT as usize).pow(level));
-            let mut below = vec![Place::default(); needed];
+            let mut below = Vec::new();
+            below.try_reserve_exact(needed)?;
+            below.resize(needed, Place::default());
             let wanted = blob.claim(&row, path)?;
             read_all(file, path, wanted, &mut |number, sector| {
                 let table = Table::from_sector(sector?);
