@@ -125,14 +125,17 @@ fn entries() -> u64 {
 #[test]
 fn a_checkpoint_costs_what_has_changed() {
     let folder = Folder::new("changed");
-    let disk = Counting::default();
-    let written = disk.file.clone();
-    let options = Options::new().no_sync().no_threads().checkpoint_bytes(u64::MAX);
-    let db = PersistentDB::open_on(Arc::new(disk), &folder.db(), options).unwrap();
+    let written = Arc::<AtomicU64>::default();
+    let open = || {
+        let disk = Counting { file: written.clone(), ..Counting::default() };
+        let options = Options::new().no_sync().no_threads().checkpoint_bytes(u64::MAX);
+        PersistentDB::open_on(Arc::new(disk), &folder.db(), options).unwrap()
+    };
+    let db = open();
     fill(&db, 0..entries(), 0);
     db.checkpoint().unwrap();
     let whole = std::fs::metadata(folder.db()).unwrap().len();
-    let check = |what: &str, most: u64| {
+    let check = |db: &PersistentDB, what: &str, most: u64| {
         written.store(0, Ordering::Relaxed);
         db.checkpoint().unwrap();
         let share = written.load(Ordering::Relaxed) * 1000 / whole;
@@ -141,18 +144,23 @@ fn a_checkpoint_costs_what_has_changed() {
     };
     // Every hundredth key of all, in no order: they lie in as many leaves as can be.
     fill(&db, (0..entries()).step_by(100), 1);
-    check("1 % overwritten", 100);
+    check(&db, "1 % overwritten", 100);
     let some: Vec<_> = (0..entries()).step_by(100).map(|n| (key(n), value(n ^ 2))).collect();
     db.write_all(some.iter().map(|(key, value)| (&key[..], &value[..]))).unwrap();
-    check("1 % overwritten in one step", 100);
+    check(&db, "1 % overwritten in one step", 100);
     fill(&db, entries()..entries() + entries() / 100, 3);
-    check("1 % added", 100);
+    check(&db, "1 % added", 100);
     for n in (0..entries()).step_by(100) {
         db.delete(&key(n)).unwrap();
     }
-    check("1 % deleted", 100);
-    check("nothing", 0);
+    check(&db, "1 % deleted", 100);
+    check(&db, "nothing", 0);
     db.check().unwrap();
+    drop(db);
+    let db = open();
+    check(&db, "nothing since it was opened", 0);
+    fill(&db, (0..entries()).step_by(1000), 4);
+    check(&db, "0.1 % overwritten", 30);
 }
 
 #[test]

@@ -55,8 +55,8 @@ impl Loader<'_> {
 }
 
 impl Receiver for Loader<'_> {
-    fn room(&mut self, units: u32, blobs: u32) -> DBResult<()> {
-        self.tree = Some(Restoring::new(units, blobs)?);
+    fn room(&mut self, units: Vec<u32>, blobs: Vec<u32>, memory: u64) -> DBResult<()> {
+        self.tree = Some(Restoring::new(units, blobs, memory)?);
         Ok(())
     }
 

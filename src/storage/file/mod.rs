@@ -53,10 +53,14 @@ pub(crate) struct DataFile {
     space: Space,
 }
 
+/// What loading a file may take, beside twice the file.
+const ALLOWANCE: u64 = 1 << 20;
+
 /// Who takes what a file holds.
 pub(crate) trait Receiver {
-    /// All numbers of units and blobs to come are below these.
-    fn room(&mut self, units: u32, blobs: u32) -> DBResult<()>;
+    /// The numbers of all units and blobs to come, in order, and how much memory
+    /// there may be for what grows with the numbers.
+    fn room(&mut self, units: Vec<u32>, blobs: Vec<u32>, memory: u64) -> DBResult<()>;
     fn unit(&mut self, unit: u32, bytes: &[u8; SECTOR]) -> DBResult<()>;
     /// A blob of `len` bytes, which `fill` provides.
     fn blob(
@@ -161,31 +165,40 @@ impl DataFile {
         let mut claims = Claims { path: &path, used: Bits::default(), file_len };
         let units = load_array(&*file, root.units, &mut claims)?;
         let records = load_array(&*file, root.records, &mut claims)?;
-        let end = |array: &Array, each: u32| -> DBResult<u32> {
-            let last = array.elements().last().map_or(Some(0), |(number, _)| number.checked_add(1));
-            let end = last.and_then(|last| last.checked_mul(each));
-            end.ok_or_else(|| io::damaged(&path, array.top.place.sector))
+        let numbers = |array: &Array, each: u32| -> DBResult<Vec<u32>> {
+            let numbers: Vec<u32> = array.elements().map(|(number, _)| number).collect();
+            let end = numbers.last().map_or(Some(0), |last| last.checked_add(1));
+            let end = end.and_then(|end| end.checked_mul(each));
+            end.map(|_| numbers).ok_or_else(|| io::damaged(&path, array.top.place.sector))
         };
-        receiver.room(end(&units, 1)?, end(&records, blob::RECORDS)?)?;
+        let unit_numbers = numbers(&units, 1)?;
+        numbers(&records, blob::RECORDS)?;
         let elements = |array: &Array| array.elements().map(|(it, place)| (place, it)).collect();
-        io::read_all(&*file, &path, elements(&units), &mut |unit, sector| {
-            receiver.unit(unit, sector?)
-        })?;
         let mut found = Vec::new();
         io::read_all(&*file, &path, elements(&records), &mut |number, sector| {
             let records = blob::records(sector?);
             found.extend(records.map(|(at, len, top)| (number * blob::RECORDS + at, len, top)));
             Ok(())
         })?;
+        // Each has sectors of its own, so no memory is taken for more than that.
+        let content = found.iter().map(|(_, len, _)| u64::from(*len)).sum();
+        let left = file_len.checked_sub(content);
+        let left = left.ok_or_else(|| io::damaged(&path, records.top.place.sector))?;
+        let mut blob_numbers: Vec<u32> = found.iter().map(|(id, ..)| *id).collect();
+        blob_numbers.sort_unstable();
+        receiver.room(
+            unit_numbers,
+            blob_numbers,
+            file_len.saturating_add(left).saturating_add(ALLOWANCE),
+        )?;
+        io::read_all(&*file, &path, elements(&units), &mut |unit, sector| {
+            receiver.unit(unit, sector?)
+        })?;
         let mut order: Vec<_> = found.iter().map(|(_, _, top)| *top).zip(0..).collect();
         io::sort(&mut order);
         let mut blobs = BTreeMap::new();
-        let mut left = file_len;
         for (_, at) in order {
             let (id, len, top) = found[at as usize];
-            // Each has sectors of its own, so no memory is taken for more than that.
-            let len_left = left.checked_sub(u64::from(len));
-            left = len_left.ok_or_else(|| io::damaged(&path, top.sector))?;
             receiver.blob(id, len, &mut |bytes| {
                 blobs.insert(id, Blob::read(&*file, &path, top, bytes)?);
                 Ok(())

@@ -39,18 +39,18 @@ impl Rng {
 struct Model {
     units: BTreeMap<u32, Sector>,
     blobs: BTreeMap<u32, Vec<u8>>,
-    room: (u32, u32),
+    room: (Vec<u32>, Vec<u32>),
     blob_bytes: usize,
 }
 
 impl Receiver for Model {
-    fn room(&mut self, units: u32, blobs: u32) -> DBResult<()> {
+    fn room(&mut self, units: Vec<u32>, blobs: Vec<u32>, _: u64) -> DBResult<()> {
         self.room = (units, blobs);
         Ok(())
     }
 
     fn unit(&mut self, unit: u32, bytes: &Sector) -> DBResult<()> {
-        assert!(unit < self.room.0 && self.units.insert(unit, *bytes).is_none());
+        assert!(self.room.0.contains(&unit) && self.units.insert(unit, *bytes).is_none());
         Ok(())
     }
 
@@ -63,7 +63,7 @@ impl Receiver for Model {
         self.blob_bytes += len as usize;
         let mut bytes = vec![0; len as usize];
         fill(&mut bytes)?;
-        assert!(id < self.room.1 && self.blobs.insert(id, bytes).is_none());
+        assert!(self.room.1.contains(&id) && self.blobs.insert(id, bytes).is_none());
         Ok(())
     }
 }
@@ -132,7 +132,7 @@ fn load(disk: &SimDisk) -> DBResult<(DataFile, Model)> {
     let roots = Roots::read(&*file, path())?;
     let mut model = Model::default();
     let data = DataFile::load(file, path().into(), &roots, &mut model)?;
-    (model.room, model.blob_bytes) = ((0, 0), 0);
+    (model.room, model.blob_bytes) = Default::default();
     Ok((data, model))
 }
 

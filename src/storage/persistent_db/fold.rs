@@ -19,7 +19,7 @@ use crate::sync::{Arc, Condvar, JoinHandle, Mutex};
 #[derive(Debug)]
 pub(super) struct Folder {
     pub(super) data: DataFile,
-    /// The moment that the file is an image of.
+    /// The moment that the file is an image of, or one before all that is in it.
     pub(super) since: Option<u64>,
     /// The log that the newest root names.
     pub(super) log: Option<log::Identity>,
@@ -146,8 +146,11 @@ impl Shared {
             false => folder.fold(&snapshot, lsn, None)?,
         }
         self.memory.let_go(snapshot);
-        // If that fails, the log stays, to tell a torn root from a damaged one.
-        folder.data.compact()?;
+        // Large numbers that were only read would take much memory now.
+        if folder.since != Some(0) {
+            // If that fails, the log stays, to tell a torn root from a damaged one.
+            folder.data.compact()?;
+        }
         let log = commits.lock()?.log.file();
         match log.is_at(&self.log_path) {
             Ok(true) => self.disk.remove(&self.log_path),
