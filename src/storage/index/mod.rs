@@ -42,6 +42,8 @@ mod tests;
 
 pub(crate) use cursor::{Bounds, Cursor, Sink};
 pub(crate) use image::{Image, Piece, Restoring, Unrestored};
+pub(crate) use key::common_prefix;
+pub(crate) use memory::prefetch_bytes;
 pub(crate) use salvage::{Ranges, Wreck, salvage};
 
 use std::sync::atomic::{AtomicU64, Ordering};

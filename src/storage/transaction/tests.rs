@@ -274,3 +274,68 @@ fn a_failed_commit_keeps_its_writes() {
     assert!(txn.commit().unwrap());
     assert_eq!(db.count().unwrap(), 2);
 }
+
+/// Keys that begin alike or not, short and long, in no order, some often.
+fn any_key(rng: &mut Rng) -> Vec<u8> {
+    let mut key = match rng.below(4) {
+        0 => Vec::new(),
+        1 => b"users/by-name/".to_vec(),
+        2 => vec![7; 700],
+        _ => b"users/by-number/".to_vec(),
+    };
+    key.extend(&(rng.below(4_000) as u32).to_be_bytes()[rng.below(4) as usize..]);
+    key
+}
+
+#[test]
+fn a_large_transaction_does_what_its_writes_do_one_by_one() {
+    let mut rng = Rng(0x0dd_ba11);
+    let (db, mut model) = (InMemoryDB::new().unwrap(), Model::new());
+    for round in 0..6 {
+        let mut txn = db.begin().unwrap();
+        let before = db.snapshot().unwrap();
+        let was = model.clone();
+        for n in 0..12_000 {
+            let key = any_key(&mut rng);
+            if rng.below(4) == 0 {
+                txn.delete(&key).unwrap();
+                model.remove(&key);
+            } else {
+                let len = if rng.below(50) == 0 { 5_000 } else { rng.below(3) as usize * 40 };
+                let value = vec![n as u8; len];
+                txn.put(&key, &value).unwrap();
+                model.insert(key, value);
+            }
+        }
+        if round == 4 {
+            txn.clear(Some(b"users/by-name/"), Some(b"users/by-name0")).unwrap();
+            model.retain(|key, _| !key.starts_with(b"users/by-name/"));
+        }
+        assert!(txn.commit().unwrap());
+        db.check().unwrap();
+        assert!(db.iter().unwrap().map(Result::unwrap).eq(model.clone()));
+        assert!(before.iter().unwrap().map(Result::unwrap).eq(was));
+        let bytes: usize = model.iter().map(|(key, value)| key.len() + value.len()).sum();
+        assert_eq!(
+            (db.count().unwrap(), db.data_bytes().unwrap()),
+            (model.len() as u64, bytes as u64)
+        );
+    }
+}
+
+#[test]
+fn commits_are_noted_while_another_transaction_is_open() {
+    let db = InMemoryDB::new().unwrap();
+    let mut only = db.begin().unwrap();
+    for _ in 0..3 {
+        only.put_with(b"a", b"1", |_| Ok(())).unwrap();
+        assert!(only.commit().unwrap());
+        assert_eq!(db.history().bytes(), 0, "nobody will ask");
+    }
+    let (mut a, mut b) = (db.begin().unwrap(), db.begin().unwrap());
+    (a.get(b"a").unwrap(), a.put(b"x", b"").unwrap());
+    (b.get(b"b").unwrap(), b.put(b"y", b"").unwrap());
+    only.put(b"a", b"2").unwrap();
+    assert!(only.commit().unwrap());
+    assert!(!a.commit().unwrap() && b.commit().unwrap());
+}
