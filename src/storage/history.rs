@@ -37,6 +37,12 @@ struct Notes {
 }
 
 impl Notes {
+    /// Whether only one transaction is open, and began with that commit.
+    fn is_only(&self, begun: Option<u64>) -> bool {
+        let only = begun.is_some_and(|begun| self.open.get(&begun) == Some(&1));
+        only && self.open.len() == 1 && !self.always
+    }
+
     fn forget_until(&mut self, commit: u64) {
         while let Some((first, note)) = self.commits.front()
             && *first <= commit
@@ -55,18 +61,25 @@ impl History {
         self.watched.load(Ordering::Relaxed)
     }
 
-    /// Notes what a commit has changed. The caller holds the lock that orders
-    /// commits; `visible` is the latest one that a transaction can begin with.
+    /// Notes what a commit has changed, `by` a transaction that began with that one.
+    /// The caller holds the lock that orders commits; `visible` is the latest one
+    /// that a transaction can begin with.
     #[cold]
     pub(super) fn note<'a>(
         &self,
         commit: u64,
         visible: u64,
+        by: Option<u64>,
         changes: impl Iterator<Item = Change<'a>>,
     ) {
         let Ok(mut notes) = self.notes.lock() else {
             return; // then no transaction can commit either
         };
+        if visible == commit && notes.is_only(by) {
+            notes.forget_until(u64::MAX);
+            notes.since = commit;
+            return; // nobody will ask
+        }
         let oldest = notes.open.keys().next().copied().unwrap_or(visible).min(visible);
         notes.forget_until(oldest);
         let mut note = Vec::new();

@@ -12,7 +12,7 @@
 
 use std::fmt;
 
-use super::change::{Change, Changes};
+use super::change::{Change, Changes, by_key};
 use super::history::History;
 use super::index::{self, Bounds, Index};
 use super::snapshot::{Cursor, DBIterator, Snapshot};
@@ -79,6 +79,9 @@ impl Store {
 /// A payload with no more changes than this is applied in place, with memory
 /// reserved for all of them; a larger one on copies of the pages that it changes.
 const FEW: usize = 4096;
+
+/// The change that comes so many later is fetched into the processor's caches.
+const AHEAD: usize = 4;
 
 /// How many changes a payload has, if they are few and memory can be reserved.
 fn few(payload: &[u8]) -> Option<usize> {
@@ -216,7 +219,7 @@ impl InMemoryDB {
     pub fn clear(&self, from: Option<&[u8]>, to: Option<&[u8]>) -> DBResult<()> {
         let mut index = self.write()?;
         let done = index.clear(from, to).map_err(DBError::from);
-        self.finish(index, done, std::iter::once(Change::Clear(from, to)))
+        self.finish(index, done, None, std::iter::once(Change::Clear(from, to)))
     }
 
     /// Compares and swaps: if the value of `key` equals `expected`, sets it to
@@ -262,31 +265,32 @@ impl InMemoryDB {
 
     /// Makes all changes of a payload in one atomic step.
     pub(super) fn apply(&self, payload: &[u8]) -> DBResult<()> {
-        self.commit_if(payload, || Ok(true)).map(drop)
+        self.commit_if(payload, None, || Ok(true)).map(drop)
     }
 
-    /// Does so if, while nobody else can commit, it is `valid`; says whether.
+    /// Does so if, while nobody else can commit, it is `valid`; says whether. It is
+    /// `by` a transaction that began with that commit.
     pub(super) fn commit_if(
         &self,
         payload: &[u8],
+        by: Option<u64>,
         valid: impl FnOnce() -> DBResult<bool>,
     ) -> DBResult<bool> {
         let mut index = self.write()?;
         if !valid()? {
             return Ok(false);
         }
-        let apply = |index: &mut Index| {
-            Changes::of(payload).try_for_each(|change| index.apply_change(change?))
-        };
         let done = match few(payload) {
             Some(changes) => {
                 index.begin_many(changes)?;
-                apply(&mut index).expect("memory for it was reserved");
+                let mut changes = Changes::of(payload);
+                let applied = changes.try_for_each(|change| index.apply_change(change?));
+                applied.expect("memory for it was reserved");
                 Ok(())
             }
-            None => index.atomically(apply),
+            None => index.atomically(|index| index.apply_many(payload)),
         };
-        self.finish(index, done, Changes::of(payload).filter_map(Result::ok))?;
+        self.finish(index, done, by, Changes::of(payload).filter_map(Result::ok))?;
         Ok(true)
     }
 
@@ -296,12 +300,13 @@ impl InMemoryDB {
         &self,
         mut index: Alone<'_, Index>,
         done: DBResult<()>,
+        by: Option<u64>,
         changes: impl Iterator<Item = Change<'a>>,
     ) -> DBResult<()> {
         if done.is_ok() {
             index.committed();
             if self.store.history.is_watched() {
-                self.store.history.note(index.latest_commit(), index.commits(), changes);
+                self.store.history.note(index.latest_commit(), index.commits(), by, changes);
             }
         }
         drop(index);
@@ -314,7 +319,7 @@ impl InMemoryDB {
     fn note(&self, index: &Index, change: Change<'_>) {
         if self.store.history.is_watched() {
             let (commit, visible) = (index.latest_commit(), index.commits());
-            self.store.history.note(commit, visible, std::iter::once(change));
+            self.store.history.note(commit, visible, None, std::iter::once(change));
         }
     }
 
@@ -396,6 +401,29 @@ impl Index {
             Change::Put(key, value) => self.put(key, value, |_| Ok::<(), OutOfMemory>(()))?,
             Change::Delete(key) => drop(self.delete(key, |_| Ok::<(), OutOfMemory>(()))?),
             Change::Clear(from, to) => self.clear(from, to)?,
+        }
+        Ok(())
+    }
+
+    /// Makes many changes, in an order that has the effect of theirs.
+    fn apply_many(&mut self, payload: &[u8]) -> DBResult<()> {
+        let mut near = None;
+        let mut apply = |change: DBResult<Change<'_>>| match change? {
+            Change::Put(key, value) => Ok(self.put_near(&mut near, key, value)?),
+            other => {
+                near = None;
+                self.apply_change(other)
+            }
+        };
+        let Some(places) = by_key(payload) else {
+            return Changes::of(payload).try_for_each(apply);
+        };
+        let from = |at: u64| &payload[at as usize..];
+        for (n, &(_, at)) in places.iter().enumerate() {
+            if let Some(&(_, soon)) = places.get(n + AHEAD) {
+                index::prefetch_bytes(from(soon));
+            }
+            Changes::of(from(at)).take(1).try_for_each(&mut apply)?;
         }
         Ok(())
     }

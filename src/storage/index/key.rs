@@ -63,7 +63,7 @@ pub(super) fn head8(bytes: &[u8]) -> u64 {
 }
 
 /// How many bytes both begin with.
-pub(super) fn common_prefix(a: &[u8], b: &[u8]) -> usize {
+pub(crate) fn common_prefix(a: &[u8], b: &[u8]) -> usize {
     const STEP: usize = 16;
     let whole = a.as_chunks::<STEP>().0.iter().zip(b.as_chunks::<STEP>().0);
     let same = whole.take_while(|(a, b)| a == b).count() * STEP;

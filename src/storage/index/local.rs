@@ -9,7 +9,8 @@
 use super::key::Key;
 use super::leaf::{Leaf, LeafMut, NewEntry, Value};
 use super::page::{PageId, Source};
-use super::{Index, Inner};
+use super::{Index, Inner, Path};
+use crate::error::OutOfMemory;
 
 /// A put that changes nothing but one leaf.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +19,13 @@ pub(crate) struct Local {
     at: usize,
     /// Length of the value that is there.
     old: Option<usize>,
+}
+
+/// A leaf that was changed, and may be again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Near {
+    leaf: PageId,
+    is_last: bool,
 }
 
 impl Index {
@@ -60,6 +68,12 @@ impl Index {
             page = inner.child(inner.find(&self.pages, parts));
             self.pages.prefetch(page);
         }
+        self.local_in(page, parts, value)
+    }
+
+    /// The same, of a key that belongs to a leaf.
+    #[inline(always)]
+    fn local_in(&self, page: PageId, parts: Key<'_>, value: &[u8]) -> Option<Local> {
         if !self.pages.is_newborn(page) {
             return None;
         }
@@ -90,6 +104,12 @@ impl Index {
     /// changed since; the caller has had the turn to write all the time.
     #[inline]
     pub(crate) fn put_local(&self, local: &Local, key: &[u8], value: &[u8]) {
+        self.change_local(local, key, value);
+        self.numbers.commits.add(1);
+    }
+
+    #[inline]
+    fn change_local(&self, local: &Local, key: &[u8], value: &[u8]) {
         let entry = NewEntry { key: Key::new(key), tail: None, value: Value::Inline(value) };
         self.pages.edit_locked(local.leaf, |body| {
             let mut leaf = LeafMut::new(body);
@@ -102,6 +122,44 @@ impl Index {
             self.numbers.count.add(1);
             self.numbers.bytes.add((key.len() + value.len()) as u64);
         }
-        self.numbers.commits.add(1);
+    }
+
+    /// Sets the value of a key, looking first in the leaf that such a put has come
+    /// to before; nothing else may have changed the tree since.
+    pub(crate) fn put_near(
+        &mut self,
+        near: &mut Option<Near>,
+        key: &[u8],
+        value: &[u8],
+    ) -> Result<(), OutOfMemory> {
+        let (parts, plain) = (Key::new(key), Index::needs_no_blob(key, value));
+        if plain && let Some(near) = near {
+            let local = self.local_in(near.leaf, parts, value);
+            if let Some(local) = local.filter(|local| self.is_within(local, near)) {
+                self.change_local(&local, key, value);
+                return Ok(());
+            }
+        }
+        let (path, leaf) = self.tree.descend(&self.pages, parts);
+        if plain && let Some(local) = self.local_in(leaf, parts, value) {
+            self.change_local(&local, key, value);
+            *near = Some(Near { leaf, is_last: self.is_last(&path) });
+            return Ok(());
+        }
+        *near = None;
+        self.put_at(path, leaf, parts, (key, value), |_| Ok(()))
+    }
+
+    /// Whether a key that was looked for in a leaf belongs there.
+    fn is_within(&self, local: &Local, near: &Near) -> bool {
+        let end = || near.is_last || local.at < Leaf::new(self.pages.page(near.leaf)).len();
+        local.old.is_some() || local.at > 0 && end()
+    }
+
+    /// Whether a path leads to the last leaf.
+    fn is_last(&self, path: &Path) -> bool {
+        (0..path.len)
+            .map(|level| path.at(level))
+            .all(|(node, child)| child == Inner::new(self.pages.page(node)).len())
     }
 }

@@ -43,6 +43,8 @@ mod tests;
 
 pub(crate) use cursor::{Bounds, Cursor, Sink};
 pub(crate) use image::{Image, Piece};
+pub(crate) use key::common_prefix;
+pub(crate) use memory::prefetch_bytes;
 pub(crate) use restore::{Restoring, Unrestored};
 pub(crate) use salvage::{Ranges, Wreck, salvage};
 

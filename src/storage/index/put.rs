@@ -26,9 +26,22 @@ impl Index {
         value: &[u8],
         old: impl FnOnce(Option<&[u8]>) -> Result<T, E>,
     ) -> Result<T, E> {
-        self.begin(3)?;
         let parts = Key::new(key);
-        let (mut path, leaf) = self.tree.descend(&self.pages, parts);
+        let (path, leaf) = self.tree.descend(&self.pages, parts);
+        self.put_at(path, leaf, parts, (key, value), old)
+    }
+
+    /// The same, where a path leads to the leaf that the key belongs to.
+    #[inline(always)]
+    pub(super) fn put_at<T, E: From<OutOfMemory>>(
+        &mut self,
+        mut path: Path,
+        leaf: PageId,
+        parts: Key<'_>,
+        (key, value): (&[u8], &[u8]),
+        old: impl FnOnce(Option<&[u8]>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.begin(3)?;
         match Leaf::new(self.pages.page(leaf)).find(&self.pages, parts) {
             Ok(at) => {
                 let result = old(Some(self.value(leaf, at)))?;
@@ -163,7 +176,8 @@ impl Index {
     ) -> Result<(), OutOfMemory> {
         let old = Leaf::new(self.pages.page(leaf));
         if let Some(len) = old.grown(entry) {
-            let new = self.pages.alloc(round_body(len + SLACK).min(BODY_MAX));
+            let slack = if old.is_append(at) { BODY_MAX } else { SLACK };
+            let new = self.pages.alloc(round_body(len + slack).min(BODY_MAX));
             let (to, [from]) = self.pages.edit_from(new, [leaf]);
             LeafMut::copy(to, Leaf::new(from)).insert(at, entry);
             self.pages.descends(new, leaf);

@@ -1,17 +1,20 @@
 //! A cursor of a transaction: the entries of the view that it began with, under
 //! what it has written itself.
+//!
+//! Two cursors go the same way, one on the view and one on the transaction's own
+//! keys. The entry that stands nearer is next; of a key that both have, the own.
 
+use std::cmp::Ordering;
 use std::ops::Bound;
 
-use super::super::in_memory_db::to_vec;
 use super::super::index::{Bounds, Cursor, Sink};
-use super::own::{Bytes, Own, Says};
+use super::own::{Bytes, Own};
 use super::reads::{Reads, SpanId};
-use crate::error::DBResult;
+use crate::error::{DBResult, OutOfMemory};
 use crate::sync::{Arc, Mutex};
 
 /// Where the cursor is.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum At {
     New,
     BeforeFirst,
@@ -21,6 +24,9 @@ enum At {
     Own(Bytes, Bytes),
     AfterLast,
 }
+
+/// An own key, and its value if it was not removed.
+type OwnKey = Option<(Bytes, Option<Bytes>)>;
 
 /// What a transaction adds to a cursor on its view.
 #[derive(Debug)]
@@ -32,6 +38,36 @@ pub(in super::super) struct Merge {
     reads: Arc<Mutex<Reads>>,
     span: Option<SpanId>,
     at: At,
+    /// Which way it has gone.
+    back: bool,
+    /// The next own key that way.
+    ahead: OwnKey,
+    /// At an own entry: whether the view has an entry there or further that way;
+    /// its cursor is at the first of them.
+    found: bool,
+}
+
+/// Steps of a cursor on a view, to be taken back if one fails.
+struct Steps<'a> {
+    base: &'a mut Cursor,
+    back: bool,
+    taken: usize,
+}
+
+impl Steps<'_> {
+    fn step(&mut self) -> Result<bool, OutOfMemory> {
+        let found = go(self.base, self.back);
+        match found {
+            Ok(_) => self.taken += 1,
+            // There was memory for those keys.
+            Err(_) => (0..self.taken).for_each(|_| _ = go(self.base, !self.back)),
+        }
+        found
+    }
+}
+
+fn go(base: &mut Cursor, back: bool) -> Result<bool, OutOfMemory> {
+    if back { base.prev() } else { base.next() }
 }
 
 impl Merge {
@@ -41,101 +77,127 @@ impl Merge {
         bounds: Bounds,
         reads: Arc<Mutex<Reads>>,
     ) -> Merge {
-        Merge { own, writes, bounds, reads, span: None, at: At::New }
+        let (span, at, back, ahead, found) = (None, At::New, false, None, false);
+        Merge { own, writes, bounds, reads, span, at, back, ahead, found }
     }
 
     pub(in super::super) fn first(&mut self, base: &mut Cursor) -> DBResult<bool> {
-        self.span = Some(self.reads.lock()?.walk(self.bounds.low(), false, self.writes)?);
-        let found = base.first()?;
-        self.settle(base, found, Bound::Unbounded, false)
+        self.jump(base, None, false)
     }
 
     pub(in super::super) fn last(&mut self, base: &mut Cursor) -> DBResult<bool> {
-        self.span = Some(self.reads.lock()?.walk(self.bounds.high(), true, self.writes)?);
-        let found = base.last()?;
-        self.settle(base, found, Bound::Unbounded, true)
+        self.jump(base, None, true)
     }
 
     pub(in super::super) fn seek(&mut self, base: &mut Cursor, key: &[u8]) -> DBResult<bool> {
-        let key = match self.bounds.low() {
-            Bound::Included(low) => to_vec(key.max(low))?,
-            _ => to_vec(key)?,
-        };
-        let start = Bound::Included(&key[..]);
-        self.span = Some(self.reads.lock()?.walk(start, false, self.writes)?);
-        let found = base.seek(&key)?;
-        self.settle(base, found, Bound::Included(&key), false)
+        match self.bounds.low() {
+            Bound::Included(low) if key < low => self.first(base),
+            _ => self.jump(base, Some(key), false),
+        }
     }
 
     pub(in super::super) fn next(&mut self, base: &mut Cursor) -> DBResult<bool> {
-        let here = match &self.at {
-            At::New | At::BeforeFirst => return self.first(base),
-            At::AfterLast => return Ok(false),
-            At::Base => to_vec(base.key().unwrap_or_default())?,
-            At::Own(key, _) => to_vec(key.get())?,
-        };
-        let found = match self.at {
-            At::Base => base.next()?,
-            // What the view has under that key is hidden, and passed over.
-            _ => base.seek(&here)?,
-        };
-        self.settle(base, found, Bound::Excluded(&here), false)
+        match self.at {
+            At::New | At::BeforeFirst => self.first(base),
+            At::AfterLast => Ok(false),
+            At::Base | At::Own(..) => self.step(base, false),
+        }
     }
 
     pub(in super::super) fn prev(&mut self, base: &mut Cursor) -> DBResult<bool> {
-        let here = match &self.at {
-            At::New | At::AfterLast => return self.last(base),
-            At::BeforeFirst => return Ok(false),
-            At::Base => to_vec(base.key().unwrap_or_default())?,
-            At::Own(key, _) => to_vec(key.get())?,
-        };
-        if !matches!(self.at, At::Base) {
-            base.seek(&here)?;
+        match self.at {
+            At::New | At::AfterLast => self.last(base),
+            At::BeforeFirst => Ok(false),
+            At::Base | At::Own(..) => self.step(base, true),
         }
-        let found = base.prev()?;
-        self.settle(base, found, Bound::Excluded(&here), true)
     }
 
-    /// Goes to the nearest entry from `start` on: of the view, whose cursor is
-    /// `found` one there or not, or of the transaction's own.
+    /// Begins a walk at a key, or at an end.
+    fn jump(&mut self, base: &mut Cursor, to: Option<&[u8]>, back: bool) -> DBResult<bool> {
+        let (low, high) = (self.bounds.low(), self.bounds.high());
+        let from = to.map_or(if back { high } else { low }, Bound::Included);
+        let span = self.reads.lock()?.walk(self.span, from, back, self.writes)?;
+        let found = match to {
+            Some(key) => base.seek(key)?,
+            None if back => base.last()?,
+            None => base.first()?,
+        };
+        let ahead = self.own.nearest(if back { low } else { from }, high, back);
+        (self.span, self.at) = (Some(span), At::New);
+        self.settle(Steps { base, back, taken: 0 }, found, Some(ahead))
+    }
+
+    /// Goes to the entry beside the one that it is at.
+    fn step(&mut self, base: &mut Cursor, back: bool) -> DBResult<bool> {
+        let turned = self.back != back;
+        let ahead = match &self.at {
+            At::Own(key, _) if turned => Some(self.beyond(key.get(), back)),
+            _ if turned => Some(self.beyond(base.key().unwrap_or_default(), back)),
+            _ => None,
+        };
+        let stays = match &self.at {
+            At::Own(key, _) if !turned => !self.found || base.key() != Some(key.get()),
+            _ => false,
+        };
+        let mut steps = Steps { base, back, taken: 0 };
+        let found = if stays { self.found } else { steps.step()? };
+        self.settle(steps, found, ahead)
+    }
+
+    /// The own key beyond another.
+    fn beyond(&self, key: &[u8], back: bool) -> OwnKey {
+        match back {
+            false => self.own.nearest(Bound::Excluded(key), self.bounds.high(), false),
+            true => self.own.nearest(self.bounds.low(), Bound::Excluded(key), true),
+        }
+    }
+
+    /// Goes to the nearest entry: of the view, whose cursor is `found` one or not,
+    /// or of the transaction's own, where `ahead` is new if it is there.
     fn settle(
         &mut self,
-        base: &mut Cursor,
+        mut steps: Steps<'_>,
         mut found: bool,
-        start: Bound<&[u8]>,
-        back: bool,
+        mut ahead: Option<OwnKey>,
     ) -> DBResult<bool> {
-        while found && !matches!(self.own.says(base.key().unwrap_or_default()), Says::Nothing) {
-            found = if back { base.prev()? } else { base.next()? };
-        }
-        let (low, high) = match (start, back) {
-            (Bound::Unbounded, _) => (self.bounds.low(), self.bounds.high()),
-            (_, false) => (start, self.bounds.high()),
-            (_, true) => (self.bounds.low(), start),
-        };
-        let own = self.own.nearest(low, high, back);
-        let base_key = if found { base.key() } else { None };
-        let nearer = |key: &[u8]| base_key.is_none_or(|it| if back { key > it } else { key < it });
-        let at = match own.filter(|(key, _)| nearer(key.get())) {
-            Some((key, value)) => At::Own(key.clone(), value.clone()),
-            None if found => At::Base,
-            None if back => At::BeforeFirst,
-            None => At::AfterLast,
+        let back = steps.back;
+        let at = loop {
+            let key = if found { steps.base.key() } else { None };
+            let order = match (key, ahead.as_ref().unwrap_or(&self.ahead)) {
+                (None, None) => break if back { At::BeforeFirst } else { At::AfterLast },
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some(key), Some((own, _))) if back => own.get().cmp(key),
+                (Some(key), Some((own, _))) => key.cmp(own.get()),
+            };
+            if order == Ordering::Less {
+                if !self.own.has_cleared(key.unwrap_or_default()) {
+                    break At::Base;
+                }
+                found = steps.step()?;
+                continue;
+            }
+            let Some((own, value)) = ahead.take().unwrap_or_else(|| self.ahead.clone()) else {
+                continue; // there is one, as `order` says
+            };
+            ahead = Some(self.beyond(own.get(), back));
+            match value {
+                Some(value) => break At::Own(own, value),
+                None if order == Ordering::Equal => found = steps.step()?,
+                None => {}
+            }
         };
         let reached = match &at {
             At::Own(key, _) => Bound::Included(key.get()),
-            At::Base => Bound::Included(base_key.unwrap_or_default()),
+            At::Base => Bound::Included(steps.base.key().unwrap_or_default()),
             _ if back => self.bounds.low(),
             _ => self.bounds.high(),
         };
         if let Some(span) = self.span {
-            let mut reads = self.reads.lock()?;
-            match back {
-                true => reads.down(span, reached)?,
-                false => reads.up(span, reached)?,
-            }
+            self.reads.lock()?.reach(span, reached, back);
         }
-        self.at = at;
+        self.ahead = ahead.unwrap_or_else(|| self.ahead.take());
+        (self.at, self.back, self.found) = (at, back, found);
         Ok(matches!(self.at, At::Own(..) | At::Base))
     }
 
@@ -163,26 +225,28 @@ impl Merge {
     ) -> DBResult<bool> {
         let mut any = false;
         loop {
-            let before = self.at.clone();
-            let here =
-                self.key_with_nul(base).map(|key| to_vec(&key[..key.len() - 1])).transpose()?;
-            if !self.next(base)? {
-                if any {
-                    self.prev(base)?; // it stays at the last entry read
-                }
-                return Ok(any);
+            let before = match self.at {
+                At::New => Some(At::New),
+                At::BeforeFirst => Some(At::BeforeFirst),
+                _ => None,
+            };
+            match self.next(base) {
+                Ok(true) => {}
+                Ok(false) if any => return self.prev(base), // it stays at the last entry read
+                Err(_) if any => return Ok(true),           // for the next call to meet again
+                end => return end,
             }
-            let part = |bytes: Option<&'_ [u8]>| bytes.map_or(0, |bytes| bytes.len() - 1);
             let (key, value) = (self.key_with_nul(base), self.value_with_nul(base));
-            if !sink.fits(part(key), part(value)) {
-                match here {
-                    Some(key) => drop(self.seek(base, &key)?),
-                    None => self.at = before,
+            let (key, value) = (key.unwrap_or(&[0]), value.unwrap_or(&[0]));
+            let (key, value) = (&key[..key.len() - 1], &value[..value.len() - 1]);
+            if !sink.fits(key.len(), value.len()) {
+                match before {
+                    Some(at) => self.at = at,
+                    None => drop(self.prev(base)?),
                 }
                 return Ok(true);
             }
-            let (key, value) = (key.unwrap_or(&[0]), value.unwrap_or(&[0]));
-            sink.push(&key[..key.len() - 1], &value[..value.len() - 1]);
+            sink.push(key, value);
             any = true;
         }
     }

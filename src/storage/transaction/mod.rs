@@ -413,15 +413,15 @@ impl Transaction {
         let committed = match writes {
             false => true,
             true => {
+                let begun = self.view.snapshot.commits();
                 let overtaken = || {
                     let held = self.reads.lock()?;
-                    let begun = self.view.snapshot.commits();
                     let read = |change: Change<'_>| held.has(change, &self.own);
                     self.base.memory().history().any_since(begun, read)
                 };
                 let valid = || if reads { overtaken().map(|yes| !yes) } else { Ok(true) };
                 match &self.base {
-                    Base::InMemory(db) => db.commit_if(&self.payload, valid)?,
+                    Base::InMemory(db) => db.commit_if(&self.payload, Some(begun), valid)?,
                     Base::Persistent(db) => db.commit_if(&self.payload, valid)?,
                 }
             }

@@ -213,29 +213,30 @@ impl Own {
         match self.keys.get(key) {
             Some(Written { value: Some(value), .. }) => Says::Value(value),
             Some(Written { value: None, .. }) => Says::Gone,
-            None if self.cleared.iter().any(|range| range.has(key)) => Says::Gone,
+            None if self.has_cleared(key) => Says::Gone,
             None => Says::Nothing,
         }
     }
 
-    /// The nearest key with a value that lies in a range: the first, or with
-    /// `back` the last.
+    /// Whether a key lies in a range that was cleared.
+    pub(super) fn has_cleared(&self, key: &[u8]) -> bool {
+        self.cleared.iter().any(|range| range.has(key))
+    }
+
+    /// The first key in a range, or with `back` the last, and its value if it was
+    /// not removed.
     pub(super) fn nearest(
         &self,
         low: Bound<&[u8]>,
         high: Bound<&[u8]>,
         back: bool,
-    ) -> Option<(&Bytes, &Bytes)> {
+    ) -> Option<(Bytes, Option<Bytes>)> {
         if is_empty(low, high) {
             return None;
         }
         let mut range = self.keys.range::<[u8], _>((low, high));
-        loop {
-            let (key, written) = if back { range.next_back() } else { range.next() }?;
-            if let Some(value) = &written.value {
-                return Some((&key.0, value));
-            }
-        }
+        let (key, written) = if back { range.next_back() } else { range.next() }?;
+        Some((key.0.clone(), written.value.clone()))
     }
 
     /// All keys with what was written to them.

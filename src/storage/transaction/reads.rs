@@ -12,7 +12,8 @@ use super::super::change::Change;
 use super::own::{Own, Point, Until};
 use crate::error::DBResult;
 
-/// With more keys or spans than this, everything counts as read.
+/// With more keys than this, or spans of cursors that have none yet, everything
+/// counts as read.
 const KEYS_MAX: usize = 1 << 20;
 const SPANS_MAX: usize = 1 << 10;
 
@@ -54,7 +55,43 @@ fn as_ref(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
     bound.as_ref().map(Vec::as_slice)
 }
 
+/// Whether `to` is beyond the end that a span has, its lower one with `back`.
+fn is_further(end: Option<Bound<&[u8]>>, to: Bound<&[u8]>, back: bool) -> bool {
+    let beyond = |key: &[u8], was: &[u8]| if back { key < was } else { key > was };
+    match (end, to) {
+        (None, _) => true,
+        (Some(Bound::Unbounded), _) => false,
+        (_, Bound::Unbounded) => true,
+        (Some(Bound::Excluded(was)), Bound::Included(key)) => key == was || beyond(key, was),
+        (
+            Some(Bound::Included(was) | Bound::Excluded(was)),
+            Bound::Included(key) | Bound::Excluded(key),
+        ) => beyond(key, was),
+    }
+}
+
+/// Sets an end of a span, where its key was; without memory it stays.
+fn set(end: &mut Option<Bound<Vec<u8>>>, to: Bound<&[u8]>) -> DBResult<()> {
+    let (Some(Bound::Included(was)), Bound::Included(key)) = (&mut *end, to) else {
+        *end = Some(copy_bound(to)?);
+        return Ok(());
+    };
+    was.try_reserve(key.len().saturating_sub(was.len()))?;
+    was.clear();
+    was.extend_from_slice(key);
+    Ok(())
+}
+
 impl Span {
+    /// Whether a walk from there begins within.
+    fn has_start(&self, from: Bound<&[u8]>, back: bool) -> bool {
+        match from {
+            Bound::Included(key) => self.has(key),
+            _ if back => self.high.as_ref().map(as_ref) == Some(from),
+            _ => self.low.as_ref().map(as_ref) == Some(from),
+        }
+    }
+
     fn has(&self, key: &[u8]) -> bool {
         let (Some(low), Some(high)) = (&self.low, &self.high) else {
             return false;
@@ -118,9 +155,31 @@ impl Reads {
     }
 
     /// A walk begins, of a cursor opened after so many writes: upwards from a
-    /// bound, or downwards (`back`).
-    pub(super) fn walk(&mut self, from: Bound<&[u8]>, back: bool, writes: u64) -> DBResult<SpanId> {
-        if self.spans.len() >= SPANS_MAX {
+    /// bound, or downwards (`back`). It goes on with the cursor's last span if it
+    /// begins in it, and where there are too many reaches out for it from there.
+    pub(super) fn walk(
+        &mut self,
+        last: Option<SpanId>,
+        from: Bound<&[u8]>,
+        back: bool,
+        writes: u64,
+    ) -> DBResult<SpanId> {
+        let full = self.spans.len() >= SPANS_MAX;
+        if let Some(id) = last
+            && let Some(span) = self.spans.get(id.0)
+        {
+            if span.has_start(from, back) {
+                return Ok(id);
+            }
+            if full {
+                self.reach(id, from, !back);
+                if from != Bound::Unbounded {
+                    self.reach(id, from, back);
+                }
+                return Ok(id);
+            }
+        }
+        if full {
             self.all();
         }
         if !self.everything {
@@ -131,45 +190,15 @@ impl Reads {
         Ok(SpanId(self.spans.len().wrapping_sub(1)))
     }
 
-    /// A walk has gone up as far as `to`.
-    pub(super) fn up(&mut self, span: SpanId, to: Bound<&[u8]>) -> DBResult<()> {
+    /// A walk has gone up, or down (`back`), as far as `to`.
+    pub(super) fn reach(&mut self, span: SpanId, to: Bound<&[u8]>, back: bool) {
         let Some(span) = self.spans.get_mut(span.0) else {
-            return Ok(());
+            return;
         };
-        let further = match (&span.high, to) {
-            (None, _) => true,
-            (Some(Bound::Unbounded), _) => false,
-            (_, Bound::Unbounded) => true,
-            (Some(Bound::Excluded(was)), Bound::Included(key)) => key >= &was[..],
-            (
-                Some(Bound::Included(was) | Bound::Excluded(was)),
-                Bound::Included(key) | Bound::Excluded(key),
-            ) => key > &was[..],
-        };
-        if further {
-            span.high = Some(copy_bound(to)?);
+        let end = if back { &mut span.low } else { &mut span.high };
+        if is_further(end.as_ref().map(as_ref), to, back) && set(end, to).is_err() {
+            self.all(); // there is no memory for less
         }
-        Ok(())
-    }
-
-    /// A walk has gone down as far as `to`.
-    pub(super) fn down(&mut self, span: SpanId, to: Bound<&[u8]>) -> DBResult<()> {
-        let Some(span) = self.spans.get_mut(span.0) else {
-            return Ok(());
-        };
-        let further = match (&span.low, to) {
-            (None, _) => true,
-            (Some(Bound::Unbounded), _) => false,
-            (_, Bound::Unbounded) => true,
-            (
-                Some(Bound::Included(was) | Bound::Excluded(was)),
-                Bound::Included(key) | Bound::Excluded(key),
-            ) => key < &was[..],
-        };
-        if further {
-            span.low = Some(copy_bound(to)?);
-        }
-        Ok(())
     }
 
     /// Whether what another transaction has changed was read.

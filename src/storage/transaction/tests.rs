@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::in_memory_db::InMemoryDB;
+use super::super::index::Sink;
 use super::*;
 use crate::DB;
 
@@ -58,12 +59,38 @@ fn step(txn: &mut Transaction, model: &mut Model, rng: &mut Rng) {
     }
 }
 
+/// Takes so many entries.
+struct Take(usize, Vec<(Vec<u8>, Vec<u8>)>);
+
+impl Sink for Take {
+    fn fits(&mut self, _: usize, _: usize) -> bool {
+        self.1.len() < self.0
+    }
+
+    fn push(&mut self, key: &[u8], value: &[u8]) {
+        self.1.push((key.to_vec(), value.to_vec()));
+    }
+}
+
 /// Walks a cursor at random beside the model's entries.
 fn walk(cursor: &mut Cursor, entries: &[(Vec<u8>, Vec<u8>)], rng: &mut Rng) {
     // 0 is before the first, len + 1 after the last; a new cursor is both.
     let (mut at, end) = (None, entries.len() + 1);
     for _ in 0..40 {
-        let found = match rng.below(8) {
+        let found = match rng.below(9) {
+            7 => {
+                let mut sink = Take(rng.below(4) as usize, Vec::new());
+                let (most, from) = (sink.0, at.unwrap_or(0).min(entries.len()));
+                let rest = &entries[from..];
+                assert_eq!(cursor.read(&mut sink).unwrap(), !rest.is_empty());
+                assert_eq!(sink.1, rest[..most.min(rest.len())]);
+                match sink.1.len() {
+                    0 if rest.is_empty() => at = Some(end),
+                    0 => {}
+                    read => at = Some(from + read),
+                }
+                cursor.key().is_some()
+            }
             0 => (at = Some(1.min(end)), cursor.first().unwrap()).1,
             1 => (at = Some(end - 1), cursor.last().unwrap()).1,
             2..5 => (at = Some((at.unwrap_or(0) + 1).min(end)), cursor.next().unwrap()).1,
@@ -273,4 +300,120 @@ fn a_failed_commit_keeps_its_writes() {
     assert_eq!(txn.count().unwrap(), 2);
     assert!(txn.commit().unwrap());
     assert_eq!(db.count().unwrap(), 2);
+}
+
+/// Keys that begin alike or not, short and long, in no order, some often.
+fn any_key(rng: &mut Rng) -> Vec<u8> {
+    let mut key = match rng.below(4) {
+        0 => Vec::new(),
+        1 => b"users/by-name/".to_vec(),
+        2 => vec![7; 700],
+        _ => b"users/by-number/".to_vec(),
+    };
+    key.extend(&(rng.below(4_000) as u32).to_be_bytes()[rng.below(4) as usize..]);
+    key
+}
+
+#[test]
+fn a_large_transaction_does_what_its_writes_do_one_by_one() {
+    let mut rng = Rng(0x0dd_ba11);
+    let (db, mut model) = (InMemoryDB::new().unwrap(), Model::new());
+    for round in 0..6 {
+        let mut txn = db.begin().unwrap();
+        let before = db.snapshot().unwrap();
+        let was = model.clone();
+        for n in 0..12_000 {
+            let key = any_key(&mut rng);
+            if rng.below(4) == 0 {
+                txn.delete(&key).unwrap();
+                model.remove(&key);
+            } else {
+                let len = if rng.below(50) == 0 { 5_000 } else { rng.below(3) as usize * 40 };
+                let value = vec![n as u8; len];
+                txn.put(&key, &value).unwrap();
+                model.insert(key, value);
+            }
+        }
+        if round == 4 {
+            txn.clear(Some(b"users/by-name/"), Some(b"users/by-name0")).unwrap();
+            model.retain(|key, _| !key.starts_with(b"users/by-name/"));
+        }
+        assert!(txn.commit().unwrap());
+        db.check().unwrap();
+        assert!(db.iter().unwrap().map(Result::unwrap).eq(model.clone()));
+        assert!(before.iter().unwrap().map(Result::unwrap).eq(was));
+        let bytes: usize = model.iter().map(|(key, value)| key.len() + value.len()).sum();
+        assert_eq!(
+            (db.count().unwrap(), db.data_bytes().unwrap()),
+            (model.len() as u64, bytes as u64)
+        );
+    }
+}
+
+#[test]
+fn commits_are_noted_while_another_transaction_is_open() {
+    let db = InMemoryDB::new().unwrap();
+    let mut only = db.begin().unwrap();
+    for _ in 0..3 {
+        only.put_with(b"a", b"1", |_| Ok(())).unwrap();
+        assert!(only.commit().unwrap());
+        assert_eq!(db.history().bytes(), 0, "nobody will ask");
+    }
+    db.put(b"z", b"").unwrap();
+    let (mut a, mut b) = (db.begin().unwrap(), db.begin().unwrap());
+    assert!(a.get(b"a").unwrap().is_some() && b.get(b"b").unwrap().is_none());
+    a.put(b"x", b"").unwrap();
+    b.put(b"y", b"").unwrap();
+    only.put(b"a", b"2").unwrap();
+    assert!(only.commit().unwrap());
+    assert!(!a.commit().unwrap() && b.commit().unwrap());
+}
+
+#[test]
+fn a_long_walk_by_short_reads_is_one_span() {
+    const ENTRIES: u32 = 1_000_000;
+    let db = InMemoryDB::new().unwrap();
+    let keys: Vec<_> = (0..ENTRIES).map(u32::to_be_bytes).collect();
+    db.write_all(keys.iter().map(|key| (&key[..], &b""[..]))).unwrap();
+    let (from, to) = (1_000u32.to_be_bytes(), (ENTRIES - 1_000).to_be_bytes());
+    let walks_then = |key: u32| {
+        let mut txn = db.begin().unwrap();
+        txn.put(&5_000u32.to_be_bytes(), b"mine").unwrap();
+        let mut cursor = txn.scan(Some(&from), Some(&to)).unwrap();
+        let (mut count, mut reads) = (0, 0);
+        loop {
+            let mut sink = Take(200, Vec::new());
+            if !cursor.read(&mut sink).unwrap() {
+                break;
+            }
+            (count, reads) = (count + sink.1.len(), reads + 1);
+        }
+        assert!(count == ENTRIES as usize - 2_000 && reads > 4_000);
+        db.put(&key.to_be_bytes(), b"other").unwrap();
+        txn.commit().unwrap()
+    };
+    assert!(walks_then(999) && walks_then(ENTRIES - 1_000), "outside of what was walked");
+    assert!(walks_then(5_000), "its own");
+    assert!(!walks_then(1_000) && !walks_then(500_000) && !walks_then(ENTRIES - 1_001));
+}
+
+#[test]
+fn too_many_walks_of_one_cursor_count_as_one_over_all_of_them() {
+    let looks_then = |key: u32, order: fn(u32) -> u32| {
+        let db = InMemoryDB::new().unwrap();
+        (0..10_000u32).for_each(|n| drop(db.put(&(2 * n).to_be_bytes(), b"").unwrap()));
+        let mut txn = db.begin().unwrap();
+        txn.put(b"x", b"").unwrap();
+        let mut cursor = txn.scan(None, None).unwrap();
+        for n in 0..2_000 {
+            assert!(cursor.seek(&(8 * order(n) + 1_000).to_be_bytes()).unwrap());
+        }
+        db.put(&key.to_be_bytes(), b"").unwrap();
+        txn.commit().unwrap()
+    };
+    for order in [|n| n, |n| 1_999 - n, |n| n * 7 % 2_000] {
+        assert!(looks_then(999, order) && looks_then(8 * 1_999 + 1_001, order));
+        assert!(!looks_then(1_000, order) && !looks_then(8 * 1_999 + 1_000, order));
+        assert!((0..2_000).step_by(97).all(|n| !looks_then(8 * n + 1_000, order)));
+    }
 }

@@ -209,6 +209,12 @@ pub(super) fn prefetch(start: *const u8, id: PageId, lines: usize) {
     }
 }
 
+/// Asks the processor for the first lines of what will soon be read.
+#[inline]
+pub(crate) fn prefetch_bytes(bytes: &[u8]) {
+    bytes.chunks(LINE).take(2).for_each(|line| prefetch_line(line.as_ptr()));
+}
+
 /// Asks the processor for the cache line of an address: a hint, which never fails.
 #[inline(always)]
 pub(super) fn prefetch_line(address: *const u8) {

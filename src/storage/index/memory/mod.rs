@@ -36,6 +36,7 @@ mod frozen;
 mod pages;
 mod restore;
 
+pub(crate) use arena::prefetch_bytes;
 pub(super) use frozen::{Frozen, Reader};
 pub(super) use pages::Pages;
 pub(super) use restore::RESTORED;
