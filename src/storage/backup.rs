@@ -8,7 +8,7 @@ use super::in_memory_db::InMemoryDB;
 use super::persistent_db::{PersistentDB, write_all_of};
 use super::snapshot::Snapshot;
 use crate::error::{DBError, DBResult};
-use crate::os::disk::{Disk, How};
+use crate::os::disk::{Disk, File, How};
 use crate::os::system::System;
 
 impl Snapshot {
@@ -47,7 +47,10 @@ impl Snapshot {
             })
         });
         match done {
-            Ok(()) => disk.sync_folder(path).map_err(failed),
+            Ok(()) => disk.sync_folder(path).map_err(|error| {
+                let _ = disk.remove(path);
+                failed(error)
+            }),
             Err(error) => {
                 let _ = disk.remove(&unfinished);
                 Err(error)
@@ -75,12 +78,24 @@ fn begin(disk: &dyn Disk, path: &Path) -> DBResult<DataFile> {
     if !file.lock(false).map_err(failed)? || !file.is_at(path).map_err(failed)? {
         return Err(DBError::Busy(path.display().to_string()));
     }
+    if !is_unfinished(&*file).map_err(failed)? {
+        let path = path.display();
+        return Err(DBError::Exists(format!("{path}, which is no unfinished backup")));
+    }
     if let Err(error) = file.set_len(0) {
         let _ = disk.remove(path);
         return Err(failed(error));
     }
     let fields = Fields { database, lsn: 0, log: None, meta: [0; META] };
-    Ok(DataFile::create(file, path.to_owned(), fields))
+    Ok(DataFile::create(file.into(), path.to_owned(), fields))
+}
+
+/// Whether a file has no root yet, as that of a backup until it is complete.
+fn is_unfinished(file: &dyn File) -> io::Result<bool> {
+    let mut roots = [0; 8192];
+    let len = file.len()?.min(roots.len() as u64) as usize;
+    file.read(&mut roots[..len], 0)?;
+    Ok(roots[..len].iter().all(|&byte| byte == 0))
 }
 
 impl InMemoryDB {

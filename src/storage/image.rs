@@ -81,7 +81,7 @@ impl Receiver for Loader<'_> {
 /// Loads the tree that the newest root of a file is of, and the moment that the
 /// file is an image of. `progress` is told how many bytes were loaded.
 pub(super) fn load(
-    file: Box<dyn File>,
+    file: std::sync::Arc<dyn File>,
     path: &Path,
     roots: &Roots,
     progress: &mut dyn FnMut(u64),

@@ -32,6 +32,7 @@ pub(crate) use salvage::{Remains, roots};
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use array::{Array, FANOUT, Table, Top};
 use blob::Blob;
@@ -44,7 +45,7 @@ use crate::os::disk::File;
 /// A database file, open.
 #[derive(Debug)]
 pub(crate) struct DataFile {
-    file: Box<dyn File>,
+    file: Arc<dyn File>,
     path: PathBuf,
     root: Root,
     units: Array,
@@ -140,7 +141,7 @@ impl Roots {
 impl DataFile {
     /// Makes a file without a root one of an empty tree, once its first
     /// checkpoint is done.
-    pub(crate) fn create(file: Box<dyn File>, path: PathBuf, fields: Fields) -> DataFile {
+    pub(crate) fn create(file: Arc<dyn File>, path: PathBuf, fields: Fields) -> DataFile {
         let (units, records) = (Top::default(), Top::default());
         DataFile {
             file,
@@ -155,7 +156,7 @@ impl DataFile {
 
     /// Reads all that the newest root reaches.
     pub(crate) fn load(
-        file: Box<dyn File>,
+        file: Arc<dyn File>,
         path: PathBuf,
         roots: &Roots,
         receiver: &mut dyn Receiver,

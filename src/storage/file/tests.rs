@@ -122,7 +122,7 @@ impl Model {
 fn create(disk: &SimDisk) -> DataFile {
     let file = disk.open(path(), How::Create).unwrap();
     disk.sync_folder(path()).unwrap();
-    let mut data = DataFile::create(file, path().into(), FIELDS);
+    let mut data = DataFile::create(file.into(), path().into(), FIELDS);
     data.checkpoint(FIELDS, &|_| Ok(())).unwrap();
     data
 }
@@ -131,7 +131,7 @@ fn load(disk: &SimDisk) -> DBResult<(DataFile, Model)> {
     let file = disk.open(path(), How::Write).unwrap();
     let roots = Roots::read(&*file, path())?;
     let mut model = Model::default();
-    let data = DataFile::load(file, path().into(), &roots, &mut model)?;
+    let data = DataFile::load(file.into(), path().into(), &roots, &mut model)?;
     (model.room, model.blob_bytes) = Default::default();
     Ok((data, model))
 }
@@ -321,7 +321,7 @@ impl Forged {
         let file = disk.open(path(), How::Read).unwrap();
         let roots = Roots::read(&*file, path()).unwrap();
         let mut model = Model::default();
-        let refused = DataFile::load(file, path().into(), &roots, &mut model).err();
+        let refused = DataFile::load(file.into(), path().into(), &roots, &mut model).err();
         assert!(matches!(refused, Some(DBError::Corrupt(_))));
         assert!(model.blob_bytes <= self.0.len());
     }

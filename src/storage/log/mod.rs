@@ -47,7 +47,7 @@ use crate::planted::{self, Bug};
 use crate::sync::Arc;
 use record::{HEAD, JUMP, Kind, START};
 
-pub(crate) use replay::{has_records, identify, replay, salvage, verify};
+pub(crate) use replay::{has_records, identify, is_foreign, replay, salvage, verify};
 
 /// The jump back to the head waits until this much is free there.
 const WORTH_A_JUMP: u64 = if cfg!(minidb_shuttle) { 1 << 10 } else { 64 << 10 };

@@ -9,6 +9,7 @@
 //! log without records whose generation is that root's tells an interruption
 //! from damage.
 
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -174,12 +175,28 @@ struct Found {
     has_log: bool,
 }
 
+/// A database, its files, and where commits go unless it is only read.
+type Opened = (Folder, InMemoryDB, Option<Commits>);
+
 /// Opening one database.
 struct Opening<'a> {
     disk: &'a dyn Disk,
     path: &'a Path,
     log_path: &'a Path,
     options: &'a Options,
+    /// Whether what lies at the log's path is a new log.
+    log_begun: Cell<bool>,
+}
+
+impl<'a> Opening<'a> {
+    fn new(
+        disk: &'a dyn Disk,
+        path: &'a Path,
+        log_path: &'a Path,
+        options: &'a Options,
+    ) -> Opening<'a> {
+        Opening { disk, path, log_path, options, log_begun: Cell::new(false) }
+    }
 }
 
 impl PersistentDB {
@@ -196,16 +213,8 @@ impl PersistentDB {
         let mut name = path.clone().into_os_string();
         name.push("-log");
         let log_path = PathBuf::from(name);
-        let opening = Opening { disk: &*disk, path: &path, log_path: &log_path, options: &options };
-        let file = opening.lock()?;
-        let found = opening.find(file)?;
-        let (folder, memory, commits) = match options.read_only {
-            true => {
-                let folder = Folder { data: found.data, since: found.since, log: None };
-                (folder, InMemoryDB::of(found.index), None)
-            }
-            false => opening.begin(found)?,
-        };
+        let opening = Opening::new(&*disk, &path, &log_path, &options);
+        let (folder, memory, commits) = opening.run()?;
         let file_bytes = AtomicU64::new(folder.data.bytes());
         let log_bytes = AtomicU64::new(commits.as_ref().map_or(0, |it| it.log.bytes()));
         let shared = Shared {
@@ -244,16 +253,49 @@ impl Opening<'_> {
         move |error| DBError::io(&doing, &path, &error)
     }
 
-    /// Opens and locks the file.
-    fn lock(&self) -> DBResult<Box<dyn File>> {
-        let how = match self.options {
-            Options { read_only: true, .. } => How::Read,
-            Options { existing: true, .. } => How::Write,
-            Options { new: true, .. } => How::New,
-            _ => How::Create,
+    fn run(&self) -> DBResult<Opened> {
+        let (file, created) = self.lock()?;
+        let file: std::sync::Arc<dyn File> = file.into();
+        let opened = self.find(file.clone()).and_then(|found| match self.options.read_only {
+            true => {
+                let folder = Folder { data: found.data, since: found.since, log: None };
+                Ok((folder, InMemoryDB::of(found.index), None))
+            }
+            false => self.begin(found),
+        });
+        if opened.is_err() && created {
+            // Then nothing is there, as before. It is locked still, so nobody uses it.
+            let _ = self.disk.remove(self.path);
+            if self.log_begun.get() {
+                let _ = self.disk.remove(self.log_path);
+            }
+        }
+        opened
+    }
+
+    /// Opens and locks the file; says whether it was created for that.
+    fn lock(&self) -> DBResult<(Box<dyn File>, bool)> {
+        let created = Cell::new(false);
+        let open = |how| {
+            created.set(how == How::New);
+            self.disk.open(self.path, how)
+        };
+        let open = || match self.options {
+            Options { read_only: true, .. } => open(How::Read),
+            Options { existing: true, .. } => open(How::Write),
+            Options { new: true, .. } => open(How::New),
+            _ => match open(How::Write) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => match open(How::New) {
+                    // Somebody else was faster.
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => open(How::Write),
+                    done => done,
+                },
+                done => done,
+            },
         };
         let refused = |error| refused(self.path, self.options, &error);
-        self.lock_at(self.path, || self.disk.open(self.path, how).map_err(refused))
+        let file = self.lock_at(self.path, || open().map_err(refused))?;
+        Ok((file, created.get()))
     }
 
     /// Opens and locks the log. Else, had the file been replaced while it was in
@@ -302,10 +344,11 @@ impl Opening<'_> {
     }
 
     /// Reads everything.
-    fn find(&self, file: Box<dyn File>) -> DBResult<Found> {
+    fn find(&self, file: std::sync::Arc<dyn File>) -> DBResult<Found> {
         let len = file.len().map_err(self.failed("read", self.path))?;
         let roots = Roots::read(&*file, self.path)?;
         let log = self.log_beside()?;
+        self.refuse_to_replace(log.as_ref(), roots.newest())?;
         let Some(fields) = roots.newest().copied() else {
             return self.find_empty(file, len, &roots, log.as_ref());
         };
@@ -336,10 +379,30 @@ impl Opening<'_> {
         Ok(found)
     }
 
+    /// Refuses if another log would have to go that may be of use to somebody: what
+    /// is no log, or one with commits of another database.
+    fn refuse_to_replace(&self, log: Option<&Beside>, fields: Option<&Fields>) -> DBResult<()> {
+        let Some(log) = log.filter(|_| !self.options.read_only) else {
+            return Ok(());
+        };
+        let name = self.log_path.display();
+        let is_other = |it: Identity| fields.is_some_and(|fields| fields.database != it.database);
+        match log.identity {
+            Some(identity) if log.has_records && is_other(identity) => {
+                let what = "holds commits of another database, and is in the way of a log";
+                Err(DBError::Corrupt(format!("{name} {what}")))
+            }
+            None if log::is_foreign(&*log.file).map_err(self.failed("read", self.log_path))? => {
+                Err(DBError::Format(format!("{name} is no log, and in the way of one")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// A file without a root: empty, or left so when its first root was written.
     fn find_empty(
         &self,
-        file: Box<dyn File>,
+        file: std::sync::Arc<dyn File>,
         len: u64,
         roots: &Roots,
         log: Option<&Beside>,
@@ -430,7 +493,7 @@ impl Opening<'_> {
     }
 
     /// Makes what was found safe in the file, and begins a new log.
-    fn begin(&self, mut found: Found) -> DBResult<(Folder, InMemoryDB, Option<Commits>)> {
+    fn begin(&self, mut found: Found) -> DBResult<Opened> {
         let mut folder = Folder { data: found.data, since: found.since, log: None };
         let snapshot = found.index.snapshot_for_image()?;
         if planted::is(Bug::LogBegunTooEarly) {
@@ -450,6 +513,7 @@ impl Opening<'_> {
             salt: if planted::is(Bug::LogNotRenewed) { 0 } else { self.random()? },
         };
         let file = self.lock_log()?;
+        self.log_begun.set(true);
         let ahead = if self.options.no_sync { 0 } else { self.options.ahead() };
         let log = Log::create(file, self.log_path.to_owned(), identity, found.lsn, ahead)?;
         // With this the name of a new database is on disk, too.
@@ -481,7 +545,7 @@ pub(in super::super) fn open_to_read(
 ) -> DBResult<(PathBuf, Box<dyn File>)> {
     let options = &Options::new().read_only();
     let path = disk.resolve(path).map_err(|error| refused(path, options, &error))?;
-    let file = Opening { disk, path: &path, log_path: Path::new(""), options }.lock()?;
+    let (file, _) = Opening::new(disk, &path, Path::new(""), options).lock()?;
     Ok((path, file))
 }
 

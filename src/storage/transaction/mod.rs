@@ -263,6 +263,9 @@ impl Transaction {
     pub fn clear(&mut self, from: Option<&[u8]>, to: Option<&[u8]>) -> DBResult<()> {
         check_len("key", from.unwrap_or_default())?;
         check_len("key", to.unwrap_or_default())?;
+        if to.is_some_and(|to| to <= from.unwrap_or_default()) {
+            return Ok(()); // and so nothing is written
+        }
         self.write(Change::Clear(from, to))
     }
 
