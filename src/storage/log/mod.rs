@@ -447,6 +447,10 @@ impl Plan {
             return Ok(());
         }
         self.file.write(&self.records, self.offset)?;
+        let zeros = self.zeros.end - self.zeros.start;
+        if zeros > 0 && self.file.room() < 16 * zeros {
+            return self.write_jump(); // others need the space more
+        }
         for at in self.zeros.clone().step_by(ZEROS.len()) {
             let some = (self.zeros.end - at).min(ZEROS.len() as u64);
             if self.file.write(&ZEROS[..some as usize], at).is_err() {
@@ -455,11 +459,15 @@ impl Plan {
                 break;
             }
         }
-        // Last, so that it never leads to what is not there.
-        if let Some((offset, jump)) = &self.jump {
-            self.file.write(jump, *offset)?;
+        self.write_jump()
+    }
+
+    /// Last, so that it never leads to what is not there.
+    fn write_jump(&self) -> io::Result<()> {
+        match &self.jump {
+            Some((offset, jump)) => self.file.write(jump, *offset),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Makes all that was written to the file durable.
