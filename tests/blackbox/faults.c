@@ -23,6 +23,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/statvfs.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -213,6 +214,7 @@ CALL(int, fstat64, (int file, struct stat64 *found), (file, found), TAKES_NOTHIN
 CALL(int, statx,
      (int at, const char *path, int flags, unsigned mask, struct statx *found),
      (at, path, flags, mask, found), TAKES_NOTHING)
+CALL(int, fstatvfs, (int file, struct statvfs *found), (file, found), TAKES_NOTHING)
 CALL(ssize_t, readlink, (const char *path, char *target, size_t size),
      (path, target, size), TAKES_NOTHING)
 

@@ -448,7 +448,11 @@ impl Plan {
             return Ok(());
         }
         self.file.write(&self.records, self.offset)?;
-        let zeros = vec![0; if self.zeros.is_empty() { 0 } else { ZEROS }];
+        let len = self.zeros.end - self.zeros.start;
+        if len > 0 && self.file.room() < 16 * len {
+            return self.write_jump(); // others need the space more
+        }
+        let zeros = vec![0; if len > 0 { ZEROS } else { 0 }];
         for at in self.zeros.clone().step_by(ZEROS) {
             let some = (self.zeros.end - at).min(ZEROS as u64);
             if self.file.write(&zeros[..some as usize], at).is_err() {
@@ -457,11 +461,15 @@ impl Plan {
                 break;
             }
         }
-        // Last, so that it never leads to what is not there.
-        if let Some((offset, jump)) = &self.jump {
-            self.file.write(jump, *offset)?;
+        self.write_jump()
+    }
+
+    /// Last, so that it never leads to what is not there.
+    fn write_jump(&self) -> io::Result<()> {
+        match &self.jump {
+            Some((offset, jump)) => self.file.write(jump, *offset),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Makes all that was written to the file durable.

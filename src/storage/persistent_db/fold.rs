@@ -8,6 +8,7 @@ use super::super::file::{Checkpoint, DataFile, Fields, LogMark};
 use super::super::index::{Piece, Snapshot};
 use super::super::log::{Position, verify};
 use super::super::{image, log};
+use super::commit::Haste;
 use super::{Closer, Shared};
 use crate::error::{DBError, DBResult};
 use crate::os::thread::spawn;
@@ -92,7 +93,7 @@ impl Shared {
         self.memory.let_go(snapshot);
         let mut commits = self.commits()?.lock()?;
         commits.log.retire(lsn);
-        commits.checkpoint_at = self.options.due_after(folder.data.bytes());
+        commits.set_due(self.options.due_after(folder.data.bytes()));
         Ok(())
     }
 
@@ -112,14 +113,15 @@ impl Shared {
         verify(&**file, &self.log_path, identity, start, end)
     }
 
-    /// Has a checkpoint made, by the thread for that if there is one.
-    pub(super) fn checkpoint_is_due(&self) {
+    /// Has a checkpoint made, if that may wait by the thread for that.
+    pub(super) fn checkpoint_is_due(&self, haste: Haste) {
         let later = |bytes: u64| bytes.saturating_add(self.options.due_after(0));
         if let Ok(mut commits) = self.commits().and_then(Mutex::lock) {
             // Not again with the next commit, should it fail.
-            commits.checkpoint_at = later(commits.log.living_bytes());
+            let living = commits.log.living_bytes();
+            commits.set_due(later(living));
         }
-        match self.options.background {
+        match self.options.background && haste == Haste::Soon {
             true => self.wake.call(),
             // It reports to nobody: what it could not fold is in the log.
             false => drop(self.checkpoint()),
