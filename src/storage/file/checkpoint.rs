@@ -134,21 +134,19 @@ impl Checkpoint<'_> {
         }
         let units = self.writer.finish(self.units, self.unit_base, self.limit)?;
         let mut records = Draft::new(self.record_base);
-        let mut changed = Bits::default();
-        for id in self.blobs.keys().filter(|&&id| !self.kept_blobs.has(id)) {
-            changed.add(id / RECORDS);
-        }
-        for id in self.new_blobs.keys() {
-            changed.add(id / RECORDS);
-        }
+        let gone = self.blobs.keys().filter(|&&id| !self.kept_blobs.has(id));
+        let mut changed: Vec<u32> =
+            gone.chain(self.new_blobs.keys()).map(|id| id / RECORDS).collect();
+        let far = self.record_base.elements().filter(|(_, place)| place.sector >= self.limit);
+        changed.extend(far.map(|(number, _)| number));
+        changed.sort_unstable();
+        changed.dedup();
         for (number, place) in self.record_base.elements() {
-            if place.sector >= self.limit {
-                changed.add(number);
-            } else if !changed.has(number) && !self.writer.space.keep(place.sector) {
+            if changed.binary_search(&number).is_err() && !self.writer.space.keep(place.sector) {
                 return Err(DBError::Internal);
             }
         }
-        for number in changed.all() {
+        for number in changed {
             let mut sector = [0; SECTOR];
             let ids = number * RECORDS..(number + 1) * RECORDS;
             for (id, record) in ids.zip(sector.as_chunks_mut().0) {
