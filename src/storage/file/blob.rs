@@ -13,7 +13,7 @@
 use std::path::Path;
 
 use super::array::{FANOUT, Place, Sector, Table};
-use super::io::read_all;
+use super::io::{push, read_all};
 use super::space::SECTOR;
 use crate::error::DBResult;
 use crate::os::disk::File;
@@ -73,7 +73,7 @@ impl Blob {
                 (0..).zip(row).for_each(|(at, place)| table.set(at, *place));
                 let place = write(&table.to_sector())?;
                 blob.add(place.sector);
-                above.push(place);
+                push(&mut above, place)?;
             }
             places = above;
         }
@@ -103,8 +103,8 @@ impl Blob {
                 let table = Table::from_sector(sector?);
                 let first = number * FANOUT as usize;
                 let places = table.places().map(|(at, place)| (place, first + at as usize));
-                below.extend(places.filter(|(_, number)| *number < needed));
-                Ok(())
+                let mut wanted = places.filter(|(_, number)| *number < needed);
+                wanted.try_for_each(|it| push(&mut below, it))
             })?;
             wanted = below;
         }

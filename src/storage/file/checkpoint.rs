@@ -11,7 +11,7 @@ use std::path::Path;
 
 use super::array::{Array, Draft, FANOUT, Place, Sector, Tables, Top, hash};
 use super::blob::{Blob, RECORDS};
-use super::io::{Output, offset, read_all};
+use super::io::{Output, collect, offset, read_all};
 use super::root::{Fields, Root};
 use super::space::{Bits, RESERVED, SECTOR, Space};
 use super::{DataFile, blob};
@@ -132,10 +132,9 @@ impl Checkpoint<'_> {
         let units = self.writer.finish(self.units, self.unit_base, self.limit)?;
         let mut records = Draft::new(self.record_base);
         let gone = self.blobs.keys().filter(|&&id| !self.kept_blobs.has(id));
-        let mut changed: Vec<u32> =
-            gone.chain(self.new_blobs.keys()).map(|id| id / RECORDS).collect();
         let far = self.record_base.elements().filter(|(_, place)| place.sector >= self.limit);
-        changed.extend(far.map(|(number, _)| number));
+        let changed = gone.chain(self.new_blobs.keys()).map(|id| id / RECORDS);
+        let mut changed = collect(changed.chain(far.map(|(number, _)| number)))?;
         changed.sort_unstable();
         changed.dedup();
         for (number, place) in self.record_base.elements() {
@@ -322,25 +321,28 @@ impl DataFile {
         if self.space.end() / 8 * 7 <= limit {
             return Ok(());
         }
-        let far: Vec<_> = self.units.elements().filter(|(_, it)| it.sector >= limit).collect();
-        let near: Vec<_> = self.units.elements().filter(|(_, it)| it.sector < limit).collect();
-        let blobs: Vec<_> = self.blobs.iter().map(|(&id, blob)| (id, blob.clone())).collect();
+        let places = || self.units.elements().map(|(unit, place)| (place, unit));
+        let far = collect(places().filter(|(it, _)| it.sector >= limit))?;
+        let near = collect(places().filter(|(it, _)| it.sector < limit))?;
+        let is_near = |blob: &Blob| blob.sectors().all(|sector| sector < limit);
+        let blobs = || self.blobs.iter().map(|(&id, blob)| (id, blob));
+        let stay = blobs().filter(|(_, blob)| is_near(blob)).map(|(id, _)| id);
+        let go = blobs().filter(|(_, blob)| !is_near(blob));
+        let (stay, go) =
+            (collect(stay)?, collect(go.map(|(id, blob)| (id, blob.len, blob.top)))?);
         let path = self.path.clone();
         self.space.begin(true);
         self.rewrite(self.root.fields, limit, |checkpoint, file| {
-            near.iter().try_for_each(|(unit, _)| checkpoint.keep_units(*unit, 1))?;
-            let is_near = |blob: &Blob| blob.sectors().all(|sector| sector < limit);
-            let (stay, go): (Vec<_>, Vec<_>) = blobs.into_iter().partition(|(_, it)| is_near(it));
-            stay.iter().try_for_each(|(id, _)| checkpoint.keep_blob(*id))?;
-            let wanted = far.into_iter().map(|(unit, place)| (place, unit)).collect();
-            read_all(file, &path, wanted, |unit, sector| {
+            near.iter().try_for_each(|(_, unit)| checkpoint.keep_units(*unit, 1))?;
+            stay.iter().try_for_each(|id| checkpoint.keep_blob(*id))?;
+            read_all(file, &path, far, |unit, sector| {
                 checkpoint.put_units(unit, unit + 1, std::slice::from_ref(sector?))
             })?;
-            for (id, blob) in go {
+            for (id, len, top) in go {
                 let mut bytes = Vec::new();
-                bytes.try_reserve_exact(blob.len as usize)?;
-                bytes.resize(blob.len as usize, 0);
-                Blob::read(file, &path, blob.top, &mut bytes)?;
+                bytes.try_reserve_exact(len as usize)?;
+                bytes.resize(len as usize, 0);
+                Blob::read(file, &path, top, &mut bytes)?;
                 checkpoint.put_blob(id, &bytes)?;
             }
             Ok(())

@@ -167,13 +167,15 @@ impl DataFile {
             end.ok_or_else(|| io::damaged(&path, array.top.place.sector))
         };
         receiver.room(end(&units, 1)?, end(&records, blob::RECORDS)?)?;
-        let elements = |array: &Array| array.elements().map(|(it, place)| (place, it)).collect();
-        io::read_all(&*file, &path, elements(&units), |unit, sector| receiver.unit(unit, sector?))?;
+        let elements =
+            |array: &Array| io::collect(array.elements().map(|(it, place)| (place, it)));
+        let wanted = elements(&units)?;
+        io::read_all(&*file, &path, wanted, |unit, sector| receiver.unit(unit, sector?))?;
         let mut found = Vec::new();
-        io::read_all(&*file, &path, elements(&records), |number, sector| {
-            let records = blob::records(sector?);
-            found.extend(records.map(|(at, len, top)| (number * blob::RECORDS + at, len, top)));
-            Ok(())
+        io::read_all(&*file, &path, elements(&records)?, |number, sector| {
+            blob::records(sector?).try_for_each(|(at, len, top)| {
+                io::push(&mut found, (number * blob::RECORDS + at, len, top))
+            })
         })?;
         found.sort_unstable_by_key(|(_, _, top)| top.sector);
         let mut blobs = BTreeMap::new();
@@ -213,7 +215,7 @@ impl DataFile {
         let tables = self.units.table_places().chain(self.records.table_places());
         let elements = self.units.elements().chain(self.records.elements());
         let all = tables.chain(elements.map(|(_, place)| place)).map(|place| (place, ()));
-        io::read_all(&*self.file, &self.path, all.collect(), |(), sector| sector.map(drop))?;
+        io::read_all(&*self.file, &self.path, io::collect(all)?, |(), sector| sector.map(drop))?;
         let mut bytes = Vec::new();
         for blob in self.blobs.values() {
             bytes.try_reserve(blob.len as usize)?;
@@ -272,7 +274,7 @@ fn load_array(file: &dyn File, top: Top, claims: &mut Claims<'_>) -> DBResult<Ar
                 let element = number.checked_mul(FANOUT).and_then(|it| it.checked_add(at));
                 let element = element.ok_or_else(|| io::damaged(path, place.sector))?;
                 claims.add(place.sector)?;
-                below.push((place, element));
+                io::push(&mut below, (place, element))?;
             }
             level.insert(number, Box::new(table));
             Ok(())
