@@ -328,8 +328,7 @@ impl DataFile {
         let blobs = || self.blobs.iter().map(|(&id, blob)| (id, blob));
         let stay = blobs().filter(|(_, blob)| is_near(blob)).map(|(id, _)| id);
         let go = blobs().filter(|(_, blob)| !is_near(blob));
-        let (stay, go) =
-            (collect(stay)?, collect(go.map(|(id, blob)| (id, blob.len, blob.top)))?);
+        let (stay, go) = (collect(stay)?, collect(go.map(|(id, blob)| (id, blob.len, blob.top)))?);
         let path = self.path.clone();
         self.space.begin(true);
         self.rewrite(self.root.fields, limit, |checkpoint, file| {

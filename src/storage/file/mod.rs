@@ -167,8 +167,7 @@ impl DataFile {
             end.ok_or_else(|| io::damaged(&path, array.top.place.sector))
         };
         receiver.room(end(&units, 1)?, end(&records, blob::RECORDS)?)?;
-        let elements =
-            |array: &Array| io::collect(array.elements().map(|(it, place)| (place, it)));
+        let elements = |array: &Array| io::collect(array.elements().map(|(it, place)| (place, it)));
         let wanted = elements(&units)?;
         io::read_all(&*file, &path, wanted, |unit, sector| receiver.unit(unit, sector?))?;
         let mut found = Vec::new();
