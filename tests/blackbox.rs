@@ -10,7 +10,7 @@ use std::process::Command;
 
 use support::{have, library_dir, root, run, scratch, shared_library};
 
-const FAULTY: [&str; 2] = ["faulty.c", "faults.c"];
+const FAULTY: [&str; 3] = ["faulty.c", "faults.c", "heap.c"];
 
 /// What the library imports that does nothing to files: or, as `close` and
 /// `getcwd`, nothing that could go wrong.

@@ -9,6 +9,7 @@
 #define _GNU_SOURCE
 
 #include "faults.h"
+#include "heap.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -287,10 +288,14 @@ STREAM(off64_t, lseek64, (int file, off64_t at, int whence),
     void *name(void *at, size_t len, int access, int flags, int file, \
                offset start) \
     { \
+        void *mapped; \
         REAL(name); \
         if (plan.on && file != -1) \
             forbidden(#name, "maps a file"); \
-        return real(at, len, access, flags, file, start); \
+        mapped = real(at, len, access, flags, file, start); \
+        if (mapped != MAP_FAILED) \
+            heap_mapped(len); \
+        return mapped; \
     }
 
 MAP(mmap, off_t)
