@@ -95,6 +95,11 @@ fn file_calls_may_fail() {
     run_program(&FAULTY, "blackbox-faulty", None);
 }
 
+#[test]
+fn a_sync_fails_for_all_who_wait_for_it() {
+    run_program(&["group.c", "faults.c", "heap.c"], "blackbox-group", None);
+}
+
 /// Else `file_calls_may_fail` would leave some out.
 #[test]
 fn all_file_calls_are_known() {
