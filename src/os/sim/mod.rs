@@ -30,7 +30,7 @@ pub use crash::Fate;
 use crash::{Inode, Log, Operation, State};
 pub use fault::{Call, Fault};
 use fault::{Faults, Outcome};
-use random::Random;
+pub use random::Random;
 
 /// The simulated disk; a clone is the same disk.
 #[derive(Clone)]

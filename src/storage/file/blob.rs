@@ -13,7 +13,7 @@
 use std::path::Path;
 
 use super::array::{FANOUT, Place, Sector, Table};
-use super::io::{damaged, read_all};
+use super::io::{damaged, push, read_all};
 use super::space::SECTOR;
 use crate::error::DBResult;
 use crate::os::disk::File;
@@ -85,7 +85,7 @@ impl Blob {
                 (0..).zip(row).for_each(|(at, place)| table.set(at, *place));
                 let place = write(&table.to_sector())?;
                 blob.add(place.sector);
-                above.push(place);
+                push(&mut above, place)?;
             }
             places = above;
         }

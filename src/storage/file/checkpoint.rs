@@ -11,7 +11,7 @@ use std::path::Path;
 
 use super::array::{Array, Draft, FANOUT, Place, Sector, Tables, Top, hash};
 use super::blob::{Blob, RECORDS};
-use super::io::{Output, offset, read_all};
+use super::io::{Output, collect, offset, read_all};
 use super::root::{Fields, Root};
 use super::space::{Bits, RESERVED, SECTOR, Space};
 use super::{DataFile, blob};
@@ -135,10 +135,9 @@ impl Checkpoint<'_> {
         let units = self.writer.finish(self.units, self.unit_base, self.limit)?;
         let mut records = Draft::new(self.record_base);
         let gone = self.blobs.keys().filter(|&&id| !self.kept_blobs.has(id));
-        let mut changed: Vec<u32> =
-            gone.chain(self.new_blobs.keys()).map(|id| id / RECORDS).collect();
         let far = self.record_base.elements().filter(|(_, place)| place.sector >= self.limit);
-        changed.extend(far.map(|(number, _)| number));
+        let changed = gone.chain(self.new_blobs.keys()).map(|id| id / RECORDS);
+        let mut changed = collect(changed.chain(far.map(|(number, _)| number)))?;
         changed.sort_unstable();
         changed.dedup();
         for (number, place) in self.record_base.elements() {
@@ -316,27 +315,20 @@ impl DataFile {
         if self.space.end() / 8 * 7 <= limit {
             return Ok(());
         }
-        let (mut near, mut far) = (Vec::new(), Vec::new());
-        for (unit, place) in self.units.elements() {
-            match place.sector < limit {
-                true => near.push(unit),
-                false => far.push((place, unit)),
-            }
-        }
+        let places = || self.units.elements().map(|(unit, place)| (place, unit));
+        let mut far = collect(places().filter(|(it, _)| it.sector >= limit))?;
+        let near = collect(places().filter(|(it, _)| it.sector < limit))?;
         let is_near = |blob: &Blob| blob.sectors().all(|sector| sector < limit);
-        let (mut stay, mut go) = (Vec::new(), Vec::new());
-        for (&id, blob) in &self.blobs {
-            match is_near(blob) {
-                true => stay.push(id),
-                false => go.push((id, blob.len, blob.top)),
-            }
-        }
+        let blobs = || self.blobs.iter().map(|(&id, blob)| (id, blob));
+        let stay = blobs().filter(|(_, blob)| is_near(blob)).map(|(id, _)| id);
+        let go = blobs().filter(|(_, blob)| !is_near(blob));
+        let (stay, go) = (collect(stay)?, collect(go.map(|(id, blob)| (id, blob.len, blob.top)))?);
         let path = self.path.clone();
         self.space.begin(true);
         self.rewrite(self.root.fields, limit, &mut |checkpoint, file| {
-            near.iter().try_for_each(|&unit| checkpoint.keep_units(unit, 1))?;
-            stay.iter().try_for_each(|&id| checkpoint.keep_blob(id))?;
-            read_all(file, &path, far.clone(), &mut |unit, sector| {
+            near.iter().try_for_each(|(_, unit)| checkpoint.keep_units(*unit, 1))?;
+            stay.iter().try_for_each(|id| checkpoint.keep_blob(*id))?;
+            read_all(file, &path, std::mem::take(&mut far), &mut |unit, sector| {
                 checkpoint.put_units(unit, unit + 1, std::slice::from_ref(sector?))
             })?;
             for &(id, len, top) in &go {

@@ -23,6 +23,21 @@ pub(super) fn damaged(path: &Path, sector: u32) -> DBError {
     DBError::Corrupt(format!("{}: the bytes at {at} do not have their checksum", path.display()))
 }
 
+/// All of these. A list of sectors is as long as its caller's data.
+pub(super) fn collect<T>(items: impl Iterator<Item = T>) -> DBResult<Vec<T>> {
+    let mut all = Vec::new();
+    for item in items {
+        push(&mut all, item)?;
+    }
+    Ok(all)
+}
+
+pub(super) fn push<T>(all: &mut Vec<T>, item: T) -> DBResult<()> {
+    all.try_reserve(1)?;
+    all.push(item);
+    Ok(())
+}
+
 /// Writes sectors, those in a row together.
 #[derive(Debug)]
 pub(super) struct Output<'a> {
@@ -43,6 +58,7 @@ impl<'a> Output<'a> {
             self.flush()?;
             self.start = at;
         }
+        self.row.try_reserve(SECTOR).map_err(|_| io::ErrorKind::OutOfMemory)?;
         self.row.extend_from_slice(content);
         Ok(())
     }
@@ -84,6 +100,7 @@ pub(super) fn read_all(
         let bytes = ((last - first) as u64 + 1) * SECTOR as u64;
         let there = len.saturating_sub(offset(first)).min(bytes) as usize;
         row.clear();
+        row.try_reserve(there)?;
         row.resize(there, 0);
         let read = file.read(&mut row, offset(first));
         let (sectors, _) = row.as_chunks::<SECTOR>();

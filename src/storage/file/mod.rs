@@ -167,35 +167,35 @@ impl DataFile {
         let units = load_array(&*file, root.units, &mut claims)?;
         let records = load_array(&*file, root.records, &mut claims)?;
         let numbers = |array: &Array, each: u32| -> DBResult<Vec<u32>> {
-            let numbers: Vec<u32> = array.elements().map(|(number, _)| number).collect();
+            let numbers = io::collect(array.elements().map(|(number, _)| number))?;
             let end = numbers.last().map_or(Some(0), |last| last.checked_add(1));
             let end = end.and_then(|end| end.checked_mul(each));
             end.map(|_| numbers).ok_or_else(|| io::damaged(&path, array.top.place.sector))
         };
         let unit_numbers = numbers(&units, 1)?;
         numbers(&records, blob::RECORDS)?;
-        let elements = |array: &Array| array.elements().map(|(it, place)| (place, it)).collect();
+        let elements = |array: &Array| io::collect(array.elements().map(|(it, place)| (place, it)));
         let mut found = Vec::new();
-        io::read_all(&*file, &path, elements(&records), &mut |number, sector| {
-            let records = blob::records(sector?);
-            found.extend(records.map(|(at, len, top)| (number * blob::RECORDS + at, len, top)));
-            Ok(())
+        io::read_all(&*file, &path, elements(&records)?, &mut |number, sector| {
+            blob::records(sector?).try_for_each(|(at, len, top)| {
+                io::push(&mut found, (number * blob::RECORDS + at, len, top))
+            })
         })?;
         // Each has sectors of its own, so no memory is taken for more than that.
         let content = found.iter().map(|(_, len, _)| u64::from(*len)).sum();
         let left = file_len.checked_sub(content);
         let left = left.ok_or_else(|| io::damaged(&path, records.top.place.sector))?;
-        let mut blob_numbers: Vec<u32> = found.iter().map(|(id, ..)| *id).collect();
+        let mut blob_numbers = io::collect(found.iter().map(|(id, ..)| *id))?;
         blob_numbers.sort_unstable();
         receiver.room(
             unit_numbers,
             blob_numbers,
             file_len.saturating_add(left).saturating_add(ALLOWANCE),
         )?;
-        io::read_all(&*file, &path, elements(&units), &mut |unit, sector| {
+        io::read_all(&*file, &path, elements(&units)?, &mut |unit, sector| {
             receiver.unit(unit, sector?)
         })?;
-        let mut order: Vec<_> = found.iter().map(|(_, _, top)| *top).zip(0..).collect();
+        let mut order = io::collect(found.iter().map(|(_, _, top)| *top).zip(0..))?;
         io::sort(&mut order);
         let mut blobs = BTreeMap::new();
         for (_, at) in order {
@@ -231,7 +231,8 @@ impl DataFile {
         let tables = self.units.table_places().chain(self.records.table_places());
         let elements = self.units.elements().chain(self.records.elements());
         let all = tables.chain(elements.map(|(_, place)| place)).zip(0..);
-        io::read_all(&*self.file, &self.path, all.collect(), &mut |_, sector| sector.map(drop))?;
+        let all = io::collect(all)?;
+        io::read_all(&*self.file, &self.path, all, &mut |_, sector| sector.map(drop))?;
         let mut bytes = Vec::new();
         for blob in self.blobs.values() {
             bytes.try_reserve(blob.len as usize)?;
@@ -290,7 +291,7 @@ fn load_array(file: &dyn File, top: Top, claims: &mut Claims<'_>) -> DBResult<Ar
                 let element = number.checked_mul(FANOUT).and_then(|it| it.checked_add(at));
                 let element = element.ok_or_else(|| io::damaged(path, place.sector))?;
                 claims.add(place.sector)?;
-                below.push((place, element));
+                io::push(&mut below, (place, element))?;
             }
             level.insert(number, Box::new(table));
             Ok(())

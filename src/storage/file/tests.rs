@@ -3,7 +3,7 @@
 use super::array::{Place, Sector, hash};
 use super::*;
 use crate::os::disk::{Disk, How};
-use crate::os::sim::{Call, Fate, Fault, SimDisk};
+use crate::os::sim::{Call, Fate, Fault, Random, SimDisk};
 
 const FIELDS: Fields = Fields { database: [7; 16], lsn: 0, log: None, meta: [9; META] };
 
@@ -11,27 +11,10 @@ fn path() -> &'static Path {
     Path::new("/db")
 }
 
-/// A small generator of numbers (splitmix64).
-struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut x = self.0;
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ (x >> 31)
-    }
-
-    fn below(&mut self, n: u32) -> u32 {
-        (self.next() % u64::from(n)) as u32
-    }
-
-    /// Some bytes, often the same.
-    fn bytes(&mut self, len: usize) -> Vec<u8> {
-        let (first, step) = (self.below(20) as usize, self.below(3) as usize);
-        (0..len).map(|at| (first + at / 512 * step) as u8 | 1).collect()
-    }
+/// Some bytes, often the same.
+fn bytes(rng: &mut Random, len: usize) -> Vec<u8> {
+    let (first, step) = (rng.below(20usize), rng.below(3usize));
+    (0..len).map(|at| (first + at / 512 * step) as u8 | 1).collect()
 }
 
 /// What a file holds.
@@ -70,13 +53,13 @@ impl Receiver for Model {
 
 impl Model {
     /// Changes some units and blobs, numbered below these.
-    fn change(&mut self, rng: &mut Rng, units: u32, blobs: u32) {
+    fn change(&mut self, rng: &mut Random, units: u32, blobs: u32) {
         for _ in 0..rng.below(30) {
             let (unit, count) = (rng.below(units), 1 + rng.below(8));
             for unit in unit..unit + count {
                 match rng.below(3) {
                     0 => drop(self.units.remove(&unit)),
-                    _ => drop(self.units.insert(unit, rng.bytes(512).try_into().unwrap())),
+                    _ => drop(self.units.insert(unit, bytes(rng, 512).try_into().unwrap())),
                 }
             }
         }
@@ -86,21 +69,21 @@ impl Model {
                 0 => drop(self.blobs.remove(&id)),
                 _ => {
                     let len = 1 + rng.below(longest) as usize;
-                    self.blobs.insert(id, rng.bytes(len));
+                    self.blobs.insert(id, bytes(rng, len));
                 }
             }
         }
     }
 
     /// Makes this what the file holds, which held `old`.
-    fn save(&self, data: &mut DataFile, old: &Model, rng: &mut Rng) -> DBResult<()> {
+    fn save(&self, data: &mut DataFile, old: &Model, rng: &mut Random) -> DBResult<()> {
         let fields = Fields { lsn: data.fields().lsn + 1, ..FIELDS };
         let seed = rng.next();
         data.checkpoint(fields, &|next| {
-            let mut rng = Rng(seed); // it may be filled twice
+            let mut rng = Random::new(seed); // it may be filled twice
             let is_new = |unit: u32| old.units.get(&unit) != self.units.get(&unit);
             // Some may have changed, for all that the caller knows.
-            let may = |unit: u32| is_new(unit) || Rng(seed ^ u64::from(unit)).below(4) == 0;
+            let may = |unit: u32| is_new(unit) || Random::new(seed ^ u64::from(unit)).below(4) == 0;
             for &unit in self.units.keys().filter(|&&unit| !may(unit)) {
                 next.keep_units(unit, 1)?;
             }
@@ -140,7 +123,7 @@ fn load(disk: &SimDisk) -> DBResult<(DataFile, Model)> {
 fn what_checkpoints_write_is_what_is_loaded() {
     for seed in 0..12 {
         println!("seed {seed}");
-        let (mut rng, disk) = (Rng(seed), SimDisk::new(seed));
+        let (mut rng, disk) = (Random::new(seed), SimDisk::new(seed));
         let (mut data, mut model) = (create(&disk), Model::default());
         for round in 0..60 {
             let old = model.clone();
@@ -178,7 +161,7 @@ fn differing(one: &[u8], other: &[u8]) -> usize {
 
 #[test]
 fn a_sector_that_has_not_changed_is_not_written() {
-    let (mut rng, disk) = (Rng(3), SimDisk::new(3));
+    let (mut rng, disk) = (Random::new(3), SimDisk::new(3));
     let (mut data, mut model) = (create(&disk), Model::default());
     for unit in 0..1000 {
         model.units.insert(unit, [unit as u8; 512]);
@@ -206,7 +189,7 @@ fn a_sector_that_has_not_changed_is_not_written() {
 fn a_checkpoint_that_fails_leaves_what_there_was() {
     for seed in 0..150 {
         println!("seed {seed}");
-        let (mut rng, disk) = (Rng(seed), SimDisk::new(seed));
+        let (mut rng, disk) = (Random::new(seed), SimDisk::new(seed));
         disk.lose_after_failed_sync(seed % 2 == 0);
         let (mut data, mut model) = (create(&disk), Model::default());
         for _ in 0..12 {
@@ -214,7 +197,7 @@ fn a_checkpoint_that_fails_leaves_what_there_was() {
             model.change(&mut rng, 300, 50);
             let kinds = &[Call::WriteSome, Call::Sync];
             let errno = [libc::EIO, libc::ENOSPC][rng.below(2) as usize];
-            let at = u64::from(rng.below(6));
+            let at = rng.below(6);
             let short = rng.below(2) == 0;
             disk.fail(Fault { at, errno, forever: rng.below(2) == 0, kinds, short });
             let done = model.save(&mut data, &old, &mut rng);
@@ -246,7 +229,7 @@ fn a_checkpoint_that_fails_leaves_what_there_was() {
 
 #[test]
 fn every_changed_byte_is_found() {
-    let (mut rng, disk) = (Rng(5), SimDisk::new(5));
+    let (mut rng, disk) = (Random::new(5), SimDisk::new(5));
     let (mut data, mut model) = (create(&disk), Model::default());
     for _ in 0..3 {
         let old = model.clone();
@@ -276,7 +259,7 @@ fn every_changed_byte_is_found() {
 
 #[test]
 fn arrays_grow_and_shrink_by_levels() {
-    let (mut rng, disk) = (Rng(6), SimDisk::new(6));
+    let (mut rng, disk) = (Random::new(6), SimDisk::new(6));
     let (mut data, mut model) = (create(&disk), Model::default());
     let edges = [0, 41, 42, 42 * 42 - 1, 42 * 42, 42 * 42 * 42, u32::MAX / 8];
     let steps = edges.iter().chain(edges.iter().rev());

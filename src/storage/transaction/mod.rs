@@ -431,7 +431,9 @@ impl Transaction {
         };
         self.ended = true;
         self.payload.clear();
-        self.payload.shrink_to(PAYLOAD_KEPT);
+        if self.payload.capacity() > PAYLOAD_KEPT {
+            self.payload = Vec::new(); // to shrink it could take memory
+        }
         self.writes = 0;
         (self.own, self.owned) = (Arc::default(), (0, 0));
         // Cursors go on with the old ones, which count no more.
