@@ -24,14 +24,14 @@ use super::{Mutex, MutexGuard, RwLock, RwLockWriteGuard};
 use crate::error::DBError;
 
 /// Slots for readers; more readers share them.
-const SLOTS: usize = if cfg!(minidb_shuttle) { 2 } else { 16 };
+const SLOTS: usize = if cfg!(any(minidb_shuttle, minidb_loom)) { 2 } else { 16 };
 
 /// Somebody is alone, or is about to be.
 const ALONE: u32 = 1;
 const POISONED: u32 = 2;
 
 /// How often a reader looks again before it goes to sleep.
-const SPINS: usize = if cfg!(minidb_shuttle) { 1 } else { 200 };
+const SPINS: usize = if cfg!(any(minidb_shuttle, minidb_loom)) { 1 } else { 200 };
 
 /// Alone in its cache lines: processors fetch them in pairs.
 #[derive(Debug, Default)]
@@ -97,6 +97,7 @@ impl<T> BrLock<T> {
     pub(crate) fn read(&self) -> Result<Reading<'_, T>, DBError> {
         let slot = &self.slots[(super::place() >> 60) as usize % SLOTS];
         let reading = self.enter(slot);
+        super::write_before_read();
         // Either this sees the state of who is alone, or that one sees the slot.
         if self.state.load(Ordering::SeqCst) == 0 {
             return Ok(reading);
@@ -154,6 +155,7 @@ impl<'a, T> Turn<'a, T> {
         let lock = self.lock;
         let gate = lock.gate.write()?;
         lock.state.fetch_or(ALONE, Ordering::SeqCst);
+        super::write_before_read();
         let gate = Gate { state: &lock.state, _gate: gate };
         for slot in &lock.slots {
             let mut turns = 0u32;

@@ -54,6 +54,11 @@ use parking_lot as imp;
 
 pub(crate) use imp::{MutexGuard, RwLockReadGuard, RwLockWriteGuard};
 
+/// Stands between a `SeqCst` write and a `SeqCst` read of something else, whose
+/// order it spells out for loom, which takes `SeqCst` for `AcqRel` but at fences.
+#[inline(always)]
+pub(crate) fn write_before_read() {}
+
 /// Where another thread may come in between, if tests decide about that.
 #[cfg(not(minidb_shuttle))]
 #[inline(always)]

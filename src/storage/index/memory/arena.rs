@@ -4,9 +4,10 @@ use std::alloc::{Layout, dealloc};
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use super::super::page::{BlobId, HEADER, PageId, UNIT};
+use super::lock::PageLock;
 use crate::os::memory::{HUGE_PAGE, Region};
 use crate::segments::Segments;
-use crate::sync::{OnceLock, point, spin_loop, yield_now};
+use crate::sync::OnceLock;
 
 /// Units in the first chunk of the arena, and in the second; each later one is
 /// as large as all before it. So few chunks make a large arena, and the place
@@ -63,7 +64,6 @@ impl Memory {
         unsafe { AtomicU32::from_ptr(self.page_start(id).add(8).cast()) }
     }
 
-    /// The lock of a page: how many read it, or [`CHANGING`].
     #[inline(always)]
     fn page_lock(&self, id: PageId) -> &AtomicU32 {
         // SAFETY: it stands after the origin, aligned, and is only ever accessed as
@@ -74,35 +74,13 @@ impl Memory {
     /// Lets nobody change a page until the guard is gone.
     #[inline]
     pub(super) fn lock_to_read(&self, id: PageId) -> PageLock<'_> {
-        point();
-        let lock = self.page_lock(id);
-        let mut turns = 0;
-        loop {
-            let readers = lock.load(Ordering::Relaxed);
-            let (more, order) = (readers.wrapping_add(1), Ordering::Acquire);
-            if readers & CHANGING == 0
-                && lock.compare_exchange_weak(readers, more, order, Ordering::Relaxed).is_ok()
-            {
-                return PageLock { lock, held: 1 };
-            }
-            wait(&mut turns);
-        }
+        PageLock::to_read(self.page_lock(id))
     }
 
     /// Lets nobody else read or change a page until the guard is gone.
     #[inline]
     pub(super) fn lock_to_change(&self, id: PageId) -> PageLock<'_> {
-        point();
-        let lock = self.page_lock(id);
-        let mut turns = 0;
-        // First nobody comes any more, then all go.
-        while lock.fetch_or(CHANGING, Ordering::Acquire) & CHANGING != 0 {
-            wait(&mut turns);
-        }
-        while lock.load(Ordering::Acquire) != CHANGING {
-            wait(&mut turns);
-        }
-        PageLock { lock, held: CHANGING }
+        PageLock::to_change(self.page_lock(id))
     }
 
     /// Forgets who holds the lock of a page: nobody, as it is new.
@@ -153,35 +131,6 @@ impl Memory {
         // its place keeps it from being freed again.
         unsafe { dealloc(start, layout) };
         len
-    }
-}
-
-/// Of a page's lock: somebody changes it, or waits to.
-const CHANGING: u32 = 1 << 31;
-
-/// A page's lock, held.
-#[derive(Debug)]
-pub(super) struct PageLock<'a> {
-    lock: &'a AtomicU32,
-    held: u32,
-}
-
-impl Drop for PageLock<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        self.lock.fetch_sub(self.held, Ordering::Release);
-    }
-}
-
-/// Waits a moment: what is waited for takes less than a microsecond, unless its
-/// thread was interrupted.
-#[cold]
-fn wait(turns: &mut u32) {
-    *turns += 1;
-    if turns.is_multiple_of(128) {
-        yield_now();
-    } else {
-        spin_loop();
     }
 }
 

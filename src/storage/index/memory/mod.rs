@@ -17,7 +17,8 @@
 //!    called for, no page is refused.
 //!
 //! Where things are: [`arena`] has the bytes, [`frozen`] reads them for snapshots,
-//! [`pages`] changes them for the living tree, [`restore`] loads them.
+//! [`lock`] keeps
+//! readers and a change of one page apart, [`pages`] changes them for the living tree, [`restore`] loads them.
 //!
 //! This is the only folder of the index with `unsafe`, and its interface is safe:
 //! every id is checked against the bounds of the arena, one `&mut Pages` is the
@@ -33,8 +34,11 @@
 
 mod arena;
 mod frozen;
+mod lock;
 mod pages;
 mod restore;
+
+use std::sync::atomic::AtomicU32; // also in tests/loom, which has it from elsewhere
 
 pub(crate) use arena::prefetch_bytes;
 pub(super) use frozen::{Frozen, Reader};

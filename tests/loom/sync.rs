@@ -1,0 +1,54 @@
+//! Loom in the place of `src/sync`.
+
+#[allow(unused_imports)] // of its unit tests
+#[path = "../../src/sync/br_lock.rs"]
+mod br_lock;
+
+pub(crate) use br_lock::BrLock;
+pub use loom::hint::spin_loop;
+pub use loom::sync::{MutexGuard, RwLockReadGuard, RwLockWriteGuard, atomic};
+pub use loom::thread::yield_now;
+
+use crate::error::DBError;
+
+pub fn write_before_read() {
+    atomic::fence(atomic::Ordering::SeqCst);
+}
+
+pub fn point() {}
+
+/// Each thread reads in a slot of its own, or all in one.
+pub fn place() -> u64 {
+    let name = format!("{:?}", loom::thread::current().id());
+    u64::from(name.contains('1')) << 60
+}
+
+#[derive(Debug, Default)]
+pub struct Mutex<T>(loom::sync::Mutex<T>);
+
+impl<T> Mutex<T> {
+    pub fn new(value: T) -> Self {
+        Mutex(loom::sync::Mutex::new(value))
+    }
+
+    pub fn lock(&self) -> Result<MutexGuard<'_, T>, DBError> {
+        self.0.lock().map_err(|_| DBError::Internal)
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct RwLock<T>(loom::sync::RwLock<T>);
+
+impl<T> RwLock<T> {
+    pub fn new(value: T) -> Self {
+        RwLock(loom::sync::RwLock::new(value))
+    }
+
+    pub fn read(&self) -> Result<RwLockReadGuard<'_, T>, DBError> {
+        self.0.read().map_err(|_| DBError::Internal)
+    }
+
+    pub fn write(&self) -> Result<RwLockWriteGuard<'_, T>, DBError> {
+        self.0.write().map_err(|_| DBError::Internal)
+    }
+}
