@@ -201,7 +201,7 @@ fn nobody_waits_for_a_backup() {
     let folder = Folder::new("backup");
     let (db, gate) = filled(&folder, Options::new());
     let disk = Watched(gate.clone());
-    gate.hold("copy-new", 0);
+    gate.hold("copy-unfinished", 0);
     let backup = || db.snapshot().unwrap().backup_on(&disk, &folder.file("copy")).unwrap();
     beside(&gate, backup, || {
         write(&db);

@@ -3,12 +3,12 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::file::{DataFile, Fields, META};
+use super::file::{DataFile, Fields, META, Roots};
 use super::in_memory_db::InMemoryDB;
 use super::persistent_db::{PersistentDB, write_all_of};
 use super::snapshot::Snapshot;
 use crate::error::{DBError, DBResult};
-use crate::os::disk::{Disk, File, How};
+use crate::os::disk::{Disk, How};
 use crate::os::system::System;
 
 impl Snapshot {
@@ -25,8 +25,8 @@ impl Snapshot {
         let exists = || DBError::Exists(path.display().to_string());
         let resolved = disk.resolve(path).map_err(failed)?;
         // A link to nowhere is there, too: its own name is not the one it leads to.
-        let unfinished = disk.resolve(&with_new(path)).map_err(failed)?;
-        if unfinished != with_new(&resolved) {
+        let unfinished = disk.resolve(&unfinished_of(path)).map_err(failed)?;
+        if unfinished != unfinished_of(&resolved) {
             return Err(exists());
         }
         let path = &resolved;
@@ -59,9 +59,9 @@ impl Snapshot {
     }
 }
 
-fn with_new(path: &Path) -> PathBuf {
+fn unfinished_of(path: &Path) -> PathBuf {
     let mut name = path.to_owned().into_os_string();
-    name.push("-new");
+    name.push("-unfinished");
     PathBuf::from(name)
 }
 
@@ -78,7 +78,8 @@ fn begin(disk: &dyn Disk, path: &Path) -> DBResult<DataFile> {
     if !file.lock(false).map_err(failed)? || !file.is_at(path).map_err(failed)? {
         return Err(DBError::Busy(path.display().to_string()));
     }
-    if !is_unfinished(&*file).map_err(failed)? {
+    // A database that is in use, or was, is another thing, whatever its name.
+    if !Roots::read(&*file, path).is_ok_and(|roots| roots.is_backup) {
         let path = path.display();
         return Err(DBError::Exists(format!("{path}, which is no unfinished backup")));
     }
@@ -88,14 +89,6 @@ fn begin(disk: &dyn Disk, path: &Path) -> DBResult<DataFile> {
     }
     let fields = Fields { database, lsn: 0, log: None, meta: [0; META] };
     Ok(DataFile::create(file.into(), path.to_owned(), fields))
-}
-
-/// Whether a file has no root yet, as that of a backup until it is complete.
-fn is_unfinished(file: &dyn File) -> io::Result<bool> {
-    let mut roots = [0; 8192];
-    let len = file.len()?.min(roots.len() as u64) as usize;
-    file.read(&mut roots[..len], 0)?;
-    Ok(roots[..len].iter().all(|&byte| byte == 0))
 }
 
 impl InMemoryDB {

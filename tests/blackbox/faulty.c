@@ -166,7 +166,7 @@ static void try_backup_again(minidb_t *db)
     /* Without the lock on the file of that name it might be another backup's. */
     if (way->mode != FOR_EVER && strcmp(struck, "unlink") != 0 &&
         strcmp(struck, "flock") != 0 && strcmp(struck, "statx") != 0)
-        CHECK(!exists("backup-new"));
+        CHECK(!exists("backup-unfinished"));
     if (exists("backup"))
         a_backup_is_whole();
     else

@@ -117,7 +117,7 @@ static void space_from_outside_is_used(void)
     GIVES(MINIDB_FULL, minidb_checkpoint(db));
     holds_all(db, &model);
     GIVES(MINIDB_FULL, minidb_backup(db, "backup"));
-    CHECK(!exists("backup") && !exists("backup-new"));
+    CHECK(!exists("backup") && !exists("backup-unfinished"));
     drop_ballast();
     works(db);
     closes(db);

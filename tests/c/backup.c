@@ -167,7 +167,7 @@ static void one_that_was_interrupted_is_in_nobodys_way(void)
     minidb_t *db = in_no_file();
 
     fill(db, "k=v");
-    write_file("b-new", zeros, sizeof zeros); /* its roots are not written yet */
+    write_file("b-unfinished", zeros, sizeof zeros); /* its roots are not written yet */
     OK(minidb_backup(db, "b"));
     FILES("b");
     file_holds("b", "k=v");
@@ -180,16 +180,16 @@ static void nothing_of_somebody_elses_is_taken_for_an_interrupted_one(void)
     size_t len;
     char *text;
 
-    write_file("b-new", "a text", 6);
+    write_file("b-unfinished", "a text", 6);
     GIVES(MINIDB_CONFLICT, minidb_backup(db, "b"));
-    CHECK(text_has(MINIDB_CONFLICT, "b-new"));
-    text = content_of("b-new", &len);
+    CHECK(text_has(MINIDB_CONFLICT, "b-unfinished"));
+    text = content_of("b-unfinished", &len);
     CHECK(len == 6 && memcmp(text, "a text", 6) == 0);
     free(text);
-    make("c-new", "k=v");
+    make("c-unfinished", "k=v");
     GIVES(MINIDB_CONFLICT, minidb_backup(db, "c"));
-    file_holds("c-new", "k=v");
-    FILES("b-new c-new");
+    file_holds("c-unfinished", "k=v");
+    FILES("b-unfinished c-unfinished");
     minidb_close(db);
 }
 

@@ -80,6 +80,8 @@ pub(crate) struct Roots {
     pub(crate) other_is_whole: bool,
     /// Whether anything in the slots is minidb's.
     is_minidb: bool,
+    /// Whether they are as a backup leaves them, or is about to.
+    pub(crate) is_backup: bool,
 }
 
 impl Roots {
@@ -98,6 +100,11 @@ impl Roots {
             return Err(DBError::Format(format!("{path} is of version {version}, or uses more")));
         }
         let is_minidb = slots.iter().any(|slot| matches!(slot, Slot::Root(_) | Slot::Damaged));
+        let is_backup = match &slots {
+            [Slot::Blank, Slot::Blank | Slot::Damaged] => true,
+            [Slot::Blank, Slot::Root(root)] => root.sequence == 1 && root.fields.log.is_none(),
+            _ => false,
+        };
         let sequence = |slot: &Slot| match slot {
             Slot::Root(root) => Some(root.sequence),
             _ => None,
@@ -113,7 +120,7 @@ impl Roots {
             Slot::Root(root) => Some(**root),
             _ => None,
         };
-        Ok(Roots { newest, other_is_whole, is_minidb })
+        Ok(Roots { newest, other_is_whole, is_minidb, is_backup })
     }
 
     /// What the newest root says, if there is one.
