@@ -79,7 +79,12 @@ fn begin(disk: &dyn Disk, path: &Path) -> DBResult<DataFile> {
         return Err(DBError::Busy(path.display().to_string()));
     }
     // A database that is in use, or was, is another thing, whatever its name.
-    if !Roots::read(&*file, path).is_ok_and(|roots| roots.is_backup) {
+    let is_backup = match Roots::read(&*file, path) {
+        Ok(roots) => roots.is_backup,
+        Err(DBError::Format(_)) => false,
+        Err(error) => return Err(error),
+    };
+    if !is_backup {
         let path = path.display();
         return Err(DBError::Exists(format!("{path}, which is no unfinished backup")));
     }

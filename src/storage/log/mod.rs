@@ -118,8 +118,12 @@ impl Log {
         lsn: u64,
         ahead: u64,
     ) -> DBResult<Log> {
-        let renewed = !planted::is(Bug::LogNotRenewed);
-        let emptied = if renewed { file.set_len(0) } else { Ok(()) };
+        let old = file.len().map_err(|error| DBError::io("look at", &path, &error))?;
+        // Synced, so that no crash leaves half a header at the start of a long file.
+        let emptied = match old > 0 && !planted::is(Bug::LogNotRenewed) {
+            true => file.set_len(0).and_then(|()| file.sync()),
+            false => Ok(()),
+        };
         emptied
             .and_then(|()| file.write(&record::encode_file_head(&identity, lsn), 0))
             .map_err(|error| DBError::io("write", &path, &error))?;

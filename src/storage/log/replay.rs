@@ -175,9 +175,12 @@ fn read_file_head(file: &dyn File) -> io::Result<Option<record::FileHead>> {
 /// of one.
 pub(crate) fn is_foreign(file: &dyn File) -> io::Result<bool> {
     let mut bytes = [0; FILE_HEAD];
-    let len = file.len()?.min(FILE_HEAD as u64) as usize;
-    file.read(&mut bytes[..len], 0)?;
-    Ok(!record::may_begin(&bytes[..len]))
+    let len = file.len()?;
+    let bytes = &mut bytes[..len.min(FILE_HEAD as u64) as usize];
+    file.read(bytes, 0)?;
+    // A crash may leave anything in the sectors of a new log's first bytes.
+    let new = len <= START && len.is_multiple_of(512);
+    Ok(!new && !record::may_begin(bytes))
 }
 
 /// Whether a valid commit stands anywhere in the file, or must be feared to.

@@ -10,7 +10,6 @@
 //! from damage.
 
 use std::cell::Cell;
-use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -22,135 +21,16 @@ use super::super::index::{Index, Snapshot};
 use super::super::log::{self, Identity, Log, Position};
 use super::commit::Commits;
 use super::fold::{Folder, Wake};
-use super::{Closer, PersistentDB, Shared};
+use super::{Closer, Options, PersistentDB, Progress, Shared};
 use crate::error::{DBError, DBResult};
 use crate::os::disk::{Disk, File, How};
 use crate::planted::{self, Bug};
 use crate::sync::atomic::AtomicU64;
 use crate::sync::{Arc, Condvar, Mutex};
 
-/// How far zeros are written ahead in a log that is synced often.
-const AHEAD: u64 = if cfg!(minidb_shuttle) { 4 << 10 } else { 1 << 20 };
-
-/// A log as large as this is folded into the file, if the file is no larger.
-const CHECKPOINT_BYTES: u64 = 64 << 20;
-
 /// No file is longer before its first root is written: two slots, and the few
 /// sectors of an empty tree.
 const FIRST_BYTES: u64 = 8192 + 16 * 512;
-
-/// How a database is opened. By default it is read and written, created if it is
-/// not there, and each commit waits for the disk.
-#[derive(Clone)]
-pub struct Options {
-    pub(super) read_only: bool,
-    existing: bool,
-    new: bool,
-    pub(super) no_sync: bool,
-    pub(super) background: bool,
-    checkpoint_bytes: u64,
-    progress: Option<std::sync::Arc<dyn Fn(Progress) + Send + Sync>>,
-}
-
-/// How far opening a database has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Progress {
-    /// So many bytes of so many of the file are loaded.
-    Loading(u64, u64),
-    /// So many bytes of a log of so many are replayed.
-    Replaying(u64, u64),
-}
-
-impl Default for Options {
-    fn default() -> Options {
-        Options::new()
-    }
-}
-
-impl Options {
-    /// The default.
-    pub fn new() -> Options {
-        Options {
-            read_only: false,
-            existing: false,
-            new: false,
-            no_sync: false,
-            background: true,
-            checkpoint_bytes: CHECKPOINT_BYTES,
-            progress: None,
-        }
-    }
-
-    /// Never writes to the file, nor creates it. Others may read it, too.
-    pub fn read_only(mut self) -> Options {
-        self.read_only = true;
-        self
-    }
-
-    /// Fails with [`DBError::NotFound`] rather than create the file.
-    pub fn existing(mut self) -> Options {
-        self.existing = true;
-        self
-    }
-
-    /// Fails with [`DBError::Exists`] if the file is already there.
-    pub fn create_new(mut self) -> Options {
-        self.new = true;
-        self
-    }
-
-    /// Does not wait for the disk at each commit. A crash of the process still
-    /// loses nothing; one of the machine may lose the latest commits, each whole
-    /// and none before an older one.
-    pub fn no_sync(mut self) -> Options {
-        self.no_sync = true;
-        self
-    }
-
-    /// Makes checkpoints on the thread whose commit calls for one, rather than on
-    /// a thread for that.
-    pub fn no_threads(mut self) -> Options {
-        self.background = false;
-        self
-    }
-
-    /// Makes a checkpoint whenever the log has so many bytes, or as many as the
-    /// file if that has more; 64 MiB by default.
-    pub fn checkpoint_bytes(mut self, bytes: u64) -> Options {
-        self.checkpoint_bytes = bytes;
-        self
-    }
-
-    /// Calls `watch` now and then while a database is loaded and its log is
-    /// replayed.
-    pub fn on_progress(mut self, watch: impl Fn(Progress) + Send + Sync + 'static) -> Options {
-        self.progress = Some(std::sync::Arc::new(watch));
-        self
-    }
-
-    /// The log that is too much beside a file of so many bytes.
-    pub(super) fn due_after(&self, file: u64) -> u64 {
-        self.checkpoint_bytes.max(file.min(self.checkpoint_bytes.saturating_mul(1024)))
-    }
-
-    /// Of a log that is to stay short, little is written ahead.
-    fn ahead(&self) -> u64 {
-        AHEAD.min(self.checkpoint_bytes)
-    }
-
-    fn tell(&self, progress: Progress) {
-        if let Some(watch) = &self.progress {
-            watch(progress);
-        }
-    }
-}
-
-impl fmt::Debug for Options {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Options").finish_non_exhaustive()
-    }
-}
 
 /// The log beside a file.
 struct Beside {
@@ -264,13 +144,20 @@ impl Opening<'_> {
             false => self.begin(found),
         });
         if opened.is_err() && created {
-            // Then nothing is there, as before. It is locked still, so nobody uses it.
-            let _ = self.disk.remove(self.path);
-            if self.log_begun.get() {
-                let _ = self.disk.remove(self.log_path);
-            }
+            let _ = self.leave_nothing(); // as far as can be
         }
         opened
+    }
+
+    /// Removes what was created, while the file is locked still: nobody uses it.
+    fn leave_nothing(&self) -> io::Result<()> {
+        self.disk.remove(self.path)?;
+        if self.log_begun.get() {
+            // Were it gone without the file, that would seem to be damaged.
+            self.disk.sync_folder(self.path)?;
+            self.disk.remove(self.log_path)?;
+        }
+        Ok(())
     }
 
     /// Opens and locks the file; says whether it was created for that.
