@@ -1,8 +1,8 @@
 //! What recent commits have written, for as long as an open transaction may ask.
 //!
-//! Nothing is noted while no transaction is open, so plain writes pay for it
-//! with one look at a flag. The notes are bounded: what is older than they reach
-//! counts as having changed everything.
+//! Where commits are visible at once, nothing is noted while no transaction is
+//! open, so plain writes pay for it with one look at a flag. The notes are bounded:
+//! what is older than they reach counts as having changed everything.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -32,7 +32,7 @@ struct Notes {
     since: u64,
     /// The views of open transactions: how many began with each commit.
     open: BTreeMap<u64, usize>,
-    /// Go on noting, also without a transaction.
+    /// Note without a transaction, too.
     always: bool,
 }
 
@@ -41,6 +41,12 @@ impl Notes {
     fn is_only(&self, begun: Option<u64>) -> bool {
         let only = begun.is_some_and(|begun| self.open.get(&begun) == Some(&1));
         only && self.open.len() == 1 && !self.always
+    }
+
+    /// Forgets what no transaction asks about that is open or can begin.
+    fn forget_unasked(&mut self, visible: u64) {
+        let oldest = self.open.keys().next().copied().unwrap_or(visible).min(visible);
+        self.forget_until(oldest);
     }
 
     fn forget_until(&mut self, commit: u64) {
@@ -80,8 +86,7 @@ impl History {
             notes.since = commit;
             return; // nobody will ask
         }
-        let oldest = notes.open.keys().next().copied().unwrap_or(visible).min(visible);
-        notes.forget_until(oldest);
+        notes.forget_unasked(visible);
         let mut note = Vec::new();
         let noted: DBResult<()> = changes
             .map(|change| match change {
@@ -112,6 +117,21 @@ impl History {
         }
     }
 
+    /// Notes from now on, also while no transaction is open: where commits are not
+    /// visible at once, one may begin before some that there are already.
+    pub(super) fn always(&self) -> DBResult<()> {
+        self.notes.lock()?.always = true;
+        self.watched.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Says that transactions begin with that commit, or a later one, from now on.
+    pub(super) fn shown(&self, commit: u64) {
+        if let Ok(mut notes) = self.notes.lock() {
+            notes.forget_unasked(commit);
+        }
+    }
+
     /// Begins to note for a transaction whose view is of commit `begun`, where
     /// the latest commit is `latest`. The caller holds the lock that orders
     /// commits.
@@ -122,8 +142,6 @@ impl History {
             (notes.bytes, notes.since) = (0, latest);
             self.watched.store(true, Ordering::Relaxed);
         }
-        // Where commits are not visible at once, the next may begin before some.
-        notes.always |= begun != latest;
         *notes.open.entry(begun).or_default() += 1;
         Ok(())
     }

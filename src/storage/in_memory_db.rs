@@ -398,7 +398,7 @@ impl Index {
     /// Makes one change of a commit.
     pub(super) fn apply_change(&mut self, change: Change<'_>) -> DBResult<()> {
         match change {
-            Change::Put(key, value) => self.put(key, value, |_| Ok::<(), OutOfMemory>(()))?,
+            Change::Put(key, value) => self.put_near(&mut None, key, value)?,
             Change::Delete(key) => drop(self.delete(key, |_| Ok::<(), OutOfMemory>(()))?),
             Change::Clear(from, to) => self.clear(from, to)?,
         }

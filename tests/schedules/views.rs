@@ -89,4 +89,20 @@ pub fn transactions() {
     };
     together(&[&increment, &increment, &look]);
     assert_eq!(number(db.get(b"a").unwrap()), 2);
+    first_reader();
+}
+
+/// What the first transaction did not read it is not in conflict with, though it
+/// begins before commits that are on their way.
+fn first_reader() {
+    let disk = SimDisk::new(1);
+    let db = open(&disk, options());
+    let write = || drop(db.put(b"written", b"").unwrap());
+    let read = || {
+        let mut txn = db.begin().unwrap();
+        assert_eq!(txn.get(b"read").unwrap(), None);
+        txn.put(b"result", b"").unwrap();
+        assert!(txn.commit().unwrap(), "a conflict about nothing");
+    };
+    together(&[&write, &read]);
 }

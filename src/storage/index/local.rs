@@ -28,6 +28,16 @@ pub(crate) struct Near {
     is_last: bool,
 }
 
+impl Local {
+    #[inline]
+    fn change(&self, mut leaf: LeafMut<'_>, entry: &NewEntry<'_>) {
+        match self.old {
+            Some(_) => _ = leaf.replace(self.at, entry.value),
+            None => leaf.insert(self.at, entry),
+        }
+    }
+}
+
 impl Index {
     /// Shows `view` the value of a key as readers see it, beside a writer.
     #[inline]
@@ -104,24 +114,25 @@ impl Index {
     /// changed since; the caller has had the turn to write all the time.
     #[inline]
     pub(crate) fn put_local(&self, local: &Local, key: &[u8], value: &[u8]) {
-        self.change_local(local, key, value);
+        let entry = NewEntry { key: Key::new(key), tail: None, value: Value::Inline(value) };
+        self.pages.edit_locked(local.leaf, |body| local.change(LeafMut::new(body), &entry));
+        self.count_local(local, key, value);
         self.numbers.commits.add(1);
     }
 
     #[inline]
-    fn change_local(&self, local: &Local, key: &[u8], value: &[u8]) {
-        let entry = NewEntry { key: Key::new(key), tail: None, value: Value::Inline(value) };
-        self.pages.edit_locked(local.leaf, |body| {
-            let mut leaf = LeafMut::new(body);
-            match local.old {
-                Some(_) => drop(leaf.replace(local.at, entry.value)),
-                None => leaf.insert(local.at, &entry),
-            }
-        });
+    fn count_local(&self, local: &Local, key: &[u8], value: &[u8]) {
         if local.old.is_none() {
             self.numbers.count.add(1);
             self.numbers.bytes.add((key.len() + value.len()) as u64);
         }
+    }
+
+    /// Does so alone.
+    fn put_local_alone(&mut self, local: &Local, key: &[u8], value: &[u8]) {
+        let entry = NewEntry { key: Key::new(key), tail: None, value: Value::Inline(value) };
+        local.change(LeafMut::new(self.pages.edit(local.leaf)), &entry);
+        self.count_local(local, key, value);
     }
 
     /// Sets the value of a key, looking first in the leaf that such a put has come
@@ -134,20 +145,25 @@ impl Index {
     ) -> Result<(), OutOfMemory> {
         let (parts, plain) = (Key::new(key), Index::needs_no_blob(key, value));
         if plain && let Some(near) = near {
-            let local = self.local_in(near.leaf, parts, value);
+            let local = self.local_at(near.leaf, parts, value);
             if let Some(local) = local.filter(|local| self.is_within(local, near)) {
-                self.change_local(&local, key, value);
+                self.put_local_alone(&local, key, value);
                 return Ok(());
             }
         }
         let (path, leaf) = self.tree.descend(&self.pages, parts);
-        if plain && let Some(local) = self.local_in(leaf, parts, value) {
-            self.change_local(&local, key, value);
+        if plain && let Some(local) = self.local_at(leaf, parts, value) {
+            self.put_local_alone(&local, key, value);
             *near = Some(Near { leaf, is_last: self.is_last(&path) });
             return Ok(());
         }
         *near = None;
         self.put_at(path, leaf, parts, (key, value), |_| Ok(()))
+    }
+
+    #[inline(never)] // or it stands in the code twice
+    fn local_at(&self, leaf: PageId, parts: Key<'_>, value: &[u8]) -> Option<Local> {
+        self.local_in(leaf, parts, value)
     }
 
     /// Whether a key that was looked for in a leaf belongs there.

@@ -251,7 +251,11 @@ impl Shared {
         let done = commits.log.finish(plan, outcome);
         self.log_bytes.store(commits.log.bytes(), Ordering::Relaxed);
         match (sealed, &done) {
-            (Ok(sealed), Ok(())) => self.memory.write()?.show(sealed),
+            (Ok(sealed), Ok(())) => {
+                let mut index = self.memory.write()?;
+                index.show(sealed);
+                self.memory.history().shown(index.commits());
+            }
             (Ok(sealed), _) if planted::is(Bug::ShownAfterFailure) => {
                 self.memory.write()?.show(sealed);
             }

@@ -419,6 +419,9 @@ impl Opening<'_> {
         folder.log = Some(identity);
         let commits = Commits::new(log, self.options.due_after(folder.data.bytes()));
         let memory = InMemoryDB::of(found.index);
+        if !self.options.no_sync {
+            memory.history().always()?;
+        }
         memory.let_go(snapshot);
         Ok((folder, memory, Some(commits)))
     }

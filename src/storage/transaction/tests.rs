@@ -417,3 +417,25 @@ fn too_many_walks_of_one_cursor_count_as_one_over_all_of_them() {
         assert!((0..2_000).step_by(97).all(|n| !looks_then(8 * n + 1_000, order)));
     }
 }
+
+#[test]
+fn the_first_to_begin_before_hidden_commits_conflicts_with_them_only() {
+    for (read, committed) in [("other", true), ("hidden", false), ("later", false)] {
+        let db = InMemoryDB::new().unwrap();
+        db.history().always().unwrap();
+        db.put(b"other", b"1").unwrap();
+        db.write().unwrap().hide().unwrap();
+        db.put(b"hidden", b"1").unwrap();
+        let mut txn = db.begin().unwrap();
+        assert_eq!(txn.get(read.as_bytes()).unwrap().is_some(), read == "other");
+        txn.put(b"result", b"").unwrap();
+        db.put(b"later", b"1").unwrap();
+        let all = db.write().unwrap().seal().unwrap();
+        db.write().unwrap().show(all);
+        db.history().shown(db.commits().unwrap());
+        assert_eq!(txn.commit().unwrap(), committed, "{read}");
+        drop(txn);
+        db.history().shown(db.commits().unwrap());
+        assert_eq!(db.history().bytes(), 0);
+    }
+}
