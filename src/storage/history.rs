@@ -71,12 +71,12 @@ impl History {
     /// The caller holds the lock that orders commits; `visible` is the latest one
     /// that a transaction can begin with.
     #[cold]
-    pub(super) fn note<'a>(
+    pub(super) fn note(
         &self,
         commit: u64,
         visible: u64,
         by: Option<u64>,
-        changes: impl Iterator<Item = Change<'a>>,
+        changes: &mut dyn Iterator<Item = Change<'_>>,
     ) {
         let Ok(mut notes) = self.notes.lock() else {
             return; // then no transaction can commit either

@@ -219,7 +219,7 @@ impl InMemoryDB {
     pub fn clear(&self, from: Option<&[u8]>, to: Option<&[u8]>) -> DBResult<()> {
         let mut index = self.write()?;
         let done = index.clear(from, to).map_err(DBError::from);
-        self.finish(index, done, None, std::iter::once(Change::Clear(from, to)))
+        self.finish(index, done, None, &mut std::iter::once(Change::Clear(from, to)))
     }
 
     /// Compares and swaps: if the value of `key` equals `expected`, sets it to
@@ -290,18 +290,18 @@ impl InMemoryDB {
             }
             None => index.atomically(|index| index.apply_many(payload)),
         };
-        self.finish(index, done, by, Changes::of(payload).filter_map(Result::ok))?;
+        self.finish(index, done, by, &mut Changes::of(payload).filter_map(Result::ok))?;
         Ok(true)
     }
 
     /// Ends a write of many steps, and frees what it has replaced, a few things
     /// at a time.
-    fn finish<'a>(
+    fn finish(
         &self,
         mut index: Alone<'_, Index>,
         done: DBResult<()>,
         by: Option<u64>,
-        changes: impl Iterator<Item = Change<'a>>,
+        changes: &mut dyn Iterator<Item = Change<'_>>,
     ) -> DBResult<()> {
         if done.is_ok() {
             index.committed();
@@ -319,7 +319,7 @@ impl InMemoryDB {
     fn note(&self, index: &Index, change: Change<'_>) {
         if self.store.history.is_watched() {
             let (commit, visible) = (index.latest_commit(), index.commits());
-            self.store.history.note(commit, visible, None, std::iter::once(change));
+            self.store.history.note(commit, visible, None, &mut std::iter::once(change));
         }
     }
 
