@@ -4,7 +4,7 @@
 //! open, so plain writes pay for it with one look at a flag. The notes are bounded:
 //! what is older than they reach counts as having changed everything.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use super::change::{Change, Changes};
 use crate::error::DBResult;
@@ -30,8 +30,8 @@ struct Notes {
     bytes: usize,
     /// Everything after this commit is noted.
     since: u64,
-    /// The views of open transactions: how many began with each commit.
-    open: BTreeMap<u64, usize>,
+    /// The views of open transactions: how many began with each commit, in order.
+    open: VecDeque<(u64, usize)>,
     /// Note without a transaction, too.
     always: bool,
 }
@@ -39,13 +39,13 @@ struct Notes {
 impl Notes {
     /// Whether only one transaction is open, and began with that commit.
     fn is_only(&self, begun: Option<u64>) -> bool {
-        let only = begun.is_some_and(|begun| self.open.get(&begun) == Some(&1));
+        let only = begun.is_some_and(|begun| self.open.front() == Some(&(begun, 1)));
         only && self.open.len() == 1 && !self.always
     }
 
     /// Forgets what no transaction asks about that is open or can begin.
     fn forget_unasked(&mut self, visible: u64) {
-        let oldest = self.open.keys().next().copied().unwrap_or(visible).min(visible);
+        let oldest = self.open.front().map_or(visible, |(begun, _)| *begun).min(visible);
         self.forget_until(oldest);
     }
 
@@ -142,7 +142,10 @@ impl History {
             (notes.bytes, notes.since) = (0, latest);
             self.watched.store(true, Ordering::Relaxed);
         }
-        *notes.open.entry(begun).or_default() += 1;
+        match notes.open.back_mut() {
+            Some((last, count)) if *last == begun => *count += 1,
+            _ => notes.open.push_back((begun, 1)), // what is visible never goes back
+        }
         Ok(())
     }
 
@@ -151,10 +154,11 @@ impl History {
         let Ok(mut notes) = self.notes.lock() else {
             return;
         };
-        if let Some(count) = notes.open.get_mut(&begun) {
+        let at = notes.open.partition_point(|(other, _)| *other < begun);
+        if let Some((_, count)) = notes.open.get_mut(at) {
             *count -= 1;
             if *count == 0 {
-                notes.open.remove(&begun);
+                notes.open.remove(at);
             }
         }
         if notes.open.is_empty() && !notes.always {
