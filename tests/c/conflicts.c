@@ -250,6 +250,10 @@ static void what_writes_nothing_always_commits(void)
     fill(db, "b=1 d=1");
     OK(minidb_begin(db, &txn));
     act(txn, "get b; up - -; count; check; cas_wrong b; get x");
+    OK(minidb_clear(txn, "d", 1, "b", 1)); /* an empty range */
+    OK(minidb_clear(txn, "d", 1, "d", 1));
+    OK(minidb_clear(txn, NULL, 0, "", 0));
+    OK(minidb_write(txn, NULL, 0));
     act(db, "put b; put x; clear - -");
     OK(minidb_commit(txn));
     minidb_close(txn);

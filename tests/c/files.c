@@ -3,6 +3,8 @@
 
 #include "file.h"
 
+#include <pthread.h>
+
 #include <signal.h>
 #include <sys/resource.h>
 
@@ -379,6 +381,53 @@ static void a_checkpoint_without_space_changes_nothing(void)
     minidb_close(db);
 }
 
+/* All there is to do with a file. */
+static void *live(void *arg)
+{
+    static const char path[] = "stack.db", copy[] = "stack.db-copy";
+    minidb_cursor_t *cursor;
+    minidb_t *db, *txn;
+    char key[16];
+    int i, round;
+
+    (void)arg;
+    for (round = 0; round < 2; round++) {
+        OK(minidb_open(path, MINIDB_OPEN_NOSYNC, &db));
+        for (i = 0; i < 20000; i++) {
+            sprintf(key, "key %d", i * 7919 % 20000);
+            OK(minidb_put(db, key, MINIDB_STR, key, MINIDB_STR, NULL, NULL));
+        }
+        OK(minidb_begin(db, &txn));
+        OK(minidb_put(txn, "", 0, "", 0, NULL, NULL));
+        OK(minidb_clear(txn, "key 1", 5, "key 2", 5));
+        OK(minidb_scan(txn, NULL, 0, NULL, 0, &cursor));
+        while (minidb_cursor_next(cursor) == MINIDB_OK)
+            ;
+        minidb_cursor_close(cursor);
+        OK(minidb_commit(txn));
+        minidb_close(txn);
+        OK(minidb_checkpoint(db));
+        OK(minidb_check(db));
+        GIVES(round == 0 ? MINIDB_OK : MINIDB_CONFLICT, minidb_backup(db, copy));
+        GIVES(MINIDB_BUSY, minidb_open(path, 0, &txn));
+        minidb_close(db);
+    }
+    return NULL;
+}
+
+static void a_small_stack_suffices(void)
+{
+    enum { STACK = 128 << 10 };
+    pthread_attr_t attributes;
+    pthread_t thread;
+
+    CHECK(pthread_attr_init(&attributes) == 0);
+    CHECK(pthread_attr_setstacksize(&attributes, STACK) == 0);
+    CHECK(pthread_create(&thread, &attributes, live, NULL) == 0);
+    CHECK(pthread_join(thread, NULL) == 0);
+    CHECK(pthread_attr_destroy(&attributes) == 0);
+}
+
 int main(void)
 {
     RUN_ALONE(everything_is_found_again);
@@ -393,5 +442,6 @@ int main(void)
     RUN_ALONE(a_checkpoint_lets_the_log_be_used_again);
     RUN_ALONE(without_space_nothing_changes_and_with_space_it_goes_on);
     RUN_ALONE(a_checkpoint_without_space_changes_nothing);
+    RUN_ALONE(a_small_stack_suffices);
     return passed("files");
 }
