@@ -10,7 +10,7 @@ use std::process::Command;
 
 use support::{have, library_dir, root, run, scratch, shared_library};
 
-const FAULTY: [&str; 2] = ["faulty.c", "faults.c"];
+const FAULTY: [&str; 3] = ["faulty.c", "faults.c", "heap.c"];
 
 /// What the library imports that does nothing to files: or, as `close` and
 /// `getcwd`, nothing that could go wrong.
@@ -93,6 +93,11 @@ fn nothing_is_lost_when_processes_are_killed() {
 #[test]
 fn file_calls_may_fail() {
     run_program(&FAULTY, "blackbox-faulty", None);
+}
+
+#[test]
+fn a_sync_fails_for_all_who_wait_for_it() {
+    run_program(&["group.c", "faults.c", "heap.c"], "blackbox-group", None);
 }
 
 /// Else `file_calls_may_fail` would leave some out.

@@ -143,16 +143,25 @@ fn with_address_sanitizer() {
     all_pass("c-asan", link, |program| Command::new(program), &["process"]);
 }
 
-/// `tests/c/oom/oom.c` has the allocating functions replaced when it is linked.
+/// The programs in `tests/c/oom` have the allocating functions replaced when they
+/// are linked.
 #[test]
 fn when_memory_is_refused() {
-    let program = scratch("c-oom").join("oom");
-    let mut cc = cc(&root().join("tests/c/oom/oom.c"), &program);
-    cc.arg("-I").arg(root().join("tests/c"));
-    link_static(&mut cc);
-    for function in ["malloc", "calloc", "realloc", "posix_memalign", "mmap"] {
-        cc.arg(format!("-Wl,--wrap={function}"));
+    let build = |name: &str| {
+        let program = scratch(&format!("c-oom-{name}")).join(name);
+        let mut cc = cc(&root().join("tests/c/oom").join(name).with_extension("c"), &program);
+        cc.arg("-I").arg(root().join("tests/c"));
+        link_static(&mut cc);
+        for function in ["malloc", "calloc", "realloc", "posix_memalign", "mmap"] {
+            cc.arg(format!("-Wl,--wrap={function}"));
+        }
+        run(&mut cc);
+        Command::new(program)
+    };
+    print!("{}", run(&mut build("oom")));
+    for name in ["oom", "files"] {
+        let folder = Folder::new(&format!("oom-{name}"));
+        print!("on files, {}", run(build(name).env("MINIDB_TEST_FOLDER", &folder.0)));
+        folder.is_sound();
     }
-    run(&mut cc);
-    print!("{}", run(&mut Command::new(program)));
 }

@@ -1,99 +1,42 @@
 //! What a database in a file costs: how much a checkpoint writes, how large the
 //! file is, how long opening takes. Times count in release builds only.
 
-use std::io;
+#[path = "support/disk.rs"]
+mod disk;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use minidb::os::disk::{Disk, File, How};
-use minidb::os::system::System;
 use minidb::{DB, Options, PersistentDB, Progress};
 
-/// A folder that goes with the test.
-struct Folder(PathBuf);
+use disk::{Folder, Watch, Watched};
 
-impl Folder {
-    fn new(name: &str) -> Folder {
-        let path = std::env::temp_dir().join(format!("minidb-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Folder(path)
-    }
-
-    fn db(&self) -> PathBuf {
-        self.0.join("cost.db")
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-/// The machine's disk, with what is written to each file counted.
+/// Counts what is written to the file, and syncs.
 #[derive(Debug, Default)]
 struct Counting {
-    file: Arc<AtomicU64>,
-    log: Arc<AtomicU64>,
-    syncs: Arc<AtomicU64>,
+    written: AtomicU64,
+    syncs: AtomicU64,
 }
 
-#[derive(Debug)]
-struct Counted(Box<dyn File>, Arc<AtomicU64>, Arc<AtomicU64>);
+impl Watch for Counting {
+    fn written(&self, file: &Path, bytes: u64) {
+        if !file.to_string_lossy().ends_with("-log") {
+            self.written.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
 
-impl Disk for Counting {
-    fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
-        System.resolve(path)
-    }
-    fn open(&self, path: &Path, how: How) -> io::Result<Box<dyn File>> {
-        let is_log = path.to_string_lossy().ends_with("-log");
-        let count = if is_log { &self.log } else { &self.file };
-        Ok(Box::new(Counted(System.open(path, how)?, count.clone(), self.syncs.clone())))
-    }
-    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
-        System.rename_new(from, to)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        System.remove(path)
-    }
-    fn sync_folder(&self, path: &Path) -> io::Result<()> {
-        System.sync_folder(path)
-    }
-    fn random(&self) -> io::Result<u64> {
-        System.random()
+    fn syncs(&self, _: &Path) {
+        self.syncs.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-impl File for Counted {
-    fn lock(&self, shared: bool) -> io::Result<bool> {
-        self.0.lock(shared)
-    }
-    fn is_at(&self, path: &Path) -> io::Result<bool> {
-        self.0.is_at(path)
-    }
-    fn is_ordinary(&self) -> io::Result<bool> {
-        self.0.is_ordinary()
-    }
-    fn len(&self) -> io::Result<u64> {
-        self.0.len()
-    }
-    fn read_some(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.0.read_some(buffer, offset)
-    }
-    fn write_some(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        let written = self.0.write_some(bytes, offset)?;
-        self.1.fetch_add(written as u64, Ordering::Relaxed);
-        Ok(written)
-    }
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
-    }
-    fn sync(&self) -> io::Result<()> {
-        self.2.fetch_add(1, Ordering::Relaxed);
-        self.0.sync()
-    }
+/// A new database in a folder, and what counts its calls.
+fn counted(folder: &Folder, options: Options) -> (PersistentDB, Arc<Counting>) {
+    let counting = Arc::new(Counting::default());
+    let disk = Arc::new(Watched(counting.clone()));
+    (PersistentDB::open_on(disk, &folder.file("cost.db"), options).unwrap(), counting)
 }
 
 fn key(n: u64) -> [u8; 16] {
@@ -125,50 +68,50 @@ fn entries() -> u64 {
 #[test]
 fn a_checkpoint_costs_what_has_changed() {
     let folder = Folder::new("changed");
-    let disk = Counting::default();
-    let written = disk.file.clone();
     let options = Options::new().no_sync().no_threads().checkpoint_bytes(u64::MAX);
-    let db = PersistentDB::open_on(Arc::new(disk), &folder.db(), options).unwrap();
+    let (db, counting) = counted(&folder, options.clone());
     fill(&db, 0..entries(), 0);
     db.checkpoint().unwrap();
-    let whole = std::fs::metadata(folder.db()).unwrap().len();
-    let check = |what: &str, most: u64| {
-        written.store(0, Ordering::Relaxed);
+    let whole = std::fs::metadata(folder.file("cost.db")).unwrap().len();
+    let check = |db: &PersistentDB, counting: &Counting, what: &str, most: u64| {
+        counting.written.store(0, Ordering::Relaxed);
         db.checkpoint().unwrap();
-        let share = written.load(Ordering::Relaxed) * 1000 / whole;
+        let share = counting.written.load(Ordering::Relaxed) * 1000 / whole;
         assert!(share <= most, "{what}: {share} thousandths of the file were written");
         println!("{what}: {share} thousandths of {whole} bytes were written");
     };
     // Every hundredth key of all, in no order: they lie in as many leaves as can be.
     fill(&db, (0..entries()).step_by(100), 1);
-    check("1 % overwritten", 100);
+    check(&db, &counting, "1 % overwritten", 100);
     let some: Vec<_> = (0..entries()).step_by(100).map(|n| (key(n), value(n ^ 2))).collect();
     db.write_all(some.iter().map(|(key, value)| (&key[..], &value[..]))).unwrap();
-    check("1 % overwritten in one step", 100);
+    check(&db, &counting, "1 % overwritten in one step", 100);
     fill(&db, entries()..entries() + entries() / 100, 3);
-    check("1 % added", 100);
+    check(&db, &counting, "1 % added", 100);
     for n in (0..entries()).step_by(100) {
         db.delete(&key(n)).unwrap();
     }
-    check("1 % deleted", 100);
-    check("nothing", 0);
+    check(&db, &counting, "1 % deleted", 100);
+    check(&db, &counting, "nothing", 0);
     db.check().unwrap();
+    drop(db);
+    let (db, counting) = counted(&folder, options);
+    check(&db, &counting, "nothing since it was opened", 0);
+    fill(&db, (0..entries()).step_by(1000), 4);
+    check(&db, &counting, "0.1 % overwritten", 30);
 }
 
 #[test]
 fn a_transaction_costs_one_sync() {
     let folder = Folder::new("syncs");
-    let disk = Counting::default();
-    let syncs = disk.syncs.clone();
-    let options = Options::new().no_threads();
-    let db = PersistentDB::open_on(Arc::new(disk), &folder.db(), options).unwrap();
+    let (db, counting) = counted(&folder, Options::new().no_threads());
     let mut txn = db.begin().unwrap();
     (0..1_000).for_each(|n| txn.put(&key(n), &value(n)).unwrap());
-    syncs.store(0, Ordering::Relaxed);
+    counting.syncs.store(0, Ordering::Relaxed);
     assert!(txn.commit().unwrap());
-    assert_eq!(syncs.load(Ordering::Relaxed), 1);
+    assert_eq!(counting.syncs.load(Ordering::Relaxed), 1);
     (0..10).for_each(|n| drop(db.put(&key(n), b"").unwrap()));
-    assert_eq!(syncs.load(Ordering::Relaxed), 11);
+    assert_eq!(counting.syncs.load(Ordering::Relaxed), 11);
 }
 
 #[test]
@@ -180,20 +123,20 @@ fn a_file_that_is_overwritten_for_ever_stays_small() {
         _ => 5,
     };
     let options = Options::new().no_sync().no_threads().checkpoint_bytes(u64::MAX);
-    let db = PersistentDB::open(folder.db(), options.clone()).unwrap();
+    let db = PersistentDB::open(folder.file("cost.db"), options.clone()).unwrap();
     let live = count * 116;
     for round in 0..rounds {
         fill(&db, 0..count, round);
         db.checkpoint().unwrap();
-        let len = std::fs::metadata(folder.db()).unwrap().len();
+        let len = std::fs::metadata(folder.file("cost.db")).unwrap().len();
         assert!(len * 10 < live * 25, "round {round}: the file has {len} bytes for {live}");
     }
     let all = db.file_bytes();
     assert!(all < 6 * live, "file and log have {all} bytes for {live}");
     drop(db);
-    let len = std::fs::metadata(folder.db()).unwrap().len();
+    let len = std::fs::metadata(folder.file("cost.db")).unwrap().len();
     assert!(len * 100 <= live * 135, "closed, the file has {len} bytes for {live}");
-    let db = PersistentDB::open(folder.db(), options).unwrap();
+    let db = PersistentDB::open(folder.file("cost.db"), options).unwrap();
     db.check().unwrap();
     assert_eq!(db.get(&key(7)).unwrap(), Some(value(7 ^ (rounds - 1)).to_vec()));
 }
@@ -203,15 +146,15 @@ fn opening_and_replaying_are_fast_and_can_be_watched() {
     let folder = Folder::new("opening");
     let count = entries();
     let options = || Options::new().no_sync().no_threads().checkpoint_bytes(u64::MAX);
-    let db = PersistentDB::open(folder.db(), options()).unwrap();
+    let db = PersistentDB::open(folder.file("cost.db"), options()).unwrap();
     fill(&db, 0..count, 0);
     // As if it had been killed here: both files as they are now.
-    let killed = folder.0.join("killed.db");
+    let killed = folder.file("killed.db");
     let log = |path: &Path| PathBuf::from(format!("{}-log", path.display()));
-    std::fs::copy(folder.db(), &killed).unwrap();
-    std::fs::copy(log(&folder.db()), log(&killed)).unwrap();
+    std::fs::copy(folder.file("cost.db"), &killed).unwrap();
+    std::fs::copy(log(&folder.file("cost.db")), log(&killed)).unwrap();
     drop(db);
-    let len = std::fs::metadata(folder.db()).unwrap().len();
+    let len = std::fs::metadata(folder.file("cost.db")).unwrap().len();
     assert!(len * 100 <= count * 116 * 135, "the file has {len} bytes");
 
     let seen = Arc::new(Mutex::new(Vec::new()));
@@ -223,7 +166,7 @@ fn opening_and_replaying_are_fast_and_can_be_watched() {
         assert_eq!(db.count().unwrap(), count);
         (start.elapsed(), on_cpu() - busy)
     };
-    let loading = open(&folder.db());
+    let loading = open(&folder.file("cost.db"));
     assert!(seen.lock().unwrap().iter().any(|it| matches!(it, Progress::Loading(..))));
     let replaying = open(&killed);
     assert!(seen.lock().unwrap().iter().any(|it| matches!(it, Progress::Replaying(..))));

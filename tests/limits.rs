@@ -1,14 +1,24 @@
 //! The longest key and value that there may be, and one byte more. This takes 13
-//! GiB of memory, so it is done only in CI, or with MINIDB_LARGE set.
+//! GiB of memory and of disk, so it is done only in CI, or with MINIDB_LARGE set.
 
-use minidb::{DB, DBError, InMemoryDB, MAX_LEN};
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard};
+
+use minidb::{DB, DBError, InMemoryDB, MAX_LEN, Options, PersistentDB};
+
+/// Leave to take so much, which one at a time has.
+fn leave() -> Option<MutexGuard<'static, ()>> {
+    static ONE: Mutex<()> = Mutex::new(());
+    if std::env::var_os("MINIDB_FULL").or(std::env::var_os("MINIDB_LARGE")).is_none() {
+        println!("SKIPPED: takes 13 GiB of memory, or of disk; MINIDB_LARGE=1 runs it");
+        return None;
+    }
+    Some(ONE.lock().unwrap())
+}
 
 #[test]
 fn keys_and_values_may_be_as_long_as_the_limit_and_no_longer() {
-    if std::env::var_os("MINIDB_FULL").or(std::env::var_os("MINIDB_LARGE")).is_none() {
-        println!("SKIPPED: takes 13 GiB of memory; MINIDB_LARGE=1 runs it");
-        return;
-    }
+    let Some(_leave) = leave() else { return };
     let db = InMemoryDB::new().unwrap();
     let mut long = vec![b'x'; MAX_LEN + 1];
     for (key, value) in [(&long[..], &b""[..]), (b"", &long)] {
@@ -31,4 +41,46 @@ fn keys_and_values_may_be_as_long_as_the_limit_and_no_longer() {
     long.truncate(MAX_LEN);
     assert_eq!(db.delete_with(&long, |old| Ok(old == long)), Ok(Some(true)));
     assert_eq!(db.data_bytes(), Ok((MAX_LEN - 1 + "shorter".len()) as u64));
+}
+
+/// Opens a file that has the longest entry, which is this twice.
+fn open_with(path: &Path, longest: &[u8]) -> PersistentDB {
+    let db = PersistentDB::open(path, Options::new().no_sync()).unwrap();
+    assert_eq!(db.get_with(longest, |value| value == Some(longest)), Ok(true));
+    assert_eq!((db.count(), db.data_bytes()), (Ok(1), Ok(2 * MAX_LEN as u64)));
+    db
+}
+
+/// Their record in the log has more bytes than 32 bits can say.
+#[test]
+fn in_a_file_keys_and_values_may_be_as_long_and_no_longer() {
+    let Some(_leave) = leave() else { return };
+    let folder = std::env::temp_dir().join(format!("minidb-limits-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let at = |name: &str| folder.join(name);
+    let db = PersistentDB::open(at("db"), Options::new().no_sync()).unwrap();
+    let mut long = vec![b'x'; MAX_LEN + 1];
+    for (key, value) in [(&long[..], &b""[..]), (b"", &long)] {
+        assert!(matches!(db.put(key, value), Err(DBError::Invalid(_))));
+    }
+    long.truncate(MAX_LEN);
+    db.put(&long, &long).unwrap();
+    // As if it had been killed here, with all of it in the log.
+    std::fs::copy(at("db"), at("killed")).unwrap();
+    std::fs::copy(at("db-log"), at("killed-log")).unwrap();
+    drop(db);
+
+    let db = open_with(&at("db"), &long);
+    db.check().unwrap();
+    assert_eq!(db.delete_with(&long, |old| Ok(old == long)), Ok(Some(true)));
+    db.checkpoint().unwrap();
+    drop(db);
+    assert!(std::fs::metadata(at("db")).unwrap().len() < 1 << 20);
+    let db = PersistentDB::open(at("db"), Options::new().no_sync()).unwrap();
+    assert_eq!((db.count(), db.data_bytes()), (Ok(0), Ok(0)));
+    drop(db);
+
+    drop(open_with(&at("killed"), &long));
+    drop(open_with(&at("killed"), &long));
+    std::fs::remove_dir_all(&folder).unwrap();
 }

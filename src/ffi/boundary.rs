@@ -129,6 +129,11 @@ pub(super) unsafe fn path_of<'a>(path: *const c_char) -> &'a Path {
     Path::new(OsStr::from_bytes(bytes))
 }
 
+/// Whether a path stands for a database in memory.
+pub(super) fn is_in_memory(path: &Path) -> bool {
+    path == Path::new(":memory:")
+}
+
 /// A buffer of the caller's, to be filled from its start. What it holds before
 /// is never read: it may be uninitialised.
 #[derive(Debug)]

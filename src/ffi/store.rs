@@ -2,7 +2,7 @@
 
 use std::ffi::{c_char, c_int};
 
-use super::boundary::{Out, guard, path_of};
+use super::boundary::{Out, guard, is_in_memory, path_of};
 use super::code::*;
 use super::handle::view;
 use super::text::invalid;
@@ -68,7 +68,11 @@ pub unsafe extern "C" fn minidb_backup(db: *const minidb_t, path: *const c_char)
             return Err(invalid("path is NULL"));
         }
         // SAFETY: not NULL, so it is NUL-terminated.
-        snapshot.backup(unsafe { path_of(path) })?;
+        let path = unsafe { path_of(path) };
+        if is_in_memory(path) || path.as_os_str().is_empty() {
+            return Err(invalid("path names no file"));
+        }
+        snapshot.backup(path)?;
         Ok(MINIDB_OK)
     })
 }

@@ -1,9 +1,8 @@
 //! Views: opening databases, snapshots and transactions, and closing them.
 
 use std::ffi::{c_char, c_int};
-use std::path::Path;
 
-use super::boundary::{guard, guard_or, handle_out, path_of};
+use super::boundary::{guard, guard_or, handle_out, is_in_memory, path_of};
 use super::code::*;
 use super::handle::view as handle;
 use super::object::{Open, View};
@@ -68,7 +67,7 @@ pub unsafe extern "C" fn minidb_open(
         // SAFETY: as the header says of out-parameters; a path is NULL or NUL-terminated.
         let (mut out, path) =
             unsafe { (handle_out(db)?, (!path.is_null()).then(|| path_of(path))) };
-        let path = path.filter(|path| *path != Path::new(":memory:"));
+        let path = path.filter(|path| !is_in_memory(path));
         check_flags(flags, path.is_none())?;
         let view = match path {
             None => View::InMemory(InMemoryDB::new()?),

@@ -67,6 +67,11 @@ pub trait File: Debug + Send + Sync {
     /// Its length in bytes.
     fn len(&self) -> io::Result<u64>;
 
+    /// How many bytes its disk still has room for, as far as is known.
+    fn room(&self) -> u64 {
+        u64::MAX
+    }
+
     /// Reads up to `buffer.len()` bytes from `offset`; 0 at the end.
     fn read_some(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
 

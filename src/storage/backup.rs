@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::file::{DataFile, Fields, META};
+use super::file::{DataFile, Fields, META, Roots};
 use super::in_memory_db::InMemoryDB;
 use super::persistent_db::{PersistentDB, write_all_of};
 use super::snapshot::Snapshot;
@@ -25,8 +25,8 @@ impl Snapshot {
         let exists = || DBError::Exists(path.display().to_string());
         let resolved = disk.resolve(path).map_err(failed)?;
         // A link to nowhere is there, too: its own name is not the one it leads to.
-        let unfinished = disk.resolve(&with_new(path)).map_err(failed)?;
-        if unfinished != with_new(&resolved) {
+        let unfinished = disk.resolve(&unfinished_of(path)).map_err(failed)?;
+        if unfinished != unfinished_of(&resolved) {
             return Err(exists());
         }
         let path = &resolved;
@@ -47,7 +47,10 @@ impl Snapshot {
             })
         });
         match done {
-            Ok(()) => disk.sync_folder(path).map_err(failed),
+            Ok(()) => disk.sync_folder(path).map_err(|error| {
+                let _ = disk.remove(path);
+                failed(error)
+            }),
             Err(error) => {
                 let _ = disk.remove(&unfinished);
                 Err(error)
@@ -56,9 +59,9 @@ impl Snapshot {
     }
 }
 
-fn with_new(path: &Path) -> PathBuf {
+fn unfinished_of(path: &Path) -> PathBuf {
     let mut name = path.to_owned().into_os_string();
-    name.push("-new");
+    name.push("-unfinished");
     PathBuf::from(name)
 }
 
@@ -75,12 +78,22 @@ fn begin(disk: &dyn Disk, path: &Path) -> DBResult<DataFile> {
     if !file.lock(false).map_err(failed)? || !file.is_at(path).map_err(failed)? {
         return Err(DBError::Busy(path.display().to_string()));
     }
+    // A database that is in use, or was, is another thing, whatever its name.
+    let is_backup = match Roots::read(&*file, path) {
+        Ok(roots) => roots.is_backup,
+        Err(DBError::Format(_)) => false,
+        Err(error) => return Err(error),
+    };
+    if !is_backup {
+        let path = path.display();
+        return Err(DBError::Exists(format!("{path}, which is no unfinished backup")));
+    }
     if let Err(error) = file.set_len(0) {
         let _ = disk.remove(path);
         return Err(failed(error));
     }
     let fields = Fields { database, lsn: 0, log: None, meta: [0; META] };
-    Ok(DataFile::create(file, path.to_owned(), fields))
+    Ok(DataFile::create(file.into(), path.to_owned(), fields))
 }
 
 impl InMemoryDB {

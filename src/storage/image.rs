@@ -55,8 +55,8 @@ impl Loader<'_> {
 }
 
 impl Receiver for Loader<'_> {
-    fn room(&mut self, units: u32, blobs: u32) -> DBResult<()> {
-        self.tree = Some(Restoring::new(units, blobs)?);
+    fn room(&mut self, units: Vec<u32>, blobs: Vec<u32>, memory: u64) -> DBResult<()> {
+        self.tree = Some(Restoring::new(units, blobs, memory)?);
         Ok(())
     }
 
@@ -81,7 +81,7 @@ impl Receiver for Loader<'_> {
 /// Loads the tree that the newest root of a file is of, and the moment that the
 /// file is an image of. `progress` is told how many bytes were loaded.
 pub(super) fn load(
-    file: Box<dyn File>,
+    file: std::sync::Arc<dyn File>,
     path: &Path,
     roots: &Roots,
     progress: &mut dyn FnMut(u64),

@@ -9,11 +9,13 @@
 #define _GNU_SOURCE
 
 #include "faults.h"
+#include "heap.h"
 
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +25,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/statvfs.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -213,6 +216,7 @@ CALL(int, fstat64, (int file, struct stat64 *found), (file, found), TAKES_NOTHIN
 CALL(int, statx,
      (int at, const char *path, int flags, unsigned mask, struct statx *found),
      (at, path, flags, mask, found), TAKES_NOTHING)
+CALL(int, fstatvfs, (int file, struct statvfs *found), (file, found), TAKES_NOTHING)
 CALL(ssize_t, readlink, (const char *path, char *target, size_t size),
      (path, target, size), TAKES_NOTHING)
 
@@ -240,9 +244,65 @@ char *realpath(const char *path, char *resolved)
     return fails("realpath", TAKES_NOTHING, NULL) ? NULL : real(path, resolved);
 }
 
+/* Syncs that are held: how many wait, and how many may go on. */
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    int on, waiting, released, error;
+} gate = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0, 0, 0};
+
+void faults_hold_syncs(int on)
+{
+    pthread_mutex_lock(&gate.lock);
+    gate.on = on;
+    pthread_mutex_unlock(&gate.lock);
+}
+
+void faults_wait_for_sync(void)
+{
+    pthread_mutex_lock(&gate.lock);
+    while (gate.waiting == 0)
+        pthread_cond_wait(&gate.changed, &gate.lock);
+    pthread_mutex_unlock(&gate.lock);
+}
+
+void faults_release_sync(int error)
+{
+    pthread_mutex_lock(&gate.lock);
+    gate.waiting--;
+    gate.released++;
+    gate.error = error;
+    pthread_cond_broadcast(&gate.changed);
+    pthread_mutex_unlock(&gate.lock);
+}
+
+/* Waits if syncs are held, and returns the error that this one has then. */
+static int pass_gate(void)
+{
+    int error = 0;
+
+    pthread_mutex_lock(&gate.lock);
+    if (gate.on) {
+        gate.waiting++;
+        pthread_cond_broadcast(&gate.changed);
+        while (gate.released == 0)
+            pthread_cond_wait(&gate.changed, &gate.lock);
+        gate.released--;
+        error = gate.error;
+    }
+    pthread_mutex_unlock(&gate.lock);
+    return error;
+}
+
 int fdatasync(int file)
 {
+    int error = pass_gate();
+
     (void)file;
+    if (error != 0) {
+        errno = error;
+        return -1;
+    }
     return fails("fdatasync", TAKES_NOTHING, NULL) ? -1 : 0;
 }
 
@@ -287,10 +347,14 @@ STREAM(off64_t, lseek64, (int file, off64_t at, int whence),
     void *name(void *at, size_t len, int access, int flags, int file, \
                offset start) \
     { \
+        void *mapped; \
         REAL(name); \
         if (plan.on && file != -1) \
             forbidden(#name, "maps a file"); \
-        return real(at, len, access, flags, file, start); \
+        mapped = real(at, len, access, flags, file, start); \
+        if (mapped != MAP_FAILED) \
+            heap_mapped(len); \
+        return mapped; \
     }
 
 MAP(mmap, off_t)

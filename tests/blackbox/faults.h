@@ -24,6 +24,14 @@ void faults_off(void);
 /* Makes all files seem to lie on another machine, or not. */
 void faults_remote(int on);
 
+/*
+ * Holds all syncs of files until each is released, with an error (0: none); by
+ * one thread, which waits for one before it releases one.
+ */
+void faults_hold_syncs(int on);
+void faults_wait_for_sync(void);
+void faults_release_sync(int error);
+
 /* How many calls were counted. */
 long faults_calls(void);
 

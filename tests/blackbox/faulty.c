@@ -7,6 +7,7 @@
 #include "files.h"
 
 #include "faults.h"
+#include "heap.h"
 
 enum what { PUT, BATCH, DELETE, SWAP, CLEAR, CHECKPOINT, SYNC, BACKUP, VERIFY };
 
@@ -43,6 +44,7 @@ static const struct step *uncertain; /* whether it was taken */
 static char bytes[70000];
 
 static long at;
+static int often; /* how many calls failed again and again */
 static uint32_t flags;
 
 /* Says which round failed. */
@@ -164,7 +166,7 @@ static void try_backup_again(minidb_t *db)
     /* Without the lock on the file of that name it might be another backup's. */
     if (way->mode != FOR_EVER && strcmp(struck, "unlink") != 0 &&
         strcmp(struck, "flock") != 0 && strcmp(struck, "statx") != 0)
-        CHECK(!exists("backup-new"));
+        CHECK(!exists("backup-unfinished"));
     if (exists("backup"))
         a_backup_is_whole();
     else
@@ -266,6 +268,31 @@ static void try_close(minidb_t *db)
     CHECK(is_alone());
 }
 
+/* What a process has of its system. */
+struct held {
+    long blocks, bytes;
+    int descriptors;
+};
+
+static struct held held(void)
+{
+    struct held now;
+
+    now.blocks = heap_blocks();
+    now.bytes = heap_bytes();
+    now.descriptors = descriptors();
+    return now;
+}
+
+static int holds_no_more_than(struct held before)
+{
+    struct held now = held();
+    long rounded = 16 * before.blocks; /* by libc, to this or to that */
+
+    return now.blocks <= before.blocks && now.bytes <= before.bytes + rounded &&
+           now.descriptors == before.descriptors;
+}
+
 /* What a crash has left, and what is to be found there. */
 static char crashed[2][2 << 20];
 static size_t crashed_len[2];
@@ -294,14 +321,13 @@ static void write_file(const char *path, const char *content, size_t len)
     fclose(file);
 }
 
-/* One life, or two, with one fault. */
-static void live(int recovers)
+/* One life, or two, with one fault. Returns whether it has left no memory. */
+static int live(int recovers)
 {
-    int before = descriptors();
+    struct held before = held();
     size_t i;
     minidb_t *db;
 
-    discard(&model);
     remove_all();
     if (recovers) {
         write_file("db", crashed[0], crashed_len[0]);
@@ -320,8 +346,10 @@ static void live(int recovers)
     calm();
     db = try_open(MINIDB_OPEN_EXISTING | MINIDB_OPEN_NOSYNC);
     minidb_close(db);
-    CHECK(descriptors() == before);
+    discard(&model);
+    CHECK(is_alone() && descriptors() == before.descriptors);
     CHECK(exists("backup") + 1 == names_in("."));
+    return holds_no_more_than(before);
 }
 
 static void live_with_faults(uint32_t with, int recovers)
@@ -334,9 +362,13 @@ static void live_with_faults(uint32_t with, int recovers)
         way = &ways[i];
         at = thorough() ? 1 : 1 + (long)i;
         do {
-            struck = NULL;
-            faults_plan(at, way->error, way->mode);
-            live(recovers);
+            int lives = 0;
+
+            do {
+                CHECK(lives++ < 3); /* the first may leave what is made once */
+                struck = NULL;
+                faults_plan(at, way->error, way->mode);
+            } while (!live(recovers));
             calls = at > calls ? at : calls;
             rounds++;
             at += thorough() ? 1 : (long)count;
@@ -356,6 +388,76 @@ static void files_that_a_crash_has_left(void)
 {
     live_with_faults(0, 1);
     live_with_faults(MINIDB_OPEN_NOSYNC, 1);
+}
+
+/* Makes a call fail a hundred times, and says whether that leaves nothing. */
+static int leaves_nothing(int (*call)(void *arg), void *arg, const struct way *with)
+{
+    struct held before = held();
+    int i;
+
+    for (i = 0; i < 100; i++) {
+        faults_plan(at, with->error, with->mode);
+        faults_on();
+        call(arg);
+        faults_off();
+        if (faults_hit() == NULL)
+            return 1;
+    }
+    return holds_no_more_than(before);
+}
+
+/* Each of its file calls fails. A buffer may be kept, or a thread have begun. */
+static void fail_often(int (*call)(void *arg), void *arg, const struct way *with)
+{
+    int tries;
+
+    way = with;
+    at = 0;
+    do {
+        at++;
+        for (tries = 0; !leaves_nothing(call, arg, with); tries++)
+            CHECK(tries < 5);
+        often += faults_hit() != NULL;
+    } while (at <= faults_calls());
+}
+
+static const struct step *failing;
+
+static int take_failing(void *db)
+{
+    return take(db, failing);
+}
+
+static int open_and_close(void *none)
+{
+    minidb_t *db;
+    int code = minidb_open("db", 0, &db);
+
+    (void)none;
+    minidb_close(db);
+    return code;
+}
+
+static void calls_that_fail_leave_nothing(void)
+{
+    static const struct way full = {ENOSPC, SHORT}, broken = {EIO, FOR_EVER};
+    size_t i;
+
+    remove_all();
+    for (i = 0; i < sizeof steps / sizeof *steps; i++) {
+        minidb_t *db = open_file("db", 0);
+
+        failing = &steps[i];
+        OK(take(db, &steps[1]));
+        fail_often(take_failing, db, &full);
+        fail_often(take_failing, db, &broken);
+        minidb_close(db);
+        CHECK(is_alone());
+    }
+    fail_often(open_and_close, NULL, &broken);
+    CHECK(is_alone());
+    printf("faulty: %d file calls failed often\n", often);
 }
 
 static void files_of_other_machines_are_only_read(void)
@@ -389,9 +491,9 @@ int main(int argc, char **argv)
     atexit(tell_round);
     make_crashed();
     RUN(files_of_other_machines_are_only_read);
+    RUN(calls_that_fail_leave_nothing);
     RUN(files_that_are_new);
     RUN(files_that_a_crash_has_left);
-    discard(&model);
     way = NULL;
     return passed("faulty");
 }

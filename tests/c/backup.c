@@ -160,15 +160,46 @@ static void one_that_fails_leaves_nothing_behind(void)
     minidb_close(db);
 }
 
+static const char zeros[3 * 4096];
+
 static void one_that_was_interrupted_is_in_nobodys_way(void)
 {
     minidb_t *db = in_no_file();
 
     fill(db, "k=v");
-    write_file("b-new", "half of a backup", 16);
+    write_file("b-unfinished", zeros, sizeof zeros); /* its roots are not written yet */
     OK(minidb_backup(db, "b"));
     FILES("b");
     file_holds("b", "k=v");
+    minidb_close(db);
+}
+
+static void nothing_of_somebody_elses_is_taken_for_an_interrupted_one(void)
+{
+    minidb_t *db = in_no_file();
+    size_t len;
+    char *text;
+
+    write_file("b-unfinished", "a text", 6);
+    GIVES(MINIDB_CONFLICT, minidb_backup(db, "b"));
+    CHECK(text_has(MINIDB_CONFLICT, "b-unfinished"));
+    text = content_of("b-unfinished", &len);
+    CHECK(len == 6 && memcmp(text, "a text", 6) == 0);
+    free(text);
+    make("c-unfinished", "k=v");
+    GIVES(MINIDB_CONFLICT, minidb_backup(db, "c"));
+    file_holds("c-unfinished", "k=v");
+    FILES("b-unfinished c-unfinished");
+    minidb_close(db);
+}
+
+static void a_backup_is_a_file(void)
+{
+    minidb_t *db = in_no_file();
+
+    GIVES(MINIDB_INVALID, minidb_backup(db, ":memory:"));
+    GIVES(MINIDB_INVALID, minidb_backup(db, ""));
+    FILES("");
     minidb_close(db);
 }
 
@@ -321,6 +352,8 @@ int main(void)
     RUN_ALONE(a_place_that_is_none_is_refused);
     RUN_ALONE(one_that_fails_leaves_nothing_behind);
     RUN_ALONE(one_that_was_interrupted_is_in_nobodys_way);
+    RUN_ALONE(nothing_of_somebody_elses_is_taken_for_an_interrupted_one);
+    RUN_ALONE(a_backup_is_a_file);
     RUN_ALONE(writers_go_on_and_a_backup_is_of_one_moment);
     RUN_ALONE(a_copy_of_files_in_use_is_sound_or_refused);
     RUN_ALONE(of_many_backups_with_one_name_one_is_there);

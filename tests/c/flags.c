@@ -107,9 +107,53 @@ static void the_text_has_the_systems_reason(void)
 
 static void a_log_that_has_no_place_is_an_error(void)
 {
+    char longest[256];
+
     CHECK(mkdir("a-log", 0700) == 0);
     REFUSED(MINIDB_IO, "a", 0, "a-log");
     REFUSED(MINIDB_IO, "a", 0, strerror(EISDIR));
+    memset(longest, 'l', 255);
+    longest[255] = '\0';
+    REFUSED(MINIDB_IO, longest, NEW, strerror(ENAMETOOLONG));
+    REFUSED(MINIDB_IO, longest, NEW, strerror(ENAMETOOLONG));
+    FILES("a-log"); /* no file was created in vain */
+}
+
+/* Where its log would go lies what is somebody else's. */
+static void what_lies_where_the_log_goes_is_not_overwritten(void)
+{
+    static const char text[] = "A diary.\n";
+    minidb_t *db;
+    char *after;
+    size_t len;
+
+    make("a", "k=v");
+    write_file("a-log", text, sizeof text);
+    REFUSED(MINIDB_FORMAT, "a", 0, "a-log");
+    file_holds("a", "k=v");
+    after = content_of("a-log", &len);
+    CHECK(len == sizeof text && memcmp(after, text, len) == 0);
+    free(after);
+
+    make("b-log", "k=w"); /* a database of that name */
+    REFUSED(MINIDB_FORMAT, "b", 0, "b-log");
+    REFUSED(MINIDB_FORMAT, "b", NEW, "b-log");
+    file_holds("b-log", "k=w");
+    FILES("a a-log b-log");
+
+    db = opened("c", 0); /* a log with commits that are nowhere else yet */
+    fill(db, "k=x");
+    copy_file("c-log", "d-log");
+    copy_file("c", "e");
+    minidb_close(db);
+    make("f", "k=y");
+    CHECK(rename("f", "d") == 0);
+    REFUSED(MINIDB_CORRUPT, "d", 0, "d-log");
+    file_holds("d", "k=y");
+    CHECK(rename("d-log", "e-log") == 0);
+    db = opened("e", 0);
+    HOLDS(db, "k=x");
+    minidb_close(db);
 }
 
 static void what_is_no_minidb_file_is_left_alone(void)
@@ -264,6 +308,7 @@ int main(void)
     RUN_ALONE(the_text_has_the_path);
     RUN_ALONE(the_text_has_the_systems_reason);
     RUN_ALONE(a_log_that_has_no_place_is_an_error);
+    RUN_ALONE(what_lies_where_the_log_goes_is_not_overwritten);
     RUN_ALONE(what_is_no_minidb_file_is_left_alone);
     RUN_ALONE(what_names_no_file_is_refused);
     RUN_ALONE(an_empty_file_is_an_empty_database);

@@ -13,6 +13,20 @@ static minidb_t *begun_on(const minidb_t *db)
     return txn;
 }
 
+/* A new database with these entries, and a transaction on it. */
+static minidb_t *begun_with(minidb_t **db, const char *entries)
+{
+    *db = database();
+    fill(*db, entries);
+    return begun_on(*db);
+}
+
+static void close_both(minidb_t *txn, minidb_t *db)
+{
+    minidb_close(txn);
+    minidb_close(db);
+}
+
 /* What a view shows. */
 
 static int visit(void *ctx, const char *key, size_t key_len, const char *value,
@@ -142,17 +156,14 @@ static void every_way_of_reading_sees_its_own_writes(void)
         shows_all(db, &set);
         shows_all(txn, &set);
         discard(&set);
-        minidb_close(txn);
-        minidb_close(db);
+        close_both(txn, db);
     }
 }
 
 static void nobody_else_sees_a_write_before_its_commit(void)
 {
-    minidb_t *db = database(), *txn, *other, *before;
+    minidb_t *db, *txn = begun_with(&db, "a=1 b=2"), *other, *before;
 
-    fill(db, "a=1 b=2");
-    txn = begun_on(db);
     other = begun_on(db);
     fill(txn, "a=x c=3");
     OK(minidb_delete(txn, "b", 1, NULL, NULL));
@@ -166,16 +177,13 @@ static void nobody_else_sees_a_write_before_its_commit(void)
     HOLDS(other, "a=1 b=2"); /* the view that it began with */
     minidb_close(before);
     minidb_close(other);
-    minidb_close(txn);
-    minidb_close(db);
+    close_both(txn, db);
 }
 
 static void a_view_stays_while_others_commit(void)
 {
-    minidb_t *db = database(), *txn;
+    minidb_t *db, *txn = begun_with(&db, "a=1 b=2");
 
-    fill(db, "a=1 b=2");
-    txn = begun_on(db);
     fill(db, "a=x c=3");
     OK(minidb_clear(db, "b", 1, "c", 1));
     HOLDS(txn, "a=1 b=2");
@@ -184,17 +192,14 @@ static void a_view_stays_while_others_commit(void)
     GIVES(MINIDB_NOTFOUND, minidb_get(txn, "c", 1, NULL, NULL));
     OK(minidb_commit(txn));
     HOLDS(txn, "a=x c=3");
-    minidb_close(txn);
-    minidb_close(db);
+    close_both(txn, db);
 }
 
 static void an_open_cursor_does_not_see_later_writes(void)
 {
-    minidb_t *db = database(), *txn;
+    minidb_t *db, *txn = begun_with(&db, "a=1 c=3");
     minidb_cursor_t *cursor;
 
-    fill(db, "a=1 c=3");
-    txn = begun_on(db);
     fill(txn, "b=2");
     cursor = cursor_on(txn);
     fill(txn, "b=x d=4");
@@ -202,8 +207,7 @@ static void an_open_cursor_does_not_see_later_writes(void)
     CHECK(check_equal(rest_of(cursor), "a=1 b=2 c=3"));
     minidb_cursor_close(cursor);
     HOLDS(txn, "a=1 b=x d=4");
-    minidb_close(txn);
-    minidb_close(db);
+    close_both(txn, db);
 }
 
 static int write_meanwhile(void *ctx, const char *key, size_t key_len,
@@ -221,17 +225,14 @@ static int write_meanwhile(void *ctx, const char *key, size_t key_len,
 
 static void a_visitor_may_use_the_transaction(void)
 {
-    minidb_t *db = database(), *txn;
+    minidb_t *db, *txn = begun_with(&db, "a=1 b=2");
 
-    fill(db, "a=1 b=2");
-    txn = begun_on(db);
     fill(txn, "c=3");
     OK(minidb_each(txn, NULL, 0, write_meanwhile, txn));
     HOLDS(txn, "y=9");
     OK(minidb_commit(txn));
     HOLDS(db, "y=9");
-    minidb_close(txn);
-    minidb_close(db);
+    close_both(txn, db);
 }
 
 /* What commit does. */
@@ -255,16 +256,13 @@ static void a_commit_is_one_step(void)
     OK(minidb_commit(txn)); /* of nothing */
     CHECK(number(db, MINIDB_STAT_COMMITS) == before + 1);
     OK(minidb_check(db));
-    minidb_close(txn);
-    minidb_close(db);
+    close_both(txn, db);
 }
 
 static void blind_deletes_and_clears_remove_what_others_have_put(void)
 {
-    minidb_t *db = database(), *txn;
+    minidb_t *db, *txn = begun_with(&db, "a=1 b=2 k=1");
 
-    fill(db, "a=1 b=2 k=1");
-    txn = begun_on(db);
     GIVES(MINIDB_NOTFOUND, minidb_delete(txn, "c", 1, NULL, NULL));
     OK(minidb_delete(txn, "a", 1, NULL, NULL));
     OK(minidb_clear(txn, "k", 1, "n", 1));
@@ -272,16 +270,13 @@ static void blind_deletes_and_clears_remove_what_others_have_put(void)
     fill(db, "a=new c=new k=new kk=new l=new m=new n=new");
     OK(minidb_commit(txn));
     HOLDS(db, "b=2 l=mine n=new");
-    minidb_close(txn);
-    minidb_close(db);
+    close_both(txn, db);
 }
 
 static void deleting_answers_what_the_view_says(void)
 {
-    minidb_t *db = database(), *txn;
+    minidb_t *db, *txn = begun_with(&db, "a=1");
 
-    fill(db, "a=1");
-    txn = begun_on(db);
     fill(db, "b=2");
     GIVES(MINIDB_NOTFOUND, minidb_delete(txn, "b", 1, NULL, NULL));
     NO_RESULT(MINIDB_NOTFOUND, minidb_delete(txn, "b", 1, &out.bytes, &out.len));
@@ -291,16 +286,13 @@ static void deleting_answers_what_the_view_says(void)
     OK(minidb_delete(txn, "a", 1, NULL, &out.len));
     CHECK(out.len == 1);
     GIVES(MINIDB_CONFLICT, minidb_cas(txn, "a", 1, "2", 1, "3", 1));
-    minidb_close(txn);
-    minidb_close(db);
+    close_both(txn, db);
 }
 
 static void after_ok_and_conflict_it_has_begun_anew(void)
 {
-    minidb_t *db = database(), *txn;
+    minidb_t *db, *txn = begun_with(&db, "a=1");
 
-    fill(db, "a=1");
-    txn = begun_on(db);
     fill(txn, "b=mine");
     fill(db, "c=3");
     OK(minidb_commit(txn));
@@ -316,17 +308,14 @@ static void after_ok_and_conflict_it_has_begun_anew(void)
     fill(txn, "b=finally");
     OK(minidb_commit(txn));
     HOLDS(db, "a=x b=finally c=3 d=4");
-    minidb_close(txn);
-    minidb_close(db);
+    close_both(txn, db);
 }
 
 static void cursors_go_on_over_the_view_they_had(void)
 {
-    minidb_t *db = database(), *txn;
+    minidb_t *db, *txn = begun_with(&db, "a=1 c=3");
     minidb_cursor_t *cursor;
 
-    fill(db, "a=1 c=3");
-    txn = begun_on(db);
     fill(txn, "b=2");
     cursor = cursor_on(txn);
     OK(minidb_cursor_next(cursor));
@@ -335,8 +324,7 @@ static void cursors_go_on_over_the_view_they_had(void)
     fill(txn, "z=1");
     CHECK(check_equal(rest_of(cursor), "b=2 c=3"));
     OK(minidb_commit(txn)); /* that walk did not count */
-    minidb_close(txn);
-    minidb_close(db);
+    close_both(txn, db);
     OK(minidb_cursor_first(cursor));
     CHECK(check_equal(rest_of(cursor), "b=2 c=3"));
     minidb_cursor_close(cursor);
@@ -356,8 +344,7 @@ static void a_failed_write_is_not_in_it(void)
     HOLDS(txn, "a=1");
     OK(minidb_commit(txn));
     HOLDS(db, "a=1");
-    minidb_close(txn);
-    minidb_close(db);
+    close_both(txn, db);
 }
 
 static void closing_drops_its_writes(void)

@@ -136,6 +136,10 @@ impl File for BadFile {
         self.file.is_ordinary()
     }
 
+    fn room(&self) -> u64 {
+        self.file.room()
+    }
+
     fn len(&self) -> io::Result<u64> {
         self.write_late()?;
         let cut = self.bug == DiskBug::EndOfLogNotRead && self.is(LOG);

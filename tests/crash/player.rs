@@ -202,7 +202,8 @@ impl Player {
     /// Verifies that no file is there but those that must be, and backups.
     fn check_names(&self, open: bool) -> Verdict {
         let copies: Vec<PathBuf> = self.history.copies().map(|copy| copy.path.clone()).collect();
-        let is_copy = |name: &PathBuf| copies.iter().any(|it| name == it || *name == with_new(it));
+        let is_copy =
+            |name: &PathBuf| copies.iter().any(|it| name == it || *name == unfinished_of(it));
         let mut names = self.disk.names();
         names.retain(|name| !is_copy(name));
         let expected: &[&str] = if open { &[PATH, LOG] } else { &[PATH] };
@@ -354,9 +355,9 @@ impl Player {
     }
 }
 
-fn with_new(path: &Path) -> PathBuf {
+fn unfinished_of(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push("-new");
+    name.push("-unfinished");
     name.into()
 }
 

@@ -1,29 +1,23 @@
-//! Numbers that look random and follow from a seed (SplitMix64).
+//! Choices that look random and follow from seeds.
+
+use minidb::os::sim;
 
 #[derive(Clone, Debug)]
-pub struct Random(u64);
+pub struct Random(sim::Random);
 
 impl Random {
-    /// The numbers that follow from all of these.
+    /// Those that follow from all of these.
     pub fn of(seeds: &[u64]) -> Random {
-        let mut random = Random(0);
-        for seed in seeds {
-            random.0 ^= seed;
-            random.0 = random.next();
-        }
-        random
+        let mix = |so_far, seed| sim::Random::new(so_far ^ seed).next();
+        Random(sim::Random::new(seeds.iter().fold(0, mix)))
     }
 
     pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut it = self.0;
-        it = (it ^ (it >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        it = (it ^ (it >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        it ^ (it >> 31)
+        self.0.next()
     }
 
     pub fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
+        self.0.below(end)
     }
 
     pub fn one_in(&mut self, some: usize) -> bool {

@@ -29,7 +29,7 @@ fn setting(name: &str, default: u64) -> u64 {
 fn play_seeds(total: u64, files: bool) {
     let (mut seed, mut done) = (setting("MINIDB_MODEL_SEED", 1), 0);
     while done < total {
-        match play(Seeded(seed), limits(seed, RUN.min(total - done), files)) {
+        match play(Seeded::new(seed), limits(seed, RUN.min(total - done), files)) {
             Ok(Played { steps, entries }) => {
                 done += steps;
                 println!("seed {seed}: {done} operations by now, up to {entries} entries");
@@ -53,7 +53,7 @@ fn random_calls_on_files_answer_as_the_model_does() {
 #[test]
 fn calls_chosen_by_the_bytes_of_an_input_answer_as_the_model_does() {
     for seed in 0..200 {
-        let mut choices = Seeded(seed);
+        let mut choices = Seeded::new(seed);
         let bytes: Vec<u8> = (0..1_000).map(|_| choices.byte()).collect();
         if let Err(what) = play(Input::new(&bytes), Limits::of_input()) {
             panic!("the bytes from seed {seed}, {what}");
@@ -64,7 +64,7 @@ fn calls_chosen_by_the_bytes_of_an_input_answer_as_the_model_does() {
 #[test]
 fn a_planted_difference_is_found() {
     let limits = Limits { forget_a_delete: Some(500), ..limits(1, 2_000, false) };
-    let what = play(Seeded(1), limits).expect_err("the model has forgotten a delete");
+    let what = play(Seeded::new(1), limits).expect_err("the model has forgotten a delete");
     println!("found: {what}");
     assert!(what.starts_with("step "), "{what}");
 }

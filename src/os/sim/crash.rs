@@ -184,7 +184,7 @@ impl Log {
             Fate::Random(seed) | Fate::TornLast(seed) => seed,
             _ => 0,
         });
-        let kept_of_8 = [1, 4, 7][random.below(3) as usize];
+        let kept_of_8 = [1, 4, 7][random.below(3usize)];
         let mut number = 0;
         for (i, (at, standing)) in self.open.iter().enumerate() {
             let operation = &self.operations[*at];

@@ -30,7 +30,7 @@ pub use crash::Fate;
 use crash::{Inode, Log, Operation, State};
 pub use fault::{Call, Fault};
 use fault::{Faults, Outcome};
-use random::Random;
+pub use random::Random;
 
 /// The simulated disk; a clone is the same disk.
 #[derive(Clone)]
@@ -233,7 +233,6 @@ impl Machine {
         self.log.push(Operation::SyncFolder(path.parent().unwrap_or(path).to_owned()));
     }
 
-    /// By how much a file may grow.
     fn room(&self) -> u64 {
         self.space.saturating_sub(self.live.files.values().map(Content::len).sum())
     }
@@ -315,6 +314,10 @@ impl File for SimFile {
 
     fn len(&self) -> io::Result<u64> {
         Ok(self.disk.call(Call::Len)?.live.len(self.inode))
+    }
+
+    fn room(&self) -> u64 {
+        self.disk.machine().room()
     }
 
     fn read_some(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {

@@ -1,14 +1,20 @@
 //! Numbers that look random and follow from a seed (SplitMix64).
 
+use std::fmt::Debug;
+
+/// They never end.
 #[derive(Clone, Debug)]
-pub(super) struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
-    pub(super) fn new(seed: u64) -> Random {
+    /// Those that follow from a seed.
+    pub fn new(seed: u64) -> Random {
         Random(seed)
     }
 
-    pub(super) fn next(&mut self) -> u64 {
+    /// The next one.
+    #[allow(clippy::should_implement_trait)] // there is always one
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut it = self.0;
         it = (it ^ (it >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -16,7 +22,17 @@ impl Random {
         it ^ (it >> 31)
     }
 
-    pub(super) fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
+    /// The next one, made less than `end`.
+    pub fn below<N: TryFrom<u64, Error: Debug> + TryInto<u64, Error: Debug>>(
+        &mut self,
+        end: N,
+    ) -> N {
+        let end: u64 = end.try_into().expect("an end is more than 0");
+        (self.next() % end).try_into().expect("it is less than a number of this type")
+    }
+
+    /// Bytes, so many.
+    pub fn bytes(&mut self, len: usize) -> Vec<u8> {
+        (0..len).map(|_| self.below(256) as u8).collect()
     }
 }

@@ -165,6 +165,20 @@ impl File for RealFile {
         Ok(retry(|| self.std().metadata())?.len())
     }
 
+    #[allow(clippy::useless_conversion, reason = "elsewhere these are shorter numbers")]
+    fn room(&self) -> u64 {
+        // SAFETY: plain numbers, for which zero is a value.
+        let mut found: libc::statvfs = unsafe { std::mem::zeroed() };
+        // SAFETY: `found` is the call's to fill.
+        match unsafe { libc::fstatvfs(self.slot.descriptor(), &mut found) } {
+            // Some systems know no numbers.
+            0 if found.f_blocks > 0 => {
+                u64::from(found.f_bavail).saturating_mul(found.f_frsize.into())
+            }
+            _ => u64::MAX,
+        }
+    }
+
     fn read_some(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         self.std().read_at(buffer, offset)
     }

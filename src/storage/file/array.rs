@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::space::SECTOR;
+use crate::error::DBResult;
 use crate::planted::{self, Bug};
 
 /// Places in a table.
@@ -165,7 +166,8 @@ pub(super) struct Draft<'a> {
 
 impl<'a> Draft<'a> {
     pub(super) fn new(base: &'a Array) -> Draft<'a> {
-        Draft { base, new: vec![BTreeMap::new(); base.top.levels.max(1) as usize] }
+        let levels = base.top.levels.max(1);
+        Draft { base, new: (0..levels).map(|_| BTreeMap::new()).collect() }
     }
 
     fn table(&self, level: usize, number: u32) -> Option<&Table> {
@@ -177,7 +179,7 @@ impl<'a> Draft<'a> {
 
     fn table_mut(&mut self, level: usize, number: u32) -> &mut Table {
         if self.new.len() <= level {
-            self.new.resize(level + 1, BTreeMap::new());
+            self.new.resize_with(level + 1, BTreeMap::new);
         }
         let base = self.base.tables.get(level).and_then(|tables| tables.get(&number));
         let table = self.new[level].entry(number);
@@ -202,10 +204,10 @@ impl<'a> Draft<'a> {
 
     /// Has `write` write all tables that are new, and returns where the array
     /// begins then, and the new tables.
-    pub(super) fn finish<E>(
+    pub(super) fn finish(
         mut self,
-        mut write: impl FnMut(&Sector) -> Result<Place, E>,
-    ) -> Result<(Top, Tables), E> {
+        write: &mut dyn FnMut(&Sector) -> DBResult<Place>,
+    ) -> DBResult<(Top, Tables)> {
         if self.new.iter().all(BTreeMap::is_empty) {
             return Ok((self.base.top, Vec::new()));
         }
@@ -288,9 +290,9 @@ mod tests {
                 model.keys().for_each(|&element| draft.set(element, Place::default()));
             }
             let (top, new) = draft
-                .finish(|sector| {
+                .finish(&mut |sector| {
                     sectors.push(*sector);
-                    Ok::<_, ()>(Place { sector: sectors.len() as u32 - 1, hash: hash(sector) })
+                    Ok(Place { sector: sectors.len() as u32 - 1, hash: hash(sector) })
                 })
                 .unwrap();
             array.accept(top, new);

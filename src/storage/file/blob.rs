@@ -13,7 +13,7 @@
 use std::path::Path;
 
 use super::array::{FANOUT, Place, Sector, Table};
-use super::io::read_all;
+use super::io::{damaged, push, read_all};
 use super::space::SECTOR;
 use crate::error::DBResult;
 use crate::os::disk::File;
@@ -43,6 +43,18 @@ impl Blob {
         }
     }
 
+    /// Takes a row of sectors for the blob's, and numbers them.
+    fn claim(&mut self, row: &[Place], path: &Path) -> DBResult<Vec<(Place, u32)>> {
+        if row.iter().any(|place| place.is_none()) {
+            return Err(damaged(path, self.top.sector));
+        }
+        row.iter().for_each(|place| self.add(place.sector));
+        let mut numbered = Vec::new();
+        numbered.try_reserve_exact(row.len())?;
+        numbered.extend(row.iter().copied().zip(0..));
+        Ok(numbered)
+    }
+
     pub(super) fn record(&self) -> [u8; RECORD] {
         let mut record = [0; RECORD];
         record[..4].copy_from_slice(&self.len.to_le_bytes());
@@ -53,7 +65,7 @@ impl Blob {
     /// Writes a blob, each sector by `write`.
     pub(super) fn write(
         bytes: &[u8],
-        mut write: impl FnMut(&Sector) -> DBResult<Place>,
+        write: &mut dyn FnMut(&Sector) -> DBResult<Place>,
     ) -> DBResult<Blob> {
         let len = u32::try_from(bytes.len()).expect("no value is as long");
         let mut blob = Blob { len, top: Place::default(), rows: Vec::new() };
@@ -73,7 +85,7 @@ impl Blob {
                 (0..).zip(row).for_each(|(at, place)| table.set(at, *place));
                 let place = write(&table.to_sector())?;
                 blob.add(place.sector);
-                above.push(place);
+                push(&mut above, place)?;
             }
             places = above;
         }
@@ -94,34 +106,27 @@ impl Blob {
         while (FANOUT as usize).pow(levels) < sectors {
             levels += 1;
         }
-        let mut wanted = vec![(top, 0usize)];
+        let mut row = vec![top];
         for level in (0..levels).rev() {
-            let mut below = Vec::new();
             let needed = sectors.div_ceil((FANOUT as usize).pow(level));
-            wanted.iter().for_each(|(place, _)| blob.add(place.sector));
-            read_all(file, path, wanted, |number, sector| {
+            let mut below = Vec::new();
+            below.try_reserve_exact(needed)?;
+            below.resize(needed, Place::default());
+            let wanted = blob.claim(&row, path)?;
+            read_all(file, path, wanted, &mut |number, sector| {
                 let table = Table::from_sector(sector?);
-                let first = number * FANOUT as usize;
-                let places = table.places().map(|(at, place)| (place, first + at as usize));
-                below.extend(places.filter(|(_, number)| *number < needed));
+                let places = below.chunks_mut(FANOUT as usize).nth(number as usize);
+                (0..).zip(places.into_iter().flatten()).for_each(|(at, it)| *it = table.get(at));
                 Ok(())
             })?;
-            wanted = below;
+            row = below;
         }
-        wanted.sort_unstable_by_key(|(_, number)| *number);
-        wanted.iter().for_each(|(place, _)| blob.add(place.sector));
-        let mut read = 0;
-        read_all(file, path, wanted, |number, sector| {
-            let sector = sector?;
-            if let Some(part) = bytes.chunks_mut(SECTOR).nth(number) {
-                part.copy_from_slice(&sector[..part.len()]);
-                read += 1;
-            }
+        let wanted = blob.claim(&row, path)?;
+        read_all(file, path, wanted, &mut |number, sector| {
+            let part = bytes.chunks_mut(SECTOR).nth(number as usize).expect("as many as sectors");
+            part.copy_from_slice(&sector?[..part.len()]);
             Ok(())
         })?;
-        if read != sectors {
-            return Err(super::io::damaged(path, top.sector));
-        }
         Ok(blob)
     }
 }

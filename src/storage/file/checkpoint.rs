@@ -11,7 +11,7 @@ use std::path::Path;
 
 use super::array::{Array, Draft, FANOUT, Place, Sector, Tables, Top, hash};
 use super::blob::{Blob, RECORDS};
-use super::io::{Output, offset, read_all};
+use super::io::{Output, collect, offset, read_all};
 use super::root::{Fields, Root};
 use super::space::{Bits, RESERVED, SECTOR, Space};
 use super::{DataFile, blob};
@@ -34,6 +34,9 @@ pub(crate) struct Checkpoint<'a> {
     /// Nothing may stay from this sector on.
     limit: u32,
 }
+
+/// What gives a checkpoint all that the file is to hold.
+type Fill<'a> = dyn FnMut(&mut Checkpoint<'_>, &dyn File) -> DBResult<()> + 'a;
 
 /// Where new sectors go.
 #[derive(Debug)]
@@ -118,7 +121,7 @@ impl Checkpoint<'_> {
 
     /// A blob that is not in the file yet.
     pub(crate) fn put_blob(&mut self, id: u32, bytes: &[u8]) -> DBResult<()> {
-        let blob = Blob::write(bytes, |sector| self.writer.write(sector))?;
+        let blob = Blob::write(bytes, &mut |sector| self.writer.write(sector))?;
         self.new_blobs.insert(id, blob);
         Ok(())
     }
@@ -132,10 +135,9 @@ impl Checkpoint<'_> {
         let units = self.writer.finish(self.units, self.unit_base, self.limit)?;
         let mut records = Draft::new(self.record_base);
         let gone = self.blobs.keys().filter(|&&id| !self.kept_blobs.has(id));
-        let mut changed: Vec<u32> =
-            gone.chain(self.new_blobs.keys()).map(|id| id / RECORDS).collect();
         let far = self.record_base.elements().filter(|(_, place)| place.sector >= self.limit);
-        changed.extend(far.map(|(number, _)| number));
+        let changed = gone.chain(self.new_blobs.keys()).map(|id| id / RECORDS);
+        let mut changed = collect(changed.chain(far.map(|(number, _)| number)))?;
         changed.sort_unstable();
         changed.dedup();
         for (number, place) in self.record_base.elements() {
@@ -186,7 +188,7 @@ impl Writer<'_> {
                 draft.touch(level, number);
             }
         }
-        let (top, new) = draft.finish(|sector| self.write(sector))?;
+        let (top, new) = draft.finish(&mut |sector| self.write(sector))?;
         for (level, number) in old() {
             let is_new = new.get(level).is_some_and(|tables| tables.contains_key(&number));
             if !is_new && !self.space.keep(place_of(level, number).sector) {
@@ -204,26 +206,21 @@ impl DataFile {
     pub(crate) fn checkpoint(
         &mut self,
         fields: Fields,
-        fill: impl Fn(&mut Checkpoint<'_>) -> DBResult<()>,
+        fill: &dyn Fn(&mut Checkpoint<'_>) -> DBResult<()>,
     ) -> DBResult<()> {
         self.space.begin(false);
-        match self.rewrite(fields, u32::MAX, |checkpoint, _| fill(checkpoint)) {
+        match self.rewrite(fields, u32::MAX, &mut |checkpoint, _| fill(checkpoint)) {
             // There may be gaps that suffice.
             Err(DBError::Full(_)) => {
                 self.space.begin(true);
-                self.rewrite(fields, u32::MAX, |checkpoint, _| fill(checkpoint))
+                self.rewrite(fields, u32::MAX, &mut |checkpoint, _| fill(checkpoint))
             }
             done => done,
         }
     }
 
     /// If it fails, what it has added to the file is cut off again.
-    fn rewrite(
-        &mut self,
-        fields: Fields,
-        limit: u32,
-        fill: impl FnOnce(&mut Checkpoint<'_>, &dyn File) -> DBResult<()>,
-    ) -> DBResult<()> {
+    fn rewrite(&mut self, fields: Fields, limit: u32, fill: &mut Fill<'_>) -> DBResult<()> {
         let done = self.write_new(limit, fill).and_then(|new| self.publish(fields, new));
         if done.is_err() {
             let end = offset(self.space.give_up());
@@ -234,11 +231,7 @@ impl DataFile {
         done
     }
 
-    fn write_new(
-        &mut self,
-        limit: u32,
-        fill: impl FnOnce(&mut Checkpoint<'_>, &dyn File) -> DBResult<()>,
-    ) -> DBResult<Written> {
+    fn write_new(&mut self, limit: u32, fill: &mut Fill<'_>) -> DBResult<Written> {
         let (file, path) = (&*self.file, &*self.path);
         let output = Output::new(file);
         let mut checkpoint = Checkpoint {
@@ -322,25 +315,27 @@ impl DataFile {
         if self.space.end() / 8 * 7 <= limit {
             return Ok(());
         }
-        let far: Vec<_> = self.units.elements().filter(|(_, it)| it.sector >= limit).collect();
-        let near: Vec<_> = self.units.elements().filter(|(_, it)| it.sector < limit).collect();
-        let blobs: Vec<_> = self.blobs.iter().map(|(&id, blob)| (id, blob.clone())).collect();
+        let places = || self.units.elements().map(|(unit, place)| (place, unit));
+        let mut far = collect(places().filter(|(it, _)| it.sector >= limit))?;
+        let near = collect(places().filter(|(it, _)| it.sector < limit))?;
+        let is_near = |blob: &Blob| blob.sectors().all(|sector| sector < limit);
+        let blobs = || self.blobs.iter().map(|(&id, blob)| (id, blob));
+        let stay = blobs().filter(|(_, blob)| is_near(blob)).map(|(id, _)| id);
+        let go = blobs().filter(|(_, blob)| !is_near(blob));
+        let (stay, go) = (collect(stay)?, collect(go.map(|(id, blob)| (id, blob.len, blob.top)))?);
         let path = self.path.clone();
         self.space.begin(true);
-        self.rewrite(self.root.fields, limit, |checkpoint, file| {
-            near.iter().try_for_each(|(unit, _)| checkpoint.keep_units(*unit, 1))?;
-            let is_near = |blob: &Blob| blob.sectors().all(|sector| sector < limit);
-            let (stay, go): (Vec<_>, Vec<_>) = blobs.into_iter().partition(|(_, it)| is_near(it));
-            stay.iter().try_for_each(|(id, _)| checkpoint.keep_blob(*id))?;
-            let wanted = far.into_iter().map(|(unit, place)| (place, unit)).collect();
-            read_all(file, &path, wanted, |unit, sector| {
+        self.rewrite(self.root.fields, limit, &mut |checkpoint, file| {
+            near.iter().try_for_each(|(_, unit)| checkpoint.keep_units(*unit, 1))?;
+            stay.iter().try_for_each(|id| checkpoint.keep_blob(*id))?;
+            read_all(file, &path, std::mem::take(&mut far), &mut |unit, sector| {
                 checkpoint.put_units(unit, unit + 1, std::slice::from_ref(sector?))
             })?;
-            for (id, blob) in go {
+            for &(id, len, top) in &go {
                 let mut bytes = Vec::new();
-                bytes.try_reserve_exact(blob.len as usize)?;
-                bytes.resize(blob.len as usize, 0);
-                Blob::read(file, &path, blob.top, &mut bytes)?;
+                bytes.try_reserve_exact(len as usize)?;
+                bytes.resize(len as usize, 0);
+                Blob::read(file, &path, top, &mut bytes)?;
                 checkpoint.put_blob(id, &bytes)?;
             }
             Ok(())

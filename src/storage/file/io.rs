@@ -23,6 +23,21 @@ pub(super) fn damaged(path: &Path, sector: u32) -> DBError {
     DBError::Corrupt(format!("{}: the bytes at {at} do not have their checksum", path.display()))
 }
 
+/// All of these. A list of sectors is as long as its caller's data.
+pub(super) fn collect<T>(items: impl Iterator<Item = T>) -> DBResult<Vec<T>> {
+    let mut all = Vec::new();
+    for item in items {
+        push(&mut all, item)?;
+    }
+    Ok(all)
+}
+
+pub(super) fn push<T>(all: &mut Vec<T>, item: T) -> DBResult<()> {
+    all.try_reserve(1)?;
+    all.push(item);
+    Ok(())
+}
+
 /// Writes sectors, those in a row together.
 #[derive(Debug)]
 pub(super) struct Output<'a> {
@@ -43,6 +58,7 @@ impl<'a> Output<'a> {
             self.flush()?;
             self.start = at;
         }
+        self.row.try_reserve(SECTOR).map_err(|_| io::ErrorKind::OutOfMemory)?;
         self.row.extend_from_slice(content);
         Ok(())
     }
@@ -55,21 +71,26 @@ impl<'a> Output<'a> {
     }
 }
 
+/// Sorts numbered places by where they are.
+pub(super) fn sort(places: &mut [(Place, u32)]) {
+    places.sort_unstable_by_key(|(place, _)| place.sector);
+}
+
 /// Reads the sectors that are wanted, in no matter which order, and gives each
-/// to `each`, or why it cannot be given.
-pub(super) fn read_all<T: Copy>(
+/// to `each` with its number, or why it cannot be given.
+pub(super) fn read_all(
     file: &dyn File,
     path: &Path,
-    mut wanted: Vec<(Place, T)>,
-    mut each: impl FnMut(T, DBResult<&Sector>) -> DBResult<()>,
+    mut wanted: Vec<(Place, u32)>,
+    each: &mut dyn FnMut(u32, DBResult<&Sector>) -> DBResult<()>,
 ) -> DBResult<()> {
-    wanted.sort_unstable_by_key(|(place, _)| place.sector);
+    sort(&mut wanted);
     let len = file.len().map_err(|error| DBError::io("read", path, &error))?;
     let mut row = Vec::new();
     let mut rest = &wanted[..];
     while let Some((first, _)) = rest.first() {
         let first = first.sector;
-        let within = |pair: &[(Place, T)]| {
+        let within = |pair: &[(Place, u32)]| {
             let (here, next) = (pair[0].0.sector, pair[1].0.sector);
             next - here <= GAP && (next - first) as usize * SECTOR < ROW
         };
@@ -79,16 +100,17 @@ pub(super) fn read_all<T: Copy>(
         let bytes = ((last - first) as u64 + 1) * SECTOR as u64;
         let there = len.saturating_sub(offset(first)).min(bytes) as usize;
         row.clear();
+        row.try_reserve(there)?;
         row.resize(there, 0);
         let read = file.read(&mut row, offset(first));
         let (sectors, _) = row.as_chunks::<SECTOR>();
-        for &(place, what) in &rest[..count] {
+        for &(place, number) in &rest[..count] {
             let found = match (&read, sectors.get((place.sector - first) as usize)) {
                 (Err(error), _) => Err(DBError::io("read", path, error)),
                 (Ok(()), Some(sector)) if place.fits(sector) => Ok(sector),
                 _ => Err(damaged(path, place.sector)),
             };
-            each(what, found)?;
+            each(number, found)?;
         }
         rest = &rest[count..];
     }

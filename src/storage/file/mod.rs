@@ -32,6 +32,7 @@ pub(crate) use salvage::{Remains, roots};
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use array::{Array, FANOUT, Table, Top};
 use blob::Blob;
@@ -44,7 +45,7 @@ use crate::os::disk::File;
 /// A database file, open.
 #[derive(Debug)]
 pub(crate) struct DataFile {
-    file: Box<dyn File>,
+    file: Arc<dyn File>,
     path: PathBuf,
     root: Root,
     units: Array,
@@ -53,10 +54,14 @@ pub(crate) struct DataFile {
     space: Space,
 }
 
+/// What loading a file may take, beside twice the file.
+const ALLOWANCE: u64 = 1 << 20;
+
 /// Who takes what a file holds.
 pub(crate) trait Receiver {
-    /// All numbers of units and blobs to come are below these.
-    fn room(&mut self, units: u32, blobs: u32) -> DBResult<()>;
+    /// The numbers of all units and blobs to come, in order, and how much memory
+    /// there may be for what grows with the numbers.
+    fn room(&mut self, units: Vec<u32>, blobs: Vec<u32>, memory: u64) -> DBResult<()>;
     fn unit(&mut self, unit: u32, bytes: &[u8; SECTOR]) -> DBResult<()>;
     /// A blob of `len` bytes, which `fill` provides.
     fn blob(
@@ -75,6 +80,8 @@ pub(crate) struct Roots {
     pub(crate) other_is_whole: bool,
     /// Whether anything in the slots is minidb's.
     is_minidb: bool,
+    /// Whether they are as a backup leaves them, or is about to.
+    pub(crate) is_backup: bool,
 }
 
 impl Roots {
@@ -93,6 +100,11 @@ impl Roots {
             return Err(DBError::Format(format!("{path} is of version {version}, or uses more")));
         }
         let is_minidb = slots.iter().any(|slot| matches!(slot, Slot::Root(_) | Slot::Damaged));
+        let is_backup = match &slots {
+            [Slot::Blank, Slot::Blank | Slot::Damaged] => true,
+            [Slot::Blank, Slot::Root(root)] => root.sequence == 1 && root.fields.log.is_none(),
+            _ => false,
+        };
         let sequence = |slot: &Slot| match slot {
             Slot::Root(root) => Some(root.sequence),
             _ => None,
@@ -108,7 +120,7 @@ impl Roots {
             Slot::Root(root) => Some(**root),
             _ => None,
         };
-        Ok(Roots { newest, other_is_whole, is_minidb })
+        Ok(Roots { newest, other_is_whole, is_minidb, is_backup })
     }
 
     /// What the newest root says, if there is one.
@@ -136,7 +148,7 @@ impl Roots {
 impl DataFile {
     /// Makes a file without a root one of an empty tree, once its first
     /// checkpoint is done.
-    pub(crate) fn create(file: Box<dyn File>, path: PathBuf, fields: Fields) -> DataFile {
+    pub(crate) fn create(file: Arc<dyn File>, path: PathBuf, fields: Fields) -> DataFile {
         let (units, records) = (Top::default(), Top::default());
         DataFile {
             file,
@@ -151,37 +163,50 @@ impl DataFile {
 
     /// Reads all that the newest root reaches.
     pub(crate) fn load(
-        file: Box<dyn File>,
+        file: Arc<dyn File>,
         path: PathBuf,
         roots: &Roots,
-        receiver: &mut impl Receiver,
+        receiver: &mut dyn Receiver,
     ) -> DBResult<DataFile> {
         let root = roots.newest.ok_or_else(|| roots.refuse(&path))?;
         let file_len = file.len().map_err(|error| DBError::io("read", &path, &error))?;
         let mut claims = Claims { path: &path, used: Bits::default(), file_len };
         let units = load_array(&*file, root.units, &mut claims)?;
         let records = load_array(&*file, root.records, &mut claims)?;
-        let end = |array: &Array, each: u32| -> DBResult<u32> {
-            let last = array.elements().last().map_or(Some(0), |(number, _)| number.checked_add(1));
-            let end = last.and_then(|last| last.checked_mul(each));
-            end.ok_or_else(|| io::damaged(&path, array.top.place.sector))
+        let numbers = |array: &Array, each: u32| -> DBResult<Vec<u32>> {
+            let numbers = io::collect(array.elements().map(|(number, _)| number))?;
+            let end = numbers.last().map_or(Some(0), |last| last.checked_add(1));
+            let end = end.and_then(|end| end.checked_mul(each));
+            end.map(|_| numbers).ok_or_else(|| io::damaged(&path, array.top.place.sector))
         };
-        receiver.room(end(&units, 1)?, end(&records, blob::RECORDS)?)?;
-        let elements = |array: &Array| array.elements().map(|(it, place)| (place, it)).collect();
-        io::read_all(&*file, &path, elements(&units), |unit, sector| receiver.unit(unit, sector?))?;
+        let unit_numbers = numbers(&units, 1)?;
+        numbers(&records, blob::RECORDS)?;
+        let elements = |array: &Array| io::collect(array.elements().map(|(it, place)| (place, it)));
         let mut found = Vec::new();
-        io::read_all(&*file, &path, elements(&records), |number, sector| {
-            let records = blob::records(sector?);
-            found.extend(records.map(|(at, len, top)| (number * blob::RECORDS + at, len, top)));
-            Ok(())
+        io::read_all(&*file, &path, elements(&records)?, &mut |number, sector| {
+            blob::records(sector?).try_for_each(|(at, len, top)| {
+                io::push(&mut found, (number * blob::RECORDS + at, len, top))
+            })
         })?;
-        found.sort_unstable_by_key(|(_, _, top)| top.sector);
+        // Each has sectors of its own, so no memory is taken for more than that.
+        let content = found.iter().map(|(_, len, _)| u64::from(*len)).sum();
+        let left = file_len.checked_sub(content);
+        let left = left.ok_or_else(|| io::damaged(&path, records.top.place.sector))?;
+        let mut blob_numbers = io::collect(found.iter().map(|(id, ..)| *id))?;
+        blob_numbers.sort_unstable();
+        receiver.room(
+            unit_numbers,
+            blob_numbers,
+            file_len.saturating_add(left).saturating_add(ALLOWANCE),
+        )?;
+        io::read_all(&*file, &path, elements(&units)?, &mut |unit, sector| {
+            receiver.unit(unit, sector?)
+        })?;
+        let mut order = io::collect(found.iter().map(|(_, _, top)| *top).zip(0..))?;
+        io::sort(&mut order);
         let mut blobs = BTreeMap::new();
-        let mut left = file_len;
-        for (id, len, top) in found {
-            // Each has sectors of its own, so no memory is taken for more than that.
-            let len_left = left.checked_sub(u64::from(len));
-            left = len_left.ok_or_else(|| io::damaged(&path, top.sector))?;
+        for (_, at) in order {
+            let (id, len, top) = found[at as usize];
             receiver.blob(id, len, &mut |bytes| {
                 blobs.insert(id, Blob::read(&*file, &path, top, bytes)?);
                 Ok(())
@@ -212,8 +237,9 @@ impl DataFile {
         }
         let tables = self.units.table_places().chain(self.records.table_places());
         let elements = self.units.elements().chain(self.records.elements());
-        let all = tables.chain(elements.map(|(_, place)| place)).map(|place| (place, ()));
-        io::read_all(&*self.file, &self.path, all.collect(), |(), sector| sector.map(drop))?;
+        let all = tables.chain(elements.map(|(_, place)| place)).zip(0..);
+        let all = io::collect(all)?;
+        io::read_all(&*self.file, &self.path, all, &mut |_, sector| sector.map(drop))?;
         let mut bytes = Vec::new();
         for blob in self.blobs.values() {
             bytes.try_reserve(blob.len as usize)?;
@@ -266,13 +292,13 @@ fn load_array(file: &dyn File, top: Top, claims: &mut Claims<'_>) -> DBResult<Ar
     }
     for _ in 0..top.levels {
         let (mut level, mut below) = (BTreeMap::new(), Vec::new());
-        io::read_all(file, path, wanted, |number, sector| {
+        io::read_all(file, path, wanted, &mut |number, sector| {
             let table = Table::from_sector(sector?);
             for (at, place) in table.places() {
                 let element = number.checked_mul(FANOUT).and_then(|it| it.checked_add(at));
                 let element = element.ok_or_else(|| io::damaged(path, place.sector))?;
                 claims.add(place.sector)?;
-                below.push((place, element));
+                io::push(&mut below, (place, element))?;
             }
             level.insert(number, Box::new(table));
             Ok(())

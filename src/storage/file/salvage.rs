@@ -93,7 +93,7 @@ impl<'a> Remains<'a> {
         wanted: Vec<(Place, u32)>,
         mut each: impl FnMut(u32, &Sector),
     ) -> DBResult<()> {
-        read_all(self.file, self.path, wanted, |number, sector| {
+        read_all(self.file, self.path, wanted, &mut |number, sector| {
             match sector {
                 Ok(sector) => each(number, sector),
                 Err(_) => self.damaged += 1,

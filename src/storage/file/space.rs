@@ -18,7 +18,7 @@ const GROUP: u32 = 8;
 /// lies together, up to twice what it holds and this many sectors.
 const SLACK: u32 = 1 << 9;
 
-/// A set of sectors.
+/// A set of numbers, as those of sectors.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Bits {
     words: Vec<u64>,
@@ -30,7 +30,7 @@ impl Bits {
         self.words.get(at as usize / 64).is_some_and(|word| word >> (at % 64) & 1 != 0)
     }
 
-    /// Adds a sector; false if it was there.
+    /// Adds a number; false if it was there.
     pub(super) fn add(&mut self, at: u32) -> bool {
         if self.has(at) {
             return false;
@@ -48,7 +48,12 @@ impl Bits {
         self.count
     }
 
-    /// One more than the greatest sector, 0 if there is none.
+    /// All numbers, in order.
+    pub(super) fn all(&self) -> impl Iterator<Item = u32> + '_ {
+        (0..self.end()).filter(|&at| self.has(at))
+    }
+
+    /// One more than the greatest number, 0 if there is none.
     pub(super) fn end(&self) -> u32 {
         let last = self.words.iter().rposition(|&word| word != 0);
         last.map_or(0, |at| at as u32 * 64 + 64 - self.words[at].leading_zeros())
@@ -154,7 +159,7 @@ impl Space {
     pub(super) fn strand(&mut self) {
         let mut taken = std::mem::take(&mut self.taken);
         if let Some(before) = self.stranded.take() {
-            for at in (0..before.end()).filter(|&at| before.has(at)) {
+            for at in before.all() {
                 taken.add(at);
             }
         }

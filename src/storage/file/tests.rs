@@ -3,7 +3,7 @@
 use super::array::{Place, Sector, hash};
 use super::*;
 use crate::os::disk::{Disk, How};
-use crate::os::sim::{Call, Fate, Fault, SimDisk};
+use crate::os::sim::{Call, Fate, Fault, Random, SimDisk};
 
 const FIELDS: Fields = Fields { database: [7; 16], lsn: 0, log: None, meta: [9; META] };
 
@@ -11,27 +11,10 @@ fn path() -> &'static Path {
     Path::new("/db")
 }
 
-/// A small generator of numbers (splitmix64).
-struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut x = self.0;
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ (x >> 31)
-    }
-
-    fn below(&mut self, n: u32) -> u32 {
-        (self.next() % u64::from(n)) as u32
-    }
-
-    /// Some bytes, often the same.
-    fn bytes(&mut self, len: usize) -> Vec<u8> {
-        let (first, step) = (self.below(20) as usize, self.below(3) as usize);
-        (0..len).map(|at| (first + at / 512 * step) as u8 | 1).collect()
-    }
+/// Some bytes, often the same.
+fn bytes(rng: &mut Random, len: usize) -> Vec<u8> {
+    let (first, step) = (rng.below(20usize), rng.below(3usize));
+    (0..len).map(|at| (first + at / 512 * step) as u8 | 1).collect()
 }
 
 /// What a file holds.
@@ -39,18 +22,18 @@ impl Rng {
 struct Model {
     units: BTreeMap<u32, Sector>,
     blobs: BTreeMap<u32, Vec<u8>>,
-    room: (u32, u32),
+    room: (Vec<u32>, Vec<u32>),
     blob_bytes: usize,
 }
 
 impl Receiver for Model {
-    fn room(&mut self, units: u32, blobs: u32) -> DBResult<()> {
+    fn room(&mut self, units: Vec<u32>, blobs: Vec<u32>, _: u64) -> DBResult<()> {
         self.room = (units, blobs);
         Ok(())
     }
 
     fn unit(&mut self, unit: u32, bytes: &Sector) -> DBResult<()> {
-        assert!(unit < self.room.0 && self.units.insert(unit, *bytes).is_none());
+        assert!(self.room.0.contains(&unit) && self.units.insert(unit, *bytes).is_none());
         Ok(())
     }
 
@@ -63,20 +46,20 @@ impl Receiver for Model {
         self.blob_bytes += len as usize;
         let mut bytes = vec![0; len as usize];
         fill(&mut bytes)?;
-        assert!(id < self.room.1 && self.blobs.insert(id, bytes).is_none());
+        assert!(self.room.1.contains(&id) && self.blobs.insert(id, bytes).is_none());
         Ok(())
     }
 }
 
 impl Model {
     /// Changes some units and blobs, numbered below these.
-    fn change(&mut self, rng: &mut Rng, units: u32, blobs: u32) {
+    fn change(&mut self, rng: &mut Random, units: u32, blobs: u32) {
         for _ in 0..rng.below(30) {
             let (unit, count) = (rng.below(units), 1 + rng.below(8));
             for unit in unit..unit + count {
                 match rng.below(3) {
                     0 => drop(self.units.remove(&unit)),
-                    _ => drop(self.units.insert(unit, rng.bytes(512).try_into().unwrap())),
+                    _ => drop(self.units.insert(unit, bytes(rng, 512).try_into().unwrap())),
                 }
             }
         }
@@ -86,21 +69,21 @@ impl Model {
                 0 => drop(self.blobs.remove(&id)),
                 _ => {
                     let len = 1 + rng.below(longest) as usize;
-                    self.blobs.insert(id, rng.bytes(len));
+                    self.blobs.insert(id, bytes(rng, len));
                 }
             }
         }
     }
 
     /// Makes this what the file holds, which held `old`.
-    fn save(&self, data: &mut DataFile, old: &Model, rng: &mut Rng) -> DBResult<()> {
+    fn save(&self, data: &mut DataFile, old: &Model, rng: &mut Random) -> DBResult<()> {
         let fields = Fields { lsn: data.fields().lsn + 1, ..FIELDS };
         let seed = rng.next();
-        data.checkpoint(fields, |next| {
-            let mut rng = Rng(seed); // it may be filled twice
+        data.checkpoint(fields, &|next| {
+            let mut rng = Random::new(seed); // it may be filled twice
             let is_new = |unit: u32| old.units.get(&unit) != self.units.get(&unit);
             // Some may have changed, for all that the caller knows.
-            let may = |unit: u32| is_new(unit) || Rng(seed ^ u64::from(unit)).below(4) == 0;
+            let may = |unit: u32| is_new(unit) || Random::new(seed ^ u64::from(unit)).below(4) == 0;
             for &unit in self.units.keys().filter(|&&unit| !may(unit)) {
                 next.keep_units(unit, 1)?;
             }
@@ -122,8 +105,8 @@ impl Model {
 fn create(disk: &SimDisk) -> DataFile {
     let file = disk.open(path(), How::Create).unwrap();
     disk.sync_folder(path()).unwrap();
-    let mut data = DataFile::create(file, path().into(), FIELDS);
-    data.checkpoint(FIELDS, |_| Ok(())).unwrap();
+    let mut data = DataFile::create(file.into(), path().into(), FIELDS);
+    data.checkpoint(FIELDS, &|_| Ok(())).unwrap();
     data
 }
 
@@ -131,8 +114,8 @@ fn load(disk: &SimDisk) -> DBResult<(DataFile, Model)> {
     let file = disk.open(path(), How::Write).unwrap();
     let roots = Roots::read(&*file, path())?;
     let mut model = Model::default();
-    let data = DataFile::load(file, path().into(), &roots, &mut model)?;
-    (model.room, model.blob_bytes) = ((0, 0), 0);
+    let data = DataFile::load(file.into(), path().into(), &roots, &mut model)?;
+    (model.room, model.blob_bytes) = Default::default();
     Ok((data, model))
 }
 
@@ -140,7 +123,7 @@ fn load(disk: &SimDisk) -> DBResult<(DataFile, Model)> {
 fn what_checkpoints_write_is_what_is_loaded() {
     for seed in 0..12 {
         println!("seed {seed}");
-        let (mut rng, disk) = (Rng(seed), SimDisk::new(seed));
+        let (mut rng, disk) = (Random::new(seed), SimDisk::new(seed));
         let (mut data, mut model) = (create(&disk), Model::default());
         for round in 0..60 {
             let old = model.clone();
@@ -178,7 +161,7 @@ fn differing(one: &[u8], other: &[u8]) -> usize {
 
 #[test]
 fn a_sector_that_has_not_changed_is_not_written() {
-    let (mut rng, disk) = (Rng(3), SimDisk::new(3));
+    let (mut rng, disk) = (Random::new(3), SimDisk::new(3));
     let (mut data, mut model) = (create(&disk), Model::default());
     for unit in 0..1000 {
         model.units.insert(unit, [unit as u8; 512]);
@@ -197,7 +180,7 @@ fn a_sector_that_has_not_changed_is_not_written() {
         next.keep_units(0, 7)?;
         next.put_units(2000, 8, &[moved])
     };
-    data.checkpoint(FIELDS, next).unwrap();
+    data.checkpoint(FIELDS, &next).unwrap();
     assert_eq!(differing(&after, &disk.contents(path()).unwrap()), 5);
     assert_eq!(load(&disk).unwrap().1.units[&2000], moved);
 }
@@ -206,7 +189,7 @@ fn a_sector_that_has_not_changed_is_not_written() {
 fn a_checkpoint_that_fails_leaves_what_there_was() {
     for seed in 0..150 {
         println!("seed {seed}");
-        let (mut rng, disk) = (Rng(seed), SimDisk::new(seed));
+        let (mut rng, disk) = (Random::new(seed), SimDisk::new(seed));
         disk.lose_after_failed_sync(seed % 2 == 0);
         let (mut data, mut model) = (create(&disk), Model::default());
         for _ in 0..12 {
@@ -214,7 +197,7 @@ fn a_checkpoint_that_fails_leaves_what_there_was() {
             model.change(&mut rng, 300, 50);
             let kinds = &[Call::WriteSome, Call::Sync];
             let errno = [libc::EIO, libc::ENOSPC][rng.below(2) as usize];
-            let at = u64::from(rng.below(6));
+            let at = rng.below(6);
             let short = rng.below(2) == 0;
             disk.fail(Fault { at, errno, forever: rng.below(2) == 0, kinds, short });
             let done = model.save(&mut data, &old, &mut rng);
@@ -246,7 +229,7 @@ fn a_checkpoint_that_fails_leaves_what_there_was() {
 
 #[test]
 fn every_changed_byte_is_found() {
-    let (mut rng, disk) = (Rng(5), SimDisk::new(5));
+    let (mut rng, disk) = (Random::new(5), SimDisk::new(5));
     let (mut data, mut model) = (create(&disk), Model::default());
     for _ in 0..3 {
         let old = model.clone();
@@ -276,7 +259,7 @@ fn every_changed_byte_is_found() {
 
 #[test]
 fn arrays_grow_and_shrink_by_levels() {
-    let (mut rng, disk) = (Rng(6), SimDisk::new(6));
+    let (mut rng, disk) = (Random::new(6), SimDisk::new(6));
     let (mut data, mut model) = (create(&disk), Model::default());
     let edges = [0, 41, 42, 42 * 42 - 1, 42 * 42, 42 * 42 * 42, u32::MAX / 8];
     let steps = edges.iter().chain(edges.iter().rev());
@@ -321,7 +304,7 @@ impl Forged {
         let file = disk.open(path(), How::Read).unwrap();
         let roots = Roots::read(&*file, path()).unwrap();
         let mut model = Model::default();
-        let refused = DataFile::load(file, path().into(), &roots, &mut model).err();
+        let refused = DataFile::load(file.into(), path().into(), &roots, &mut model).err();
         assert!(matches!(refused, Some(DBError::Corrupt(_))));
         assert!(model.blob_bytes <= self.0.len());
     }

@@ -27,7 +27,7 @@
 use std::cmp::Ordering;
 
 use super::key::{Key, common_prefix, head8};
-use super::node::{FIXED, get16, put16, slots_start};
+use super::node::{FIXED, get16, put16, rename_blob, slots_start};
 use super::page::{BODY_MAX, BlobId, PageId, Source};
 
 const SLOT: usize = 16;
@@ -316,6 +316,15 @@ impl<'a> InnerMut<'a> {
             Some(slot) => self.slot_start(slot) + 8,
         };
         self.body[at..at + 4].copy_from_slice(&child.to_bytes());
+    }
+
+    /// Puts what `new` says in the place of each tail; false if it says nothing.
+    pub(super) fn rename_tails(&mut self, new: &dyn Fn(BlobId) -> Option<BlobId>) -> bool {
+        (0..self.read().len()).all(|i| {
+            let slot = self.read().slot(i);
+            let (has_tail, at) = (slot.has_tail(), slot.offset() + slot.rest());
+            !has_tail || rename_blob(self.body, at, new)
+        })
     }
 
     /// Inserts separator `i`, for which there must be room, and the child to

@@ -9,8 +9,8 @@
 //! Where things are: [`put`] inserts and splits, [`delete`] removes and merges,
 //! [`cursor`] walks, [`check`] verifies every rule that holds between calls,
 //! [`local`] changes one leaf beside readers, [`hidden`] keeps changes from
-//! readers, [`image`] takes a tree to a file and back, [`mod@salvage`] finds what is
-//! left of one.
+//! readers, [`image`] takes a tree to a file and [`restore`] back, [`mod@salvage`] finds
+//! what is left of one.
 //!
 //! Promises:
 //!
@@ -35,15 +35,17 @@ mod memory;
 mod node;
 mod page;
 mod put;
+mod restore;
 mod salvage;
 mod slab;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use cursor::{Bounds, Cursor, Sink};
-pub(crate) use image::{Image, Piece, Restoring, Unrestored};
+pub(crate) use image::{Image, Piece};
 pub(crate) use key::common_prefix;
 pub(crate) use memory::prefetch_bytes;
+pub(crate) use restore::{Restoring, Unrestored};
 pub(crate) use salvage::{Ranges, Wreck, salvage};
 
 use std::sync::atomic::{AtomicU64, Ordering};

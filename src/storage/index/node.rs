@@ -1,6 +1,8 @@
 //! What leaves and inner nodes have in common: 16 bytes of numbers, the prefix
 //! that all keys share, padded, and the slots.
 
+use super::page::BlobId;
+
 /// Bytes of numbers at the start.
 pub(super) const FIXED: usize = 16;
 
@@ -18,4 +20,17 @@ pub(super) fn get16(body: &[u8], at: usize) -> usize {
 pub(super) fn put16(body: &mut [u8], at: usize, value: usize) {
     debug_assert!(value <= u16::MAX as usize);
     body[at..at + 2].copy_from_slice(&(value as u16).to_le_bytes());
+}
+
+/// Puts what `new` says in the place of the blob whose name stands there; false
+/// if it says nothing.
+pub(super) fn rename_blob(
+    body: &mut [u8],
+    at: usize,
+    new: &dyn Fn(BlobId) -> Option<BlobId>,
+) -> bool {
+    let id = body[at..].first_chunk_mut().expect("it lies in its node");
+    let new = new(BlobId::from_bytes(*id));
+    *id = new.map_or(*id, BlobId::to_bytes);
+    new.is_some()
 }

@@ -358,7 +358,7 @@ mod tests {
             entries.insert(key, value);
         }
         let (snapshot, mut parts) = (index.snapshot_for_image().unwrap(), Parts::default());
-        let take = &mut |piece: Piece<'_>| -> Result<(), OutOfMemory> {
+        let take = &mut |piece: Piece<'_>| {
             match piece {
                 Piece::NewPage { unit, units, .. } => {
                     parts.units.extend((unit..).zip(units.iter().copied()));

@@ -47,14 +47,15 @@ use crate::planted::{self, Bug};
 use crate::sync::Arc;
 use record::{HEAD, JUMP, Kind, START};
 
-pub(crate) use replay::{has_records, identify, replay, salvage, verify};
+pub(crate) use replay::{has_records, identify, is_foreign, replay, salvage, verify};
 
 /// The jump back to the head waits until this much is free there.
 const WORTH_A_JUMP: u64 = if cfg!(minidb_shuttle) { 1 << 10 } else { 64 << 10 };
 /// A buffer that has grown past this is not kept.
 const KEEP: usize = 4 << 20;
 
-static ZEROS: [u8; 16 << 10] = [0; 16 << 10];
+/// Zeros are written so many bytes at a time.
+const ZEROS: usize = 16 << 10;
 
 /// Tells one log from all others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,8 +118,12 @@ impl Log {
         lsn: u64,
         ahead: u64,
     ) -> DBResult<Log> {
-        let renewed = !planted::is(Bug::LogNotRenewed);
-        let emptied = if renewed { file.set_len(0) } else { Ok(()) };
+        let old = file.len().map_err(|error| DBError::io("look at", &path, &error))?;
+        // Synced, so that no crash leaves half a header at the start of a long file.
+        let emptied = match old > 0 && !planted::is(Bug::LogNotRenewed) {
+            true => file.set_len(0).and_then(|()| file.sync()),
+            false => Ok(()),
+        };
         emptied
             .and_then(|()| file.write(&record::encode_file_head(&identity, lsn), 0))
             .map_err(|error| DBError::io("write", &path, &error))?;
@@ -447,19 +452,28 @@ impl Plan {
             return Ok(());
         }
         self.file.write(&self.records, self.offset)?;
-        for at in self.zeros.clone().step_by(ZEROS.len()) {
-            let some = (self.zeros.end - at).min(ZEROS.len() as u64);
-            if self.file.write(&ZEROS[..some as usize], at).is_err() {
+        let len = self.zeros.end - self.zeros.start;
+        if len > 0 && self.file.room() < 16 * len {
+            return self.write_jump(); // others need the space more
+        }
+        let zeros = vec![0; if len > 0 { ZEROS } else { 0 }];
+        for at in self.zeros.clone().step_by(ZEROS) {
+            let some = (self.zeros.end - at).min(ZEROS as u64);
+            if self.file.write(&zeros[..some as usize], at).is_err() {
                 // Others need the space that is left more.
                 let _ = self.file.set_len(self.zeros.start);
                 break;
             }
         }
-        // Last, so that it never leads to what is not there.
-        if let Some((offset, jump)) = &self.jump {
-            self.file.write(jump, *offset)?;
+        self.write_jump()
+    }
+
+    /// Last, so that it never leads to what is not there.
+    fn write_jump(&self) -> io::Result<()> {
+        match &self.jump {
+            Some((offset, jump)) => self.file.write(jump, *offset),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Makes all that was written to the file durable.

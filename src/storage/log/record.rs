@@ -75,6 +75,12 @@ pub(super) fn encode_file_head(identity: &Identity, first: u64) -> Vec<u8> {
     bytes
 }
 
+/// Whether a file that begins so may be a log, damaged or with its header not yet
+/// on disk.
+pub(super) fn may_begin(bytes: &[u8]) -> bool {
+    bytes.iter().zip(MAGIC).all(|(one, other)| one == other) || bytes.iter().all(|&it| it == 0)
+}
+
 /// None if the bytes are no header, or a damaged one.
 pub(super) fn decode_file_head(bytes: &[u8; FILE_HEAD]) -> Option<FileHead> {
     let version = u32::from_le_bytes(bytes[8..12].try_into().ok()?);

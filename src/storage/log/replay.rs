@@ -171,6 +171,18 @@ fn read_file_head(file: &dyn File) -> io::Result<Option<record::FileHead>> {
     }
 }
 
+/// Whether a file is something else than a log, whole or damaged, or the beginnings
+/// of one.
+pub(crate) fn is_foreign(file: &dyn File) -> io::Result<bool> {
+    let mut bytes = [0; FILE_HEAD];
+    let len = file.len()?;
+    let bytes = &mut bytes[..len.min(FILE_HEAD as u64) as usize];
+    file.read(bytes, 0)?;
+    // A crash may leave anything in the sectors of a new log's first bytes.
+    let new = len <= START && len.is_multiple_of(512);
+    Ok(!new && !record::may_begin(bytes))
+}
+
 /// Whether a valid commit stands anywhere in the file, or must be feared to.
 pub(crate) fn has_records(file: &dyn File, identity: &Identity) -> io::Result<bool> {
     let found = Scan::new(file, identity.salt)?.next(|head| head.kind == Kind::Commit)?;

@@ -1,115 +1,52 @@
 //! The log on a file that fails when told to.
 
 use std::path::Path;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::replay::Replayed;
 use super::*;
+use crate::os::disk::{Disk, How};
+use crate::os::sim::{Call, Fault, Random, SimDisk};
 
 const ID: Identity = Identity { database: *b"0123456789abcdef", generation: 3, salt: 0x5a17 };
 const FIRST: u64 = 1000;
 const BEGIN: Position = Position { lsn: FIRST, offset: START };
 
-/// A file in memory.
-#[derive(Clone, Debug, Default)]
-struct Tape(std::sync::Arc<Inner>);
-
-#[derive(Debug, Default)]
-struct Inner {
-    bytes: Mutex<Vec<u8>>,
-    /// The file does not grow past this, unless it is 0.
-    room: AtomicU64,
-    no_write: AtomicBool,
-    no_sync: AtomicBool,
+/// The file of a log, on a disk of its own.
+struct Tape {
+    disk: SimDisk,
+    file: Box<dyn File>,
 }
 
 impl Tape {
     fn of(bytes: &[u8]) -> Tape {
-        let tape = Tape::default();
-        *tape.0.bytes.lock().unwrap() = bytes.to_vec();
-        tape
+        let disk = SimDisk::new(1);
+        disk.place(path(), bytes);
+        let file = disk.open(path(), How::Write).unwrap();
+        Tape { disk, file }
+    }
+
+    fn new() -> Tape {
+        Tape::of(&[])
+    }
+
+    /// The same file, for a log.
+    fn again(&self) -> Box<dyn File> {
+        self.disk.open(path(), How::Write).unwrap()
     }
 
     fn bytes(&self) -> Vec<u8> {
-        self.0.bytes.lock().unwrap().clone()
+        self.disk.contents(path()).unwrap()
+    }
+
+    /// From now on these calls fail.
+    fn fail(&self, kinds: &'static [Call], errno: i32) {
+        self.disk.fail(Fault { at: 0, errno, forever: true, kinds, short: false });
     }
 }
 
-impl File for Tape {
-    fn lock(&self, _: bool) -> io::Result<bool> {
-        Ok(true)
-    }
-
-    fn is_at(&self, _: &Path) -> io::Result<bool> {
-        Ok(true)
-    }
-
-    fn is_ordinary(&self) -> io::Result<bool> {
-        Ok(true)
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.0.bytes.lock().unwrap().len() as u64)
-    }
-
-    fn read_some(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let bytes = self.0.bytes.lock().unwrap();
-        let from = bytes.get(offset as usize..).unwrap_or_default();
-        let some = from.len().min(buffer.len());
-        buffer[..some].copy_from_slice(&from[..some]);
-        Ok(some)
-    }
-
-    fn write_some(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        if self.0.no_write.load(Ordering::Relaxed) {
-            return Err(io::Error::other("told to fail"));
-        }
-        let mut all = self.0.bytes.lock().unwrap();
-        let room = match self.0.room.load(Ordering::Relaxed) {
-            0 => bytes.len(),
-            room => (room.max(all.len() as u64).saturating_sub(offset) as usize).min(bytes.len()),
-        };
-        if room == 0 {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        let end = offset as usize + room;
-        if all.len() < end {
-            all.resize(end, 0);
-        }
-        all[offset as usize..end].copy_from_slice(&bytes[..room]);
-        Ok(room)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.bytes.lock().unwrap().resize(len as usize, 0);
-        Ok(())
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        match self.0.no_sync.load(Ordering::Relaxed) {
-            true => Err(io::ErrorKind::StorageFull.into()),
-            false => Ok(()),
-        }
-    }
-}
-
-/// A small generator of numbers (splitmix64).
-struct Rng(u64);
-
-impl Rng {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut x = self.0;
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((x ^ (x >> 31)) % n as u64) as usize
-    }
-
-    fn payload(&mut self, longest: usize) -> Vec<u8> {
-        let len = self.below(longest + 1);
-        (0..len).map(|_| self.below(256) as u8).collect()
-    }
+fn payload(rng: &mut Random, longest: usize) -> Vec<u8> {
+    let len = rng.below(longest + 1);
+    rng.bytes(len)
 }
 
 fn path() -> &'static Path {
@@ -117,7 +54,7 @@ fn path() -> &'static Path {
 }
 
 fn log(tape: &Tape, ahead: u64) -> Log {
-    Log::create(Box::new(tape.clone()), path().into(), ID, FIRST, ahead).unwrap()
+    Log::create(tape.again(), path().into(), ID, FIRST, ahead).unwrap()
 }
 
 /// Writes what is pending.
@@ -136,7 +73,7 @@ type Read = DBResult<(Vec<Vec<u8>>, Replayed)>;
 
 fn read(tape: &Tape, identity: &Identity, start: Position, floor: u64) -> Read {
     let mut all = Vec::new();
-    let replayed = replay(tape, path(), identity, start, floor, |_, payload| {
+    let replayed = replay(&*tape.file, path(), identity, start, floor, |_, payload| {
         all.push(payload.to_vec());
         Ok(())
     })?;
@@ -149,7 +86,7 @@ fn contents(tape: &Tape) -> Vec<Vec<u8>> {
 
 /// Five records, synced one by one except the last two.
 fn small() -> (Vec<u8>, Vec<Vec<u8>>, u64) {
-    let tape = Tape::default();
+    let tape = Tape::new();
     let mut log = log(&tape, 0);
     let all: Vec<Vec<u8>> = [0, 3, 8, 21, 40].map(|len| vec![len as u8 | 1; len]).into();
     for (i, payload) in all.iter().enumerate() {
@@ -182,7 +119,7 @@ fn what_was_appended_is_replayed() {
 
 #[test]
 fn commits_may_be_appended_while_a_plan_is_written() {
-    let tape = Tape::default();
+    let tape = Tape::new();
     let mut log = log(&tape, 0);
     log.append(&[b"1"]).unwrap();
     let plan = log.plan();
@@ -204,7 +141,7 @@ fn commits_may_be_appended_while_a_plan_is_written() {
 /// The hashes are those of the reference implementation.
 #[test]
 fn the_format_is_what_it_was() {
-    let tape = Tape::default();
+    let tape = Tape::new();
     add(&mut log(&tape, 0), b"value", false).unwrap();
     let bytes = tape.bytes();
     assert_eq!(&bytes[..16], b"minidbL\n\x01\0\0\0\0\0\0\0");
@@ -258,7 +195,7 @@ fn a_torn_tail_is_dropped_whatever_follows() {
     let (bytes, all, _) = small();
     let tape = Tape::of(&bytes);
     let torn = bytes.len() - 72 - 56; // the fourth of five
-    tape.write(&[0xee; 4], torn as u64 + 32).unwrap();
+    tape.file.write(&[0xee; 4], torn as u64 + 32).unwrap();
     let (some, replayed) = read(&tape, &ID, BEGIN, FIRST).unwrap();
     assert_eq!(some, all[..3]);
     assert_eq!(replayed.dropped_bytes, 72 + 56);
@@ -280,8 +217,8 @@ fn what_is_being_written_is_not_verified() {
     bytes[next + HEAD] ^= 1;
     let torn = Tape::of(&bytes);
     assert!(matches!(read(&torn, &ID, BEGIN, 0), Err(DBError::Corrupt(_))));
-    assert_eq!(verify(&torn, path(), &ID, BEGIN, end), Ok(()));
-    let more = verify(&torn, path(), &ID, BEGIN, log.written());
+    assert_eq!(verify(&*torn.file, path(), &ID, BEGIN, end), Ok(()));
+    let more = verify(&*torn.file, path(), &ID, BEGIN, log.written());
     assert!(matches!(more, Err(DBError::Corrupt(_))));
 }
 
@@ -297,9 +234,9 @@ fn another_log_is_refused() {
     for other in others {
         assert!(matches!(read(&tape, &other, BEGIN, 0), Err(DBError::Corrupt(_))));
     }
-    assert_eq!(identify(&tape).unwrap(), Some(ID));
+    assert_eq!(identify(&*tape.file).unwrap(), Some(ID));
     for other in [&[][..], &[0; 5000], b"minidbL\n", &bytes[..511]] {
-        assert_eq!(identify(&Tape::of(other)).unwrap(), None);
+        assert_eq!(identify(&*Tape::of(other).file).unwrap(), None);
         assert!(matches!(read(&Tape::of(other), &ID, BEGIN, 0), Err(DBError::Corrupt(_))));
     }
     for (at, newer) in [(8, true), (0, false)] {
@@ -330,8 +267,8 @@ fn check_places(log: &Log) {
 /// Appends, retires and replays at random, with some plans that fail.
 fn laps(seed: u64, longest: usize, rounds: usize) {
     println!("seed {seed}");
-    let mut rng = Rng(seed);
-    let tape = Tape::default();
+    let mut rng = Random::new(seed);
+    let tape = Tape::new();
     let mut log = log(&tape, [0, 1 << 15][rng.below(2)]);
     let mut living: VecDeque<(u64, Vec<u8>)> = VecDeque::new();
     let (mut start, mut next) = (BEGIN, None::<Position>);
@@ -341,13 +278,13 @@ fn laps(seed: u64, longest: usize, rounds: usize) {
         let mut added = Vec::new();
         for _ in 0..group {
             let lsn = log.end();
-            let payload = rng.payload(longest);
+            let payload = payload(&mut rng, longest);
             log.append(&[&payload]).unwrap();
             added.push((lsn, payload));
         }
         if rng.below(8) == 0 {
             let room = log.bytes() + rng.below(4 * longest) as u64;
-            tape.0.room.store(room, Ordering::Relaxed);
+            tape.disk.set_space(room);
         }
         let sync = rng.below(2) == 0;
         match flush(&mut log, sync) {
@@ -355,7 +292,7 @@ fn laps(seed: u64, longest: usize, rounds: usize) {
             Err(DBError::Full(_)) => failures += 1,
             Err(other) => panic!("{other}"),
         }
-        tape.0.room.store(0, Ordering::Relaxed);
+        tape.disk.set_space(u64::MAX);
         if !sync && log.latest.is_some() && rng.below(8) == 0 {
             log.cancel().unwrap();
             living.pop_back();
@@ -396,7 +333,7 @@ fn space_is_used_again_and_nothing_old_comes_back() {
 #[test]
 fn records_go_where_a_jump_fits_behind_them() {
     for spare in (0..80).step_by(8) {
-        let tape = Tape::default();
+        let tape = Tape::new();
         let mut log = log(&tape, 0);
         add(&mut log, &[1; 100_000], false).unwrap();
         let start = log.position(log.end());
@@ -414,21 +351,21 @@ fn records_go_where_a_jump_fits_behind_them() {
 #[test]
 fn an_earlier_generation_is_never_replayed() {
     let (bytes, ..) = small();
-    let tape = Tape::default();
+    let tape = Tape::new();
     let next = Identity { generation: 4, salt: 0xbeef, ..ID };
-    Log::create(Box::new(tape.clone()), path().into(), next, FIRST, 0).unwrap();
-    tape.write(&bytes[START as usize..], START).unwrap();
+    Log::create(tape.again(), path().into(), next, FIRST, 0).unwrap();
+    tape.file.write(&bytes[START as usize..], START).unwrap();
     let (all, replayed) = read(&tape, &next, BEGIN, 0).unwrap();
     assert!(all.is_empty() && replayed.lsn == FIRST);
-    assert!(!has_records(&tape, &next).unwrap() && has_records(&tape, &ID).unwrap());
+    assert!(!has_records(&*tape.file, &next).unwrap() && has_records(&*tape.file, &ID).unwrap());
 }
 
 #[test]
 fn a_full_disk_undoes_the_plan() {
     for room in (0..200).step_by(8) {
-        let tape = Tape::default();
+        let tape = Tape::new();
         let mut log = log(&tape, if room % 16 == 0 { 4096 } else { 0 });
-        tape.0.room.store(START + 40 + room, Ordering::Relaxed);
+        tape.disk.set_space(START + 40 + room);
         add(&mut log, b"before", true).unwrap();
         let end = log.end();
         for payload in [b"first one", b"secondone", b"third one"] {
@@ -440,7 +377,7 @@ fn a_full_disk_undoes_the_plan() {
             assert_eq!(contents(&tape), [b"before"]);
             assert!(log.failed().is_none() && log.end() == end);
         }
-        tape.0.room.store(0, Ordering::Relaxed);
+        tape.disk.set_space(u64::MAX);
         // As long as the first of those that failed.
         add(&mut log, b"and after", false).unwrap();
         assert_eq!(contents(&tape).len(), if fits { 5 } else { 2 });
@@ -450,17 +387,17 @@ fn a_full_disk_undoes_the_plan() {
 
 #[test]
 fn a_failed_sync_lasts() {
-    let tape = Tape::default();
+    let tape = Tape::new();
     let mut log = log(&tape, 0);
     add(&mut log, b"before", true).unwrap();
     log.append(&[b"lost"]).unwrap();
     let plan = log.plan();
     log.append(&[b"lost too"]).unwrap();
-    tape.0.no_sync.store(true, Ordering::Relaxed);
+    tape.fail(&[Call::Sync], libc::ENOSPC);
     let outcome = plan.run(true);
     let error = log.finish(plan, outcome).unwrap_err();
     assert!(matches!(error, DBError::Io(_)));
-    tape.0.no_sync.store(false, Ordering::Relaxed);
+    tape.disk.heal();
     assert_eq!(log.failed(), Some(error.clone()));
     assert_eq!(log.append(&[b"more"]), Err(error.clone()));
     assert_eq!(flush(&mut log, true), Err(error.clone()));
@@ -473,11 +410,13 @@ fn a_failed_sync_lasts() {
 #[test]
 fn a_failed_write_lasts_unless_it_can_be_undone() {
     for full in [false, true] {
-        let tape = Tape::default();
+        let tape = Tape::new();
         let mut log = log(&tape, 0);
-        tape.0.no_write.store(!full, Ordering::Relaxed);
-        tape.0.no_sync.store(full, Ordering::Relaxed);
-        tape.0.room.store(START + 8, Ordering::Relaxed);
+        match full {
+            true => tape.fail(&[Call::Sync], libc::ENOSPC),
+            false => tape.fail(&[Call::WriteSome], libc::EIO),
+        }
+        tape.disk.set_space(START + 8);
         assert!(matches!(add(&mut log, b"lost", false), Err(DBError::Io(_))));
         assert!(matches!(log.failed(), Some(DBError::Io(_))));
     }
@@ -485,7 +424,7 @@ fn a_failed_write_lasts_unless_it_can_be_undone() {
 
 #[test]
 fn a_cancelled_commit_is_gone() {
-    let tape = Tape::default();
+    let tape = Tape::new();
     let mut log = log(&tape, 0);
     add(&mut log, b"1", false).unwrap();
     add(&mut log, b"wrong", false).unwrap();
@@ -499,7 +438,7 @@ fn a_cancelled_commit_is_gone() {
     assert_eq!(log.end(), log.written());
 
     add(&mut log, b"stays", false).unwrap();
-    tape.0.no_write.store(true, Ordering::Relaxed);
+    tape.fail(&[Call::WriteSome], libc::EIO);
     assert!(matches!(log.cancel(), Err(DBError::Io(_))));
     assert!(log.failed().is_some());
 }
@@ -511,7 +450,7 @@ fn salvage_finds_what_is_behind_the_damage() {
     let tape = Tape::of(&bytes);
     assert!(read(&tape, &ID, BEGIN, durable).is_err());
     let mut found = Vec::new();
-    let count = salvage(&tape, path(), &ID, |lsns, payload| {
+    let count = salvage(&*tape.file, path(), &ID, |lsns, payload| {
         found.push((lsns.start, payload.to_vec()));
         Ok(())
     });
@@ -529,12 +468,12 @@ fn a_record_is_found_wherever_it_stands() {
     let window = START + (256 << 10);
     for at in (START..START + 96).chain(window - 96..window + 96).step_by(8) {
         let tape = Tape::of(&[1; 600 << 10]);
-        tape.write(&record, at).unwrap();
-        assert!(has_records(&tape, &ID).unwrap(), "at {at}");
-        tape.set_len(at + 32).unwrap();
-        assert!(has_records(&tape, &ID).unwrap(), "at {at}");
-        tape.set_len(at + 31).unwrap();
-        assert!(!has_records(&tape, &ID).unwrap(), "at {at}");
+        tape.file.write(&record, at).unwrap();
+        assert!(has_records(&*tape.file, &ID).unwrap(), "at {at}");
+        tape.file.set_len(at + 32).unwrap();
+        assert!(has_records(&*tape.file, &ID).unwrap(), "at {at}");
+        tape.file.set_len(at + 31).unwrap();
+        assert!(!has_records(&*tape.file, &ID).unwrap(), "at {at}");
     }
 }
 
@@ -550,10 +489,10 @@ fn a_log_may_end_before_the_start_unless_more_was_durable() {
 
 #[test]
 fn a_jump_in_a_circle_ends() {
-    let tape = Tape::default();
+    let tape = Tape::new();
     log(&tape, 0);
     for (at, to) in [(START, START + 40), (START + 40, START)] {
-        tape.write(&record::encode_jump(FIRST, to, FIRST, ID.salt), at).unwrap();
+        tape.file.write(&record::encode_jump(FIRST, to, FIRST, ID.salt), at).unwrap();
     }
     let (all, replayed) = read(&tape, &ID, BEGIN, 0).unwrap();
     assert!(all.is_empty() && replayed.lsn == FIRST);
@@ -562,7 +501,7 @@ fn a_jump_in_a_circle_ends() {
 /// Every word begins a record that could be, and is as long as all that follows.
 #[test]
 fn a_hostile_file_is_read_in_good_time() {
-    let tape = Tape::default();
+    let tape = Tape::new();
     log(&tape, 0);
     let size = 8_u64 << 20;
     let mut bytes = tape.bytes();
@@ -573,11 +512,11 @@ fn a_hostile_file_is_read_in_good_time() {
     }
     let tape = Tape::of(&bytes);
     assert!(matches!(read(&tape, &ID, BEGIN, 0), Err(DBError::Corrupt(_))));
-    assert!(has_records(&tape, &ID).unwrap());
-    assert_eq!(salvage(&tape, path(), &ID, |_, _| Ok(())), Ok(0));
+    assert!(has_records(&*tape.file, &ID).unwrap());
+    assert_eq!(salvage(&*tape.file, path(), &ID, |_, _| Ok(())), Ok(0));
     // A length that goes past the end is none.
     let head = record::encode_head(Kind::Commit, FIRST, (1 << 56) - 1);
-    tape.write(&head, START).unwrap();
-    tape.set_len(START + 64).unwrap();
+    tape.file.write(&head, START).unwrap();
+    tape.file.set_len(START + 64).unwrap();
     assert_eq!(read(&tape, &ID, BEGIN, 0).unwrap().1.records, 0);
 }

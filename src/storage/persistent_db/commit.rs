@@ -28,9 +28,22 @@ pub(super) struct Commits {
     out: Arc<Batch>,
     /// Whether somebody is writing and syncing.
     leading: bool,
-    /// A checkpoint is due when so many bytes of log are to be replayed.
-    pub(super) checkpoint_at: u64,
+    /// A checkpoint is due when so many bytes of log are to be replayed,
+    checkpoint_at: u64,
+    /// or sooner: after so many it is looked whether there is space enough.
+    look_at: u64,
 }
+
+/// When a checkpoint is to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Haste {
+    Soon,
+    /// Before the thread that it is due on goes on.
+    Now,
+}
+
+/// After so many bytes of log the space is looked at.
+const LOOK: u64 = if cfg!(minidb_shuttle) { 1 << 10 } else { 32 << 10 };
 
 /// Commits that are synced together; set once that is known.
 #[derive(Default)]
@@ -38,7 +51,16 @@ struct Batch(OnceLock<DBResult<()>>);
 
 impl Commits {
     pub(super) fn new(log: Log, checkpoint_at: u64) -> Commits {
-        Commits { log, batch: Arc::default(), out: Arc::default(), leading: false, checkpoint_at }
+        let (batch, out, look_at) = (Arc::default(), Arc::default(), 0);
+        let mut commits = Commits { log, batch, out, leading: false, checkpoint_at, look_at };
+        commits.set_due(checkpoint_at);
+        commits
+    }
+
+    /// Says when the next checkpoint is due.
+    pub(super) fn set_due(&mut self, living_bytes: u64) {
+        self.checkpoint_at = living_bytes;
+        self.look_at = living_bytes.min(self.log.living_bytes() + LOOK);
     }
 }
 
@@ -73,18 +95,15 @@ impl Shared {
         record: &[&[u8]],
         apply: impl FnOnce(&InMemoryDB) -> DBResult<Option<T>>,
     ) -> DBResult<Option<T>> {
-        let commits = self.commits()?.lock()?;
-        if let Some(error) = commits.log.failed() {
-            return Err(error);
+        let commits = self.usable()?;
+        if reason(&self.memory)? {
+            return self.commit(commits, record, apply);
         }
-        if !reason(&self.memory)? {
-            // The answer may depend on what a crash could still undo.
-            if !self.options.no_sync {
-                self.wait(commits)?;
-            }
-            return Ok(None);
+        // The answer may depend on what a crash could still undo.
+        if !self.options.no_sync {
+            self.wait(commits)?;
         }
-        self.commit(commits, record, apply)
+        Ok(None)
     }
 
     /// Commits changes that are encoded already.
@@ -109,31 +128,83 @@ impl Shared {
         record: &[&[u8]],
         apply: impl FnOnce(&InMemoryDB) -> DBResult<T>,
     ) -> DBResult<T> {
-        commits.log.append(record)?;
-        if self.options.no_sync {
-            self.hand_over(&mut commits)?;
+        if let Err(error) = self.announce(&mut commits, record) {
+            drop(commits);
+            return Err(self.make_space(error));
         }
-        let hidden = match self.options.no_sync {
-            true => Ok(()),
-            false if planted::is(Bug::ShownBeforeSync) => Ok(()),
-            false => self.memory.write()?.hide().map_err(DBError::from),
-        };
-        let result = match hidden.and_then(|()| apply(&self.memory)) {
-            Ok(result) => result,
+        match apply(&self.memory) {
+            Ok(result) => self.settle(commits).map(|()| result),
             Err(error) => {
                 commits.log.cancel()?;
-                return Err(error);
+                Err(error)
             }
+        }
+    }
+
+    /// Adds a record to the log, for what is to be applied now.
+    fn announce(&self, commits: &mut Held<'_>, record: &[&[u8]]) -> DBResult<()> {
+        commits.log.append(record)?;
+        if self.options.no_sync {
+            return self.hand_over(commits);
+        }
+        if planted::is(Bug::ShownBeforeSync) {
+            return Ok(());
+        }
+        let hidden = self.memory.write()?.hide();
+        if hidden.is_err() {
+            commits.log.cancel()?;
+        }
+        Ok(hidden?)
+    }
+
+    /// Waits, if commits do, until what was applied is on disk.
+    fn settle(&self, mut commits: Held<'_>) -> DBResult<()> {
+        let due = match commits.log.living_bytes() >= commits.look_at {
+            true => self.is_due(&mut commits),
+            false => None,
         };
-        let due = commits.log.living_bytes() >= commits.checkpoint_at;
         match self.options.no_sync {
             true => drop(commits),
-            false => self.wait(commits)?,
+            false => self.wait(commits).map_err(|error| self.make_space(error))?,
         }
-        if due {
-            self.checkpoint_is_due();
+        if let Some(haste) = due {
+            self.checkpoint_is_due(haste);
         }
-        Ok(result)
+        Ok(())
+    }
+
+    /// The log, unless it has failed.
+    fn usable(&self) -> DBResult<Held<'_>> {
+        let commits = self.commits()?.lock()?;
+        match commits.log.failed() {
+            Some(error) => Err(error),
+            None => Ok(commits),
+        }
+    }
+
+    /// Whether a checkpoint is due, and whether it cannot wait for the thread for
+    /// that: there might soon be no space for one, and so no end to that.
+    #[cold]
+    fn is_due(&self, commits: &mut Commits) -> Option<Haste> {
+        let living = commits.log.living_bytes();
+        // No more than all anew, and no more than some sectors for each change.
+        let all = self.file_bytes.load(Ordering::Relaxed).saturating_add(living * 3);
+        let needed = all.min(living * 100) + 4 * LOOK;
+        let is_long = living >= commits.checkpoint_at;
+        commits.set_due(commits.checkpoint_at);
+        match commits.log.file().room() < needed {
+            true => Some(Haste::Now),
+            false => is_long.then_some(Haste::Soon),
+        }
+    }
+
+    /// If there was no space for a commit, there may be when the log is folded.
+    #[cold]
+    fn make_space(&self, error: DBError) -> DBError {
+        if let DBError::Full(_) = error {
+            self.checkpoint_is_due(Haste::Now);
+        }
+        error
     }
 
     /// Writes what was added to the log, as far as to the operating system.
@@ -208,13 +279,10 @@ impl Shared {
 
     /// Waits until every commit so far is on disk.
     pub(super) fn sync(&self) -> DBResult<()> {
-        let Some(commits) = &self.commits else {
+        if self.commits.is_none() {
             return Ok(()); // nothing is ever written
-        };
-        let commits = commits.lock()?;
-        if let Some(error) = commits.log.failed() {
-            return Err(error);
         }
+        let commits = self.usable()?;
         if !self.options.no_sync {
             return self.wait(commits);
         }

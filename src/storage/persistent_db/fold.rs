@@ -8,6 +8,7 @@ use super::super::file::{Checkpoint, DataFile, Fields, LogMark};
 use super::super::index::{Piece, Snapshot};
 use super::super::log::{Position, verify};
 use super::super::{image, log};
+use super::commit::Haste;
 use super::{Closer, Shared};
 use crate::error::{DBError, DBResult};
 use crate::os::thread::spawn;
@@ -19,7 +20,7 @@ use crate::sync::{Arc, Condvar, JoinHandle, Mutex};
 #[derive(Debug)]
 pub(super) struct Folder {
     pub(super) data: DataFile,
-    /// The moment that the file is an image of.
+    /// The moment that the file is an image of, or one before all that is in it.
     pub(super) since: Option<u64>,
     /// The log that the newest root names.
     pub(super) log: Option<log::Identity>,
@@ -53,7 +54,7 @@ impl Folder {
     ) -> DBResult<()> {
         let meta = image::encode(&snapshot.image());
         let fields = Fields { lsn, log, meta, ..*self.data.fields() };
-        self.data.checkpoint(fields, |next| fill(snapshot, self.since, next))?;
+        self.data.checkpoint(fields, &|next| fill(snapshot, self.since, next))?;
         self.since = Some(snapshot.moment());
         Ok(())
     }
@@ -92,7 +93,7 @@ impl Shared {
         self.memory.let_go(snapshot);
         let mut commits = self.commits()?.lock()?;
         commits.log.retire(lsn);
-        commits.checkpoint_at = self.options.due_after(folder.data.bytes());
+        commits.set_due(self.options.due_after(folder.data.bytes()));
         Ok(())
     }
 
@@ -112,14 +113,15 @@ impl Shared {
         verify(&**file, &self.log_path, identity, start, end)
     }
 
-    /// Has a checkpoint made, by the thread for that if there is one.
-    pub(super) fn checkpoint_is_due(&self) {
+    /// Has a checkpoint made, if that may wait by the thread for that.
+    pub(super) fn checkpoint_is_due(&self, haste: Haste) {
         let later = |bytes: u64| bytes.saturating_add(self.options.due_after(0));
         if let Ok(mut commits) = self.commits().and_then(Mutex::lock) {
             // Not again with the next commit, should it fail.
-            commits.checkpoint_at = later(commits.log.living_bytes());
+            let living = commits.log.living_bytes();
+            commits.set_due(later(living));
         }
-        match self.options.background {
+        match self.options.background && haste == Haste::Soon {
             true => self.wake.call(),
             // It reports to nobody: what it could not fold is in the log.
             false => drop(self.checkpoint()),
@@ -146,8 +148,11 @@ impl Shared {
             false => folder.fold(&snapshot, lsn, None)?,
         }
         self.memory.let_go(snapshot);
-        // If that fails, the log stays, to tell a torn root from a damaged one.
-        folder.data.compact()?;
+        // Large numbers that were only read would take much memory now.
+        if folder.since != Some(0) {
+            // If that fails, the log stays, to tell a torn root from a damaged one.
+            folder.data.compact()?;
+        }
         let log = commits.lock()?.log.file();
         match log.is_at(&self.log_path) {
             Ok(true) => self.disk.remove(&self.log_path),

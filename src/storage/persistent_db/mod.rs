@@ -16,17 +16,18 @@
 //!    refuses writes.
 //! 5. Damage is found, not passed on: what was read from files had its checksum.
 //!
-//! Where things are: [`open`] opens and recovers, [`commit`] writes commits,
+//! Where things are: [`open`] opens and recovers as [`options`] say, [`commit`] writes commits,
 //! [`fold`] makes checkpoints and closes.
 
 mod commit;
 mod fold;
 mod open;
+mod options;
 #[cfg(test)]
 mod tests;
 
-pub use open::{Options, Progress};
 pub(super) use open::{open_to_read, write_all_of};
+pub use options::{Options, Progress};
 
 use std::fmt;
 use std::path::{Path, PathBuf};

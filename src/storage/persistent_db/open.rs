@@ -9,7 +9,7 @@
 //! log without records whose generation is that root's tells an interruption
 //! from damage.
 
-use std::fmt;
+use std::cell::Cell;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -21,135 +21,16 @@ use super::super::index::{Index, Snapshot};
 use super::super::log::{self, Identity, Log, Position};
 use super::commit::Commits;
 use super::fold::{Folder, Wake};
-use super::{Closer, PersistentDB, Shared};
+use super::{Closer, Options, PersistentDB, Progress, Shared};
 use crate::error::{DBError, DBResult};
 use crate::os::disk::{Disk, File, How};
 use crate::planted::{self, Bug};
 use crate::sync::atomic::AtomicU64;
 use crate::sync::{Arc, Condvar, Mutex};
 
-/// How far zeros are written ahead in a log that is synced often.
-const AHEAD: u64 = if cfg!(minidb_shuttle) { 4 << 10 } else { 1 << 20 };
-
-/// A log as large as this is folded into the file, if the file is no larger.
-const CHECKPOINT_BYTES: u64 = 64 << 20;
-
 /// No file is longer before its first root is written: two slots, and the few
 /// sectors of an empty tree.
 const FIRST_BYTES: u64 = 8192 + 16 * 512;
-
-/// How a database is opened. By default it is read and written, created if it is
-/// not there, and each commit waits for the disk.
-#[derive(Clone)]
-pub struct Options {
-    pub(super) read_only: bool,
-    existing: bool,
-    new: bool,
-    pub(super) no_sync: bool,
-    pub(super) background: bool,
-    checkpoint_bytes: u64,
-    progress: Option<std::sync::Arc<dyn Fn(Progress) + Send + Sync>>,
-}
-
-/// How far opening a database has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Progress {
-    /// So many bytes of so many of the file are loaded.
-    Loading(u64, u64),
-    /// So many bytes of a log of so many are replayed.
-    Replaying(u64, u64),
-}
-
-impl Default for Options {
-    fn default() -> Options {
-        Options::new()
-    }
-}
-
-impl Options {
-    /// The default.
-    pub fn new() -> Options {
-        Options {
-            read_only: false,
-            existing: false,
-            new: false,
-            no_sync: false,
-            background: true,
-            checkpoint_bytes: CHECKPOINT_BYTES,
-            progress: None,
-        }
-    }
-
-    /// Never writes to the file, nor creates it. Others may read it, too.
-    pub fn read_only(mut self) -> Options {
-        self.read_only = true;
-        self
-    }
-
-    /// Fails with [`DBError::NotFound`] rather than create the file.
-    pub fn existing(mut self) -> Options {
-        self.existing = true;
-        self
-    }
-
-    /// Fails with [`DBError::Exists`] if the file is already there.
-    pub fn create_new(mut self) -> Options {
-        self.new = true;
-        self
-    }
-
-    /// Does not wait for the disk at each commit. A crash of the process still
-    /// loses nothing; one of the machine may lose the latest commits, each whole
-    /// and none before an older one.
-    pub fn no_sync(mut self) -> Options {
-        self.no_sync = true;
-        self
-    }
-
-    /// Makes checkpoints on the thread whose commit calls for one, rather than on
-    /// a thread for that.
-    pub fn no_threads(mut self) -> Options {
-        self.background = false;
-        self
-    }
-
-    /// Makes a checkpoint whenever the log has so many bytes, or as many as the
-    /// file if that has more; 64 MiB by default.
-    pub fn checkpoint_bytes(mut self, bytes: u64) -> Options {
-        self.checkpoint_bytes = bytes;
-        self
-    }
-
-    /// Calls `watch` now and then while a database is loaded and its log is
-    /// replayed.
-    pub fn on_progress(mut self, watch: impl Fn(Progress) + Send + Sync + 'static) -> Options {
-        self.progress = Some(std::sync::Arc::new(watch));
-        self
-    }
-
-    /// The log that is too much beside a file of so many bytes.
-    pub(super) fn due_after(&self, file: u64) -> u64 {
-        self.checkpoint_bytes.max(file.min(self.checkpoint_bytes.saturating_mul(1024)))
-    }
-
-    /// Of a log that is to stay short, little is written ahead.
-    fn ahead(&self) -> u64 {
-        AHEAD.min(self.checkpoint_bytes)
-    }
-
-    fn tell(&self, progress: Progress) {
-        if let Some(watch) = &self.progress {
-            watch(progress);
-        }
-    }
-}
-
-impl fmt::Debug for Options {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Options").finish_non_exhaustive()
-    }
-}
 
 /// The log beside a file.
 struct Beside {
@@ -174,12 +55,28 @@ struct Found {
     has_log: bool,
 }
 
+/// A database, its files, and where commits go unless it is only read.
+type Opened = (Folder, InMemoryDB, Option<Commits>);
+
 /// Opening one database.
 struct Opening<'a> {
     disk: &'a dyn Disk,
     path: &'a Path,
     log_path: &'a Path,
     options: &'a Options,
+    /// Whether what lies at the log's path is a new log.
+    log_begun: Cell<bool>,
+}
+
+impl<'a> Opening<'a> {
+    fn new(
+        disk: &'a dyn Disk,
+        path: &'a Path,
+        log_path: &'a Path,
+        options: &'a Options,
+    ) -> Opening<'a> {
+        Opening { disk, path, log_path, options, log_begun: Cell::new(false) }
+    }
 }
 
 impl PersistentDB {
@@ -196,16 +93,8 @@ impl PersistentDB {
         let mut name = path.clone().into_os_string();
         name.push("-log");
         let log_path = PathBuf::from(name);
-        let opening = Opening { disk: &*disk, path: &path, log_path: &log_path, options: &options };
-        let file = opening.lock()?;
-        let found = opening.find(file)?;
-        let (folder, memory, commits) = match options.read_only {
-            true => {
-                let folder = Folder { data: found.data, since: found.since, log: None };
-                (folder, InMemoryDB::of(found.index), None)
-            }
-            false => opening.begin(found)?,
-        };
+        let opening = Opening::new(&*disk, &path, &log_path, &options);
+        let (folder, memory, commits) = opening.run()?;
         let file_bytes = AtomicU64::new(folder.data.bytes());
         let log_bytes = AtomicU64::new(commits.as_ref().map_or(0, |it| it.log.bytes()));
         let shared = Shared {
@@ -244,16 +133,56 @@ impl Opening<'_> {
         move |error| DBError::io(&doing, &path, &error)
     }
 
-    /// Opens and locks the file.
-    fn lock(&self) -> DBResult<Box<dyn File>> {
-        let how = match self.options {
-            Options { read_only: true, .. } => How::Read,
-            Options { existing: true, .. } => How::Write,
-            Options { new: true, .. } => How::New,
-            _ => How::Create,
+    fn run(&self) -> DBResult<Opened> {
+        let (file, created) = self.lock()?;
+        let file: std::sync::Arc<dyn File> = file.into();
+        let opened = self.find(file.clone()).and_then(|found| match self.options.read_only {
+            true => {
+                let folder = Folder { data: found.data, since: found.since, log: None };
+                Ok((folder, InMemoryDB::of(found.index), None))
+            }
+            false => self.begin(found),
+        });
+        if opened.is_err() && created {
+            let _ = self.leave_nothing(); // as far as can be
+        }
+        opened
+    }
+
+    /// Removes what was created, while the file is locked still: nobody uses it.
+    fn leave_nothing(&self) -> io::Result<()> {
+        self.disk.remove(self.path)?;
+        if self.log_begun.get() {
+            // Were it gone without the file, that would seem to be damaged.
+            self.disk.sync_folder(self.path)?;
+            self.disk.remove(self.log_path)?;
+        }
+        Ok(())
+    }
+
+    /// Opens and locks the file; says whether it was created for that.
+    fn lock(&self) -> DBResult<(Box<dyn File>, bool)> {
+        let created = Cell::new(false);
+        let open = |how| {
+            created.set(how == How::New);
+            self.disk.open(self.path, how)
+        };
+        let open = || match self.options {
+            Options { read_only: true, .. } => open(How::Read),
+            Options { existing: true, .. } => open(How::Write),
+            Options { new: true, .. } => open(How::New),
+            _ => match open(How::Write) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => match open(How::New) {
+                    // Somebody else was faster.
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => open(How::Write),
+                    done => done,
+                },
+                done => done,
+            },
         };
         let refused = |error| refused(self.path, self.options, &error);
-        self.lock_at(self.path, || self.disk.open(self.path, how).map_err(refused))
+        let file = self.lock_at(self.path, || open().map_err(refused))?;
+        Ok((file, created.get()))
     }
 
     /// Opens and locks the log. Else, had the file been replaced while it was in
@@ -302,10 +231,11 @@ impl Opening<'_> {
     }
 
     /// Reads everything.
-    fn find(&self, file: Box<dyn File>) -> DBResult<Found> {
+    fn find(&self, file: std::sync::Arc<dyn File>) -> DBResult<Found> {
         let len = file.len().map_err(self.failed("read", self.path))?;
         let roots = Roots::read(&*file, self.path)?;
         let log = self.log_beside()?;
+        self.refuse_to_replace(log.as_ref(), roots.newest())?;
         let Some(fields) = roots.newest().copied() else {
             return self.find_empty(file, len, &roots, log.as_ref());
         };
@@ -336,10 +266,30 @@ impl Opening<'_> {
         Ok(found)
     }
 
+    /// Refuses if another log would have to go that may be of use to somebody: what
+    /// is no log, or one with commits of another database.
+    fn refuse_to_replace(&self, log: Option<&Beside>, fields: Option<&Fields>) -> DBResult<()> {
+        let Some(log) = log.filter(|_| !self.options.read_only) else {
+            return Ok(());
+        };
+        let name = self.log_path.display();
+        let is_other = |it: Identity| fields.is_some_and(|fields| fields.database != it.database);
+        match log.identity {
+            Some(identity) if log.has_records && is_other(identity) => {
+                let what = "holds commits of another database, and is in the way of a log";
+                Err(DBError::Corrupt(format!("{name} {what}")))
+            }
+            None if log::is_foreign(&*log.file).map_err(self.failed("read", self.log_path))? => {
+                Err(DBError::Format(format!("{name} is no log, and in the way of one")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// A file without a root: empty, or left so when its first root was written.
     fn find_empty(
         &self,
-        file: Box<dyn File>,
+        file: std::sync::Arc<dyn File>,
         len: u64,
         roots: &Roots,
         log: Option<&Beside>,
@@ -430,7 +380,7 @@ impl Opening<'_> {
     }
 
     /// Makes what was found safe in the file, and begins a new log.
-    fn begin(&self, mut found: Found) -> DBResult<(Folder, InMemoryDB, Option<Commits>)> {
+    fn begin(&self, mut found: Found) -> DBResult<Opened> {
         let mut folder = Folder { data: found.data, since: found.since, log: None };
         let snapshot = found.index.snapshot_for_image()?;
         if planted::is(Bug::LogBegunTooEarly) {
@@ -450,6 +400,7 @@ impl Opening<'_> {
             salt: if planted::is(Bug::LogNotRenewed) { 0 } else { self.random()? },
         };
         let file = self.lock_log()?;
+        self.log_begun.set(true);
         let ahead = if self.options.no_sync { 0 } else { self.options.ahead() };
         let log = Log::create(file, self.log_path.to_owned(), identity, found.lsn, ahead)?;
         // With this the name of a new database is on disk, too.
@@ -484,7 +435,7 @@ pub(in super::super) fn open_to_read(
 ) -> DBResult<(PathBuf, Box<dyn File>)> {
     let options = &Options::new().read_only();
     let path = disk.resolve(path).map_err(|error| refused(path, options, &error))?;
-    let file = Opening { disk, path: &path, log_path: Path::new(""), options }.lock()?;
+    let (file, _) = Opening::new(disk, &path, Path::new(""), options).lock()?;
     Ok((path, file))
 }
 
@@ -495,5 +446,5 @@ pub(in super::super) fn write_all_of(
     fields: Fields,
 ) -> DBResult<()> {
     let fields = Fields { meta: image::encode(&snapshot.image()), ..fields };
-    data.checkpoint(fields, |next| super::fold::fill(snapshot, None, next))
+    data.checkpoint(fields, &|next| super::fold::fill(snapshot, None, next))
 }

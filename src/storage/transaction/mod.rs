@@ -263,6 +263,9 @@ impl Transaction {
     pub fn clear(&mut self, from: Option<&[u8]>, to: Option<&[u8]>) -> DBResult<()> {
         check_len("key", from.unwrap_or_default())?;
         check_len("key", to.unwrap_or_default())?;
+        if to.is_some_and(|to| to <= from.unwrap_or_default()) {
+            return Ok(()); // and so nothing is written
+        }
         self.write(Change::Clear(from, to))
     }
 
@@ -428,7 +431,9 @@ impl Transaction {
         };
         self.ended = true;
         self.payload.clear();
-        self.payload.shrink_to(PAYLOAD_KEPT);
+        if self.payload.capacity() > PAYLOAD_KEPT {
+            self.payload = Vec::new(); // to shrink it could take memory
+        }
         self.writes = 0;
         (self.own, self.owned) = (Arc::default(), (0, 0));
         // Cursors go on with the old ones, which count no more.

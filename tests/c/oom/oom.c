@@ -1,101 +1,12 @@
 /*
  * Memory is refused, one allocation after the other: whatever has a size that
- * the caller decides is MINIDB_NOMEM then, with the store unchanged.
- *
- * The linker puts the functions below in the place of the real ones (--wrap),
- * for the library inside this program, too. Allocations under SMALL bytes are
- * never refused: they are the library's own, and it says that they abort.
+ * the caller decides is MINIDB_NOMEM then, with the store unchanged; in memory,
+ * and with MINIDB_TEST_FOLDER set in a file, which then holds what it should.
  */
-#include "check.h"
-#include <sys/types.h>
+#include "store.h"
 
-#define SMALL 32768
-
-enum { LONG_KEY = 40000, BIG_VALUE = 200000 };
-
-static int countdown; /* refuses when it comes to 0, if it was over 0 */
-static int for_ever;  /* ... and from then on */
-static int refused;
-
-static int refuse(size_t size)
-{
-    if (size < SMALL || countdown == 0)
-        return 0;
-    if (countdown > 1) {
-        countdown--;
-        return 0;
-    }
-    if (!for_ever)
-        countdown = 0;
-    refused++;
-    return 1;
-}
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t n, size_t size);
-void *__real_realloc(void *old, size_t size);
-int __real_posix_memalign(void **out, size_t align, size_t size);
-void *__real_mmap(void *at, size_t size, int prot, int flags, int fd, off_t offset);
-
-void *__wrap_malloc(size_t size)
-{
-    return refuse(size) ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t n, size_t size)
-{
-    return refuse(n * size) ? NULL : __real_calloc(n, size);
-}
-
-void *__wrap_realloc(void *old, size_t size)
-{
-    return refuse(size) ? NULL : __real_realloc(old, size);
-}
-
-int __wrap_posix_memalign(void **out, size_t align, size_t size)
-{
-    return refuse(size) ? 12 /* ENOMEM */ : __real_posix_memalign(out, align, size);
-}
-
-void *__wrap_mmap(void *at, size_t size, int prot, int flags, int fd, off_t offset)
-{
-    return refuse(size) ? (void *)-1 : __real_mmap(at, size, prot, flags, fd, offset);
-}
-
-/* What a store holds, as far as it can be told without much memory. */
-typedef struct {
-    uint64_t count, bytes, commits, handles;
-} state_t;
-
-static state_t state(minidb_t *db)
-{
-    state_t s;
-
-    CHECK(minidb_stat(db, MINIDB_STAT_COUNT, &s.count) == MINIDB_OK);
-    CHECK(minidb_stat(db, MINIDB_STAT_DATA_BYTES, &s.bytes) == MINIDB_OK);
-    CHECK(minidb_stat(db, MINIDB_STAT_COMMITS, &s.commits) == MINIDB_OK);
-    CHECK(minidb_stat(db, MINIDB_STAT_HANDLES, &s.handles) == MINIDB_OK);
-    return s;
-}
-
-static char key[LONG_KEY], value[BIG_VALUE], packed[3 * BIG_VALUE];
+static char packed[3 * BIG_VALUE];
 static size_t packed_size;
-
-/* A store with an entry under a long key, and some 3,000 others. */
-static minidb_t *filled(void)
-{
-    minidb_t *db;
-    int i;
-
-    CHECK(minidb_open(NULL, 0, &db) == MINIDB_OK);
-    for (i = 0; i < 3000; i++) {
-        char name[16];
-        sprintf(name, "%08d", i);
-        CHECK(minidb_put(db, name, MINIDB_STR, value, 100, NULL, NULL) == MINIDB_OK);
-    }
-    CHECK(minidb_put(db, key, LONG_KEY, value, BIG_VALUE, NULL, NULL) == MINIDB_OK);
-    return db;
-}
 
 /* The calls that are tried. Each returns its code, closes what it opens, and
  * checks that its out-parameters are empty unless it is done. */
@@ -188,12 +99,34 @@ static int each(minidb_t *db)
     return minidb_each(db, "", 0, nothing, NULL);
 }
 
+/* All that a transaction does takes memory; one that is refused is dropped. */
+static int commit(minidb_t *db)
+{
+    minidb_t *txn;
+    char *got = NULL;
+    int rc;
+
+    OK(minidb_begin(db, &txn));
+    rc = minidb_get(txn, key, LONG_KEY, &got, NULL);
+    minidb_free(got);
+    if (rc == MINIDB_OK)
+        rc = minidb_put(txn, key, LONG_KEY, value, BIG_VALUE - 3, NULL, NULL);
+    if (rc == MINIDB_OK)
+        rc = minidb_put(txn, "big", 3, value, BIG_VALUE, NULL, NULL);
+    if (rc == MINIDB_OK)
+        rc = minidb_delete(txn, key, LONG_KEY, NULL, NULL);
+    if (rc == MINIDB_OK)
+        rc = minidb_commit(txn);
+    minidb_close(txn);
+    return rc;
+}
+
 /* Enough small entries for the arena to grow: mmap is refused. */
 static int grow(minidb_t *db)
 {
-    int i, rc = MINIDB_OK;
+    int many = in_memory() ? 60000 : 15000, i, rc = MINIDB_OK;
 
-    for (i = 0; i < 60000 && rc == MINIDB_OK; i++) {
+    for (i = 0; i < many && rc == MINIDB_OK; i++) {
         char name[16];
         state_t before = state(db), after;
         sprintf(name, "n%08d", i);
@@ -213,8 +146,8 @@ typedef struct {
 static const trial_t trials[] = {
     {"get", get, 0},           {"put over", put_over, 0}, {"put new", put_new, 0},
     {"delete", delete_old, 0}, {"cas", cas, 0},           {"write", write_packed, 0},
-    {"scan", scan, 0},         {"move", move, 0},         {"each", each, 0},
-    {"grow", grow, 1},
+    {"commit", commit, 0},     {"scan", scan, 0},         {"move", move, 0},
+    {"each", each, 0},         {"grow", grow, 1},
 };
 
 /* Refuses the k-th allocation for k = 1, 2, ... until the call needs no more. */
@@ -227,7 +160,7 @@ static int try_all(const trial_t *trial, int repeated)
         state_t before = state(db), after;
         int rc;
 
-        refused = 0, for_ever = repeated, countdown = k;
+        refuse_from(k, repeated);
         rc = trial->call(db);
         countdown = 0;
         if (refused)
@@ -236,21 +169,18 @@ static int try_all(const trial_t *trial, int repeated)
         CHECK(rc == MINIDB_OK || (refused && rc == MINIDB_NOMEM));
         after = state(db);
         if (rc == MINIDB_NOMEM && !trial->may_do_part)
-            CHECK(memcmp(&before, &after, sizeof before) == 0);
+            CHECK(same(before, after));
         CHECK(before.handles == after.handles);
         CHECK(minidb_check(db) == MINIDB_OK);
-        if (rc == MINIDB_NOMEM)
+        if (rc == MINIDB_NOMEM) {
+            survives_a_crash(after);
             CHECK(trial->call(db) == MINIDB_OK); /* it works once there is memory */
+        }
         CHECK(minidb_check(db) == MINIDB_OK);
-        minidb_close(db);
+        close_store(db);
         if (!refused)
             return most;
     }
-}
-
-static void refuse_all(int on)
-{
-    for_ever = on, countdown = on;
 }
 
 /* When there is no memory for more, what is there can be read and deleted. */
@@ -274,7 +204,7 @@ static void a_full_store_can_be_emptied(void)
     CHECK(minidb_clear(db, NULL, 0, NULL, 0) == MINIDB_OK);
     refuse_all(0);
     CHECK(minidb_check(db) == MINIDB_OK);
-    minidb_close(db);
+    close_store(db);
 }
 
 /*
@@ -296,7 +226,7 @@ static int commit_beside(int views, int k)
     CHECK(minidb_get(txn, "r", 1, NULL, NULL) == MINIDB_NOTFOUND);
     CHECK(minidb_put(txn, "t", 1, value, BIG_VALUE, NULL, NULL) == MINIDB_OK);
     before = state(db).commits;
-    refused = 0, for_ever = k % 2, countdown = (k + 1) / 2;
+    refuse_from((k + 1) / 2, k % 2);
     rc = minidb_commit(txn);
     was_refused = refused;
     refuse_all(0);
@@ -310,7 +240,7 @@ static int commit_beside(int views, int k)
     minidb_close(txn);
     while (i-- > 0)
         minidb_close(snapshots[i]);
-    minidb_close(db);
+    close_store(db);
     return was_refused;
 }
 
@@ -334,7 +264,7 @@ static void a_read_loses_no_entry(void)
     minidb_t *db = filled();
     minidb_cursor_t *cursor;
     static char buffer[4 * BIG_VALUE + LONG_KEY];
-    size_t used, small = 3000 * (8 + 8 + 100), big = 8 + LONG_KEY + BIG_VALUE;
+    size_t used, small = ENTRIES * (8 + 8 + 100), big = 8 + LONG_KEY + BIG_VALUE;
 
     CHECK(small + big <= sizeof buffer);
     CHECK(minidb_scan(db, NULL, 0, NULL, 0, &cursor) == MINIDB_OK);
@@ -347,7 +277,7 @@ static void a_read_loses_no_entry(void)
     CHECK(minidb_cursor_read(cursor, buffer, sizeof buffer, &used) == MINIDB_OK);
     CHECK(used == big);
     minidb_cursor_close(cursor);
-    minidb_close(db);
+    close_store(db);
 }
 
 /* What a snapshot keeps is noted somewhere: without memory for the note nothing
@@ -359,7 +289,7 @@ static void what_a_snapshot_keeps_is_not_lost(void)
     int i, refusals = 0;
     uint64_t full, left;
 
-    CHECK(minidb_open(NULL, 0, &db) == MINIDB_OK);
+    db = empty();
     for (i = 0; i < 6000; i++) {
         sprintf(name, "%08d", i);
         CHECK(minidb_put(db, name, MINIDB_STR, value, 2000, NULL, NULL) == MINIDB_OK);
@@ -382,7 +312,7 @@ static void what_a_snapshot_keeps_is_not_lost(void)
     CHECK(minidb_check(db) == MINIDB_OK);
     CHECK(minidb_stat(db, MINIDB_STAT_MEMORY_BYTES, &left) == MINIDB_OK);
     CHECK(left < full / 8);
-    minidb_close(db);
+    close_store(db);
 }
 
 static void pack(char first)
@@ -398,19 +328,26 @@ static void pack(char first)
     packed_size += BIG_VALUE;
 }
 
-int main(void)
+static void try_calls(void)
 {
     size_t i;
 
-    memset(key, 'z', sizeof key);
-    memset(value, 'v', sizeof value);
-    pack('x');
-    pack('y');
     for (i = 0; i < sizeof trials / sizeof *trials; i++) {
         int once = try_all(&trials[i], 0), ever = try_all(&trials[i], 1);
         CHECK(once > 0 && ever > 0); /* else this tests nothing */
         printf("oom: %s: %d allocations refused in turn\n", trials[i].name, once);
     }
+}
+
+int main(void)
+{
+    prepare();
+    pack('x');
+    pack('y');
+    try_calls();
+    open_flags = MINIDB_OPEN_NOSYNC;
+    if (!in_memory())
+        try_calls();
     RUN(a_full_store_can_be_emptied);
     RUN(a_read_loses_no_entry);
     RUN(what_a_snapshot_keeps_is_not_lost);

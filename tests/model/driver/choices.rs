@@ -1,5 +1,7 @@
 //! Where the driver's choices come from: a seed, or the bytes of a fuzzer.
 
+use minidb::os::sim::Random;
+
 /// A source of choices.
 pub trait Choices {
     /// A number below `n`, which is not 0.
@@ -17,26 +19,22 @@ pub trait Choices {
     }
 }
 
-/// Endless choices made from a seed (splitmix64).
-pub struct Seeded(pub u64);
+/// Endless choices made from a seed.
+pub struct Seeded(Random);
 
 impl Seeded {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut x = self.0;
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ (x >> 31)
+    pub fn new(seed: u64) -> Seeded {
+        Seeded(Random::new(seed))
     }
 }
 
 impl Choices for Seeded {
     fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
+        self.0.below(n)
     }
 
     fn byte(&mut self) -> u8 {
-        self.next() as u8
+        self.0.next() as u8
     }
 
     fn ended(&self) -> bool {

@@ -51,7 +51,9 @@ impl Version {
     }
 
     pub fn clear(&mut self, range: &Range) {
-        self.changes.push(Change::Clear(range.clone()));
+        if range.to.as_ref() != Some(&range.from) {
+            self.changes.push(Change::Clear(range.clone())); // else nothing is written
+        }
         let keys: Vec<_> = self.range(range).map(|(key, _)| key.clone()).collect();
         keys.iter().for_each(|key| self.take(key));
     }

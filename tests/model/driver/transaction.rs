@@ -89,7 +89,6 @@ impl Transaction {
 
     fn is_hit(&self, read: &Read, other: &Change) -> bool {
         match (read, other) {
-            (Read::All, Change::Clear(range)) => range.to.as_ref() != Some(&range.from),
             (Read::All, _) => true,
             (Read::Key(key), _) => other.has(key),
             (Read::Span(span, own), Change::Put(key, _) | Change::Remove(key)) => {

@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
-use super::super::node::{FIXED, get16, put16, slots_start};
-use super::{HAS_TAIL, IS_BLOB, LEN_MASK, Leaf, NewEntry, RUN, SLOT, Value, slot_of};
+use super::super::node::{FIXED, get16, put16, rename_blob, slots_start};
+use super::super::page::BlobId;
+use super::{BLOB_ID, HAS_TAIL, IS_BLOB, LEN_MASK, Leaf, NewEntry, RUN, SLOT, Value, slot_of};
 
 /// An entry's slot, removed.
 #[derive(Clone, Copy, Debug)]
@@ -119,6 +120,20 @@ impl<'a> LeafMut<'a> {
         };
         self.body[place.value..place.value + bytes.len()].copy_from_slice(bytes);
         true
+    }
+
+    /// Puts what `new` says in the place of each blob; false if it says nothing.
+    /// As [`Leaf::place`] does, it keeps within a leaf that was checked before.
+    pub(in crate::storage::index) fn rename_blobs(
+        &mut self,
+        new: &dyn Fn(BlobId) -> Option<BlobId>,
+    ) -> bool {
+        (0..self.read().len()).all(|i| {
+            let place = self.read().place(i);
+            let tail = place.has_tail.then(|| place.value - BLOB_ID);
+            let value = place.value_len.is_none().then_some(place.value);
+            tail.into_iter().chain(value).all(|at| rename_blob(self.body, at, new))
+        })
     }
 
     /// Removes an entry; its blobs are the caller's to release. Returns what

@@ -1,12 +1,13 @@
 //! How the bytes of pages and blobs come back from a file.
 //!
 //! [`Pages::restoring`] makes room for them; they are loaded in any order, then
-//! each page that the tree turns out to have is claimed.
+//! each page that the tree turns out to have is claimed. Or they are loaded
+//! elsewhere, and each such page is adopted under another name.
 
 use std::sync::atomic::Ordering;
 
 use super::super::epochs::Epochs;
-use super::super::page::{BlobId, PageId, UNIT};
+use super::super::page::{BlobId, HEADER, PageId, UNIT};
 use super::arena::chunk_of;
 use super::pages::{Pages, blob_memory};
 use crate::error::OutOfMemory;
@@ -76,10 +77,24 @@ impl Pages {
         true
     }
 
-    /// Ends the restoration: what was loaded is from now on as if it had just been
-    /// written to a file.
-    pub(in crate::storage::index) fn restored(&mut self) {
-        self.image = RESTORED;
+    /// Makes a page with the content of one that lies elsewhere, and is `from` in
+    /// the file.
+    pub(in crate::storage::index) fn adopt(
+        &mut self,
+        from: PageId,
+        content: &[u8],
+    ) -> Result<PageId, OutOfMemory> {
+        self.reserve(1)?;
+        let id = self.alloc(from.body_len());
+        self.edit(id).copy_from_slice(&content[HEADER..]);
+        self.memory.page_origin(id).store(from.end(), Ordering::Relaxed);
+        Ok(id)
+    }
+
+    /// Ends the restoration. What was born up to `image` is from now on as if it
+    /// had just been written to a file.
+    pub(in crate::storage::index) fn restored(&mut self, image: u64) {
+        self.image = image;
         self.epochs = Epochs::after(RESTORED);
         let memory = self.memory.clone();
         self.free_blobs.retain(|&id| {

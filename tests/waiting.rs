@@ -1,0 +1,228 @@
+//! Who waits for a disk: nobody who reads, and of those who write nobody but who
+//! is to know that it is on disk. Syncs are held, and what is done meanwhile must
+//! come to its end.
+
+#[path = "support/disk.rs"]
+mod disk;
+
+use std::path::Path;
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use minidb::{DB, Options, PersistentDB};
+
+use disk::{Folder, Watch, Watched};
+
+/// What takes so long waits for what does not come.
+const LONG: Duration = Duration::from_secs(60);
+
+/// Holds one sync of a file: the first from now on, or a later one.
+#[derive(Debug, Default)]
+struct Gate {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The end of the file's name, and how many syncs of it go through before.
+    wanted: Option<(&'static str, u32)>,
+    held: bool,
+}
+
+impl Gate {
+    fn hold(&self, file: &'static str, after: u32) {
+        self.state.lock().unwrap().wanted = Some((file, after));
+    }
+
+    fn wait(&self) {
+        let state = self.state.lock().unwrap();
+        let waited = self.changed.wait_timeout_while(state, LONG, |it| !it.held).unwrap();
+        assert!(!waited.1.timed_out(), "nothing is synced");
+    }
+
+    fn is_held(&self) -> bool {
+        self.state.lock().unwrap().held
+    }
+
+    fn release(&self) {
+        *self.state.lock().unwrap() = State::default();
+        self.changed.notify_all();
+    }
+}
+
+impl Watch for Gate {
+    fn syncs(&self, file: &Path) {
+        let mut state = self.state.lock().unwrap();
+        match &mut state.wanted {
+            Some((name, after)) if file.to_string_lossy().ends_with(*name) => match after {
+                0 => state.wanted = None,
+                _ => {
+                    *after -= 1;
+                    return;
+                }
+            },
+            _ => return,
+        }
+        state.held = true;
+        self.changed.notify_all();
+        drop(self.changed.wait_while(state, |it| it.held).unwrap());
+    }
+}
+
+const ENTRIES: u32 = 5_000;
+
+/// A database with entries of one byte.
+fn filled(folder: &Folder, options: Options) -> (PersistentDB, Arc<Gate>) {
+    let gate = Arc::new(Gate::default());
+    let disk = Arc::new(Watched(gate.clone()));
+    let db = PersistentDB::open_on(disk, &folder.file("db"), options).unwrap();
+    let keys: Vec<_> = (0..ENTRIES).map(u32::to_be_bytes).collect();
+    db.write_all(keys.iter().map(|key| (&key[..], &b"1"[..]))).unwrap();
+    db.checkpoint().unwrap();
+    (db, gate)
+}
+
+/// Has `call` made, which a held sync keeps from its end, while `meanwhile` is
+/// made: that must come to its end before.
+fn beside(gate: &Arc<Gate>, call: impl FnOnce() + Send, meanwhile: impl FnOnce() + Send) {
+    thread::scope(|scope| {
+        let caller = scope.spawn(call);
+        gate.wait();
+        let (done, is_done) = channel();
+        let other = scope.spawn(move || {
+            meanwhile();
+            done.send(()).unwrap();
+        });
+        let in_time = is_done.recv_timeout(LONG);
+        let stood = gate.is_held() && !caller.is_finished();
+        gate.release();
+        other.join().unwrap();
+        caller.join().unwrap();
+        assert!(in_time.is_ok() && stood, "it waited for the sync");
+    });
+}
+
+/// Reads in all ways, all entries several times; nothing has changed.
+fn read(db: &PersistentDB) {
+    let all = |mut cursor: minidb::Cursor| {
+        let mut count = 0;
+        while cursor.next().unwrap() {
+            assert_eq!(cursor.value(), Some(&b"1"[..]));
+            count += 1;
+        }
+        count
+    };
+    let mut txn = db.begin().unwrap();
+    let snapshot = db.snapshot().unwrap();
+    for n in 0..ENTRIES {
+        let (key, one) = (n.to_be_bytes(), Some(b"1".to_vec()));
+        assert_eq!(db.get(&key).unwrap(), one);
+        assert_eq!(txn.get(&key).unwrap(), one);
+        assert_eq!(snapshot.get(&key).unwrap(), one);
+    }
+    assert_eq!(all(db.scan(None, None).unwrap()), ENTRIES);
+    assert_eq!(all(txn.scan(None, None).unwrap()), ENTRIES);
+    assert_eq!(all(snapshot.scan(None, None).unwrap()), ENTRIES);
+    assert_eq!(db.count().unwrap(), u64::from(ENTRIES));
+    assert!(txn.commit().unwrap(), "it has only read");
+}
+
+/// Writes in all ways, and takes all of it back.
+fn write(db: &PersistentDB) {
+    for n in ENTRIES..ENTRIES + 100 {
+        let key = n.to_be_bytes();
+        db.put(&key, b"2").unwrap();
+        assert!(db.cas(&key, Some(b"2"), Some(b"3")).unwrap());
+        db.write_all([(&key[..], &b"4"[..])]).unwrap();
+        let mut txn = db.begin().unwrap();
+        assert_eq!(txn.get(&key).unwrap(), Some(b"4".to_vec()));
+        txn.put(&key, b"5").unwrap();
+        assert!(txn.commit().unwrap());
+        assert_eq!(db.delete(&key).unwrap(), Some(b"5".to_vec()));
+    }
+    db.clear(Some(&ENTRIES.to_be_bytes()), None).unwrap();
+}
+
+#[test]
+fn readers_do_not_wait_for_a_commit() {
+    let folder = Folder::new("commit");
+    let (db, gate) = filled(&folder, Options::new());
+    let commits: [&(dyn Fn() + Sync); 4] = [
+        &|| drop(db.put(b"new", b"1").unwrap()),
+        &|| drop(db.delete(b"new").unwrap()),
+        &|| db.clear(Some(b"new"), None).unwrap(),
+        &|| {
+            let mut txn = db.begin().unwrap();
+            txn.put(b"new", b"").unwrap();
+            txn.delete(b"new").unwrap();
+            assert!(txn.commit().unwrap());
+        },
+    ];
+    for commit in commits {
+        let before = db.get(b"new").unwrap();
+        gate.hold("db-log", 0);
+        beside(&gate, commit, || {
+            assert_eq!(db.get(b"new").unwrap(), before, "it is not on disk yet");
+            db.scan(None, None).unwrap();
+            if before.is_none() {
+                read(&db);
+            }
+        });
+    }
+    db.check().unwrap();
+}
+
+#[test]
+fn nobody_waits_for_a_checkpoint() {
+    for options in [Options::new(), Options::new().no_sync()] {
+        let folder = Folder::new("checkpoint");
+        let (db, gate) = filled(&folder, options);
+        // What was written is synced first, and then the new root.
+        for sync in 0..2 {
+            db.put(b"folded", b"").unwrap();
+            db.delete(b"folded").unwrap();
+            gate.hold("db", sync);
+            let work = || {
+                read(&db);
+                write(&db);
+                read(&db);
+            };
+            beside(&gate, || db.checkpoint().unwrap(), work);
+            db.check().unwrap();
+        }
+    }
+}
+
+#[test]
+fn nobody_waits_for_a_backup() {
+    let folder = Folder::new("backup");
+    let (db, gate) = filled(&folder, Options::new());
+    let disk = Watched(gate.clone());
+    gate.hold("copy-unfinished", 0);
+    let backup = || db.snapshot().unwrap().backup_on(&disk, &folder.file("copy")).unwrap();
+    beside(&gate, backup, || {
+        write(&db);
+        db.checkpoint().unwrap();
+        read(&db);
+    });
+}
+
+#[test]
+fn without_sync_nobody_waits_for_another_who_asks_for_one() {
+    let folder = Folder::new("asked");
+    let (db, gate) = filled(&folder, Options::new().no_sync());
+    db.put(b"new", b"").unwrap();
+    db.delete(b"new").unwrap();
+    gate.hold("db-log", 0);
+    beside(
+        &gate,
+        || db.sync().unwrap(),
+        || {
+            write(&db);
+            read(&db);
+        },
+    );
+}
