@@ -4,7 +4,6 @@
 #include "file.h"
 
 #include <pthread.h>
-
 #include <signal.h>
 #include <sys/resource.h>
 
