@@ -57,13 +57,13 @@ impl Options {
         self
     }
 
-    /// Fails with [`DBError::NotFound`] rather than create the file.
+    /// Fails with [`DBError::NotFound`](crate::DBError::NotFound) rather than create the file.
     pub fn existing(mut self) -> Options {
         self.existing = true;
         self
     }
 
-    /// Fails with [`DBError::Exists`] if the file is already there.
+    /// Fails with [`DBError::Exists`](crate::DBError::Exists) if the file is already there.
     pub fn create_new(mut self) -> Options {
         self.new = true;
         self
