@@ -216,15 +216,21 @@ typedef int (*minidb_visit)(void *ctx,
  * NULL or ":memory:", a new empty database in memory, which goes with its
  * last handle. While a file is open its log lies beside it (beside its
  * target, if `path` is a symbolic link), named like it with "-log" added;
- * after the last close the file alone holds everything and may be copied. An
- * empty file is an empty database; a file that needs its log, and finds it
- * missing, is MINIDB_CORRUPT. `flags` is 0 or MINIDB_OPEN_* values joined by
+ * after the last close the file alone holds everything and may be copied (if
+ * the log could not be folded in, on a full disk say, it is still there, and
+ * both together do). An empty file is an empty database; a file that needs
+ * its log, and finds it missing, is MINIDB_CORRUPT. What has the log's name,
+ * but is something else, is left alone and nothing opened: MINIDB_FORMAT, or
+ * MINIDB_CORRUPT if another database's commits are in it. `flags` is 0 or MINIDB_OPEN_* values joined by
  * `|`. Unknown flags are MINIDB_INVALID, and so are NEW beside EXISTING or
  * READONLY, and any but NOSYNC in memory. The file is locked until its last
  * handle is closed: by one writer, or by any number of MINIDB_OPEN_READONLY;
  * MINIDB_BUSY is returned if the lock cannot be had.
  */
-MINIDB_API int minidb_open(const char *path, uint32_t flags, minidb_t **db);
+MINIDB_API
+int minidb_open(const char *path,
+                uint32_t flags,
+                minidb_t **db);
 
 /**
  * Makes a frozen view of what `db` holds now, in constant time. It reads
@@ -245,8 +251,8 @@ MINIDB_API int minidb_snapshot(const minidb_t *db, minidb_t **snapshot);
  * looked at, or whose `old` or `old_len` was wanted, whether there or not;
  * every key, there or not, from where a cursor's or minidb_each's walk began
  * to where it went; and everything, by minidb_stat's COUNT and DATA_BYTES,
- * minidb_check and minidb_backup. A key that the transaction wrote before is
- * its own, and not read by looking at it.
+ * minidb_check and minidb_backup. A key that the transaction wrote before (a
+ * cursor: before it was opened) is its own, and not read by looking at it.
  */
 MINIDB_API int minidb_begin(const minidb_t *db, minidb_t **txn);
 
@@ -500,9 +506,11 @@ MINIDB_API int minidb_check(const minidb_t *db);
 
 /**
  * Writes all that a view holds to a new database file at `path`, which
- * appears there complete or not at all. Returns MINIDB_CONFLICT if there is
- * a file already. Readers and writers go on meanwhile. This is a backup of a
- * database, and the way to save one that is in memory.
+ * appears there complete or not at all; until then it is named like it with
+ * "-unfinished" added. Returns MINIDB_CONFLICT if there is a file already, or
+ * one of that name that is no unfinished backup. Readers and writers go on
+ * meanwhile. This is a backup of a database, and the way to save one that is
+ * in memory.
  */
 MINIDB_API int minidb_backup(const minidb_t *db, const char *path);
 

@@ -56,9 +56,11 @@ pub unsafe extern "C" fn minidb_check(db: *const minidb_t) -> c_int {
 }
 
 /// Writes all that a view holds to a new database file at `path`, which
-/// appears there complete or not at all. Returns MINIDB_CONFLICT if there is
-/// a file already. Readers and writers go on meanwhile. This is a backup of a
-/// database, and the way to save one that is in memory.
+/// appears there complete or not at all; until then it is named like it with
+/// "-unfinished" added. Returns MINIDB_CONFLICT if there is a file already, or
+/// one of that name that is no unfinished backup. Readers and writers go on
+/// meanwhile. This is a backup of a database, and the way to save one that is
+/// in memory.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn minidb_backup(db: *const minidb_t, path: *const c_char) -> c_int {
     guard(|| {

@@ -50,9 +50,12 @@ fn options(flags: u32) -> Options {
 /// NULL or ":memory:", a new empty database in memory, which goes with its
 /// last handle. While a file is open its log lies beside it (beside its
 /// target, if `path` is a symbolic link), named like it with "-log" added;
-/// after the last close the file alone holds everything and may be copied. An
-/// empty file is an empty database; a file that needs its log, and finds it
-/// missing, is MINIDB_CORRUPT. `flags` is 0 or MINIDB_OPEN_* values joined by
+/// after the last close the file alone holds everything and may be copied (if
+/// the log could not be folded in, on a full disk say, it is still there, and
+/// both together do). An empty file is an empty database; a file that needs
+/// its log, and finds it missing, is MINIDB_CORRUPT. What has the log's name,
+/// but is something else, is left alone and nothing opened: MINIDB_FORMAT, or
+/// MINIDB_CORRUPT if another database's commits are in it. `flags` is 0 or MINIDB_OPEN_* values joined by
 /// `|`. Unknown flags are MINIDB_INVALID, and so are NEW beside EXISTING or
 /// READONLY, and any but NOSYNC in memory. The file is locked until its last
 /// handle is closed: by one writer, or by any number of MINIDB_OPEN_READONLY;
@@ -108,8 +111,8 @@ pub unsafe extern "C" fn minidb_snapshot(
 /// looked at, or whose `old` or `old_len` was wanted, whether there or not;
 /// every key, there or not, from where a cursor's or minidb_each's walk began
 /// to where it went; and everything, by minidb_stat's COUNT and DATA_BYTES,
-/// minidb_check and minidb_backup. A key that the transaction wrote before is
-/// its own, and not read by looking at it.
+/// minidb_check and minidb_backup. A key that the transaction wrote before (a
+/// cursor: before it was opened) is its own, and not read by looking at it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn minidb_begin(db: *const minidb_t, txn: *mut *mut minidb_t) -> c_int {
     guard(|| {
