@@ -122,7 +122,7 @@ static void a_log_that_has_no_place_is_an_error(void)
 /* Where its log would go lies what is somebody else's. */
 static void what_lies_where_the_log_goes_is_not_overwritten(void)
 {
-    static const char text[] = "A diary.\n";
+    static const char text[5000] = "A diary.\n"; /* 4,096 could be of a log */
     minidb_t *db;
     char *after;
     size_t len;

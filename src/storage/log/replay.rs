@@ -178,9 +178,8 @@ pub(crate) fn is_foreign(file: &dyn File) -> io::Result<bool> {
     let len = file.len()?;
     let bytes = &mut bytes[..len.min(FILE_HEAD as u64) as usize];
     file.read(bytes, 0)?;
-    // A crash may leave anything in the sectors of a new log's first bytes.
-    let new = len <= START && len.is_multiple_of(512);
-    Ok(!new && !record::may_begin(bytes))
+    // A crash may leave anything where a new log's first bytes were being written.
+    Ok(len > START && !record::may_begin(bytes))
 }
 
 /// Whether a valid commit stands anywhere in the file, or must be feared to.
