@@ -38,7 +38,7 @@ impl<T> Lock<T> {
     ) -> DBResult<()> {
         let turn = self.0.turn()?;
         let found = body(&turn);
-        change(&mut *turn.alone()?, found);
+        change(&mut *turn.alone(), found);
         Ok(())
     }
 }

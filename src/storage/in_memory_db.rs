@@ -183,18 +183,19 @@ impl InMemoryDB {
     ) -> DBResult<T> {
         check_len("key", key)?;
         check_len("value", value)?;
-        let index = self.turn()?;
-        if let Some(local) = index.local(key, value) {
-            let result = old(index.old_of(&local))?;
-            index.put_local(&local, key, value);
+        self.store.index.with_turn(|index| {
+            if let Some(local) = index.local(key, value) {
+                let result = old(index.old_of(&local))?;
+                index.put_local(&local, key, value);
+                self.note(&index, Change::Put(key, value));
+                return Ok(result);
+            }
+            let mut index = index.alone();
+            let result = index.put(key, value, old)?;
+            index.committed();
             self.note(&index, Change::Put(key, value));
-            return Ok(result);
-        }
-        let mut index = index.alone()?;
-        let result = index.put(key, value, old)?;
-        index.committed();
-        self.note(&index, Change::Put(key, value));
-        Ok(result)
+            Ok(result)
+        })
     }
 
     /// Removes `key`. Before that, shows `old` its value; what `old` returns is
@@ -205,13 +206,15 @@ impl InMemoryDB {
         key: &[u8],
         old: impl FnOnce(&[u8]) -> DBResult<T>,
     ) -> DBResult<Option<T>> {
-        let mut index = self.write()?;
-        let result = index.delete(key, old)?;
-        if result.is_some() {
-            index.committed();
-            self.note(&index, Change::Delete(key));
-        }
-        Ok(result)
+        self.store.index.with_turn(|turn| {
+            let mut index = turn.alone();
+            let result = index.delete(key, old)?;
+            if result.is_some() {
+                index.committed();
+                self.note(&index, Change::Delete(key));
+            }
+            Ok(result)
+        })
     }
 
     /// Removes every key from `from` up to, but not including, `to`; `None` is

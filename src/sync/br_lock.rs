@@ -18,6 +18,7 @@
 
 use std::cell::UnsafeCell;
 use std::ops::{Deref, DerefMut};
+use std::thread::panicking;
 
 use super::atomic::{AtomicU32, AtomicUsize, Ordering};
 use super::{Mutex, MutexGuard, RwLock, RwLockWriteGuard};
@@ -121,7 +122,7 @@ impl<T> BrLock<T> {
             super::spin_loop();
         }
         // Nobody can become alone while this is held.
-        let gate = self.gate.read()?;
+        let gate = self.gate.read_anyway();
         let reading = self.enter(slot);
         drop(gate);
         match self.state.load(Ordering::SeqCst) & POISONED {
@@ -133,10 +134,20 @@ impl<T> BrLock<T> {
     /// Waits for the turn to write.
     #[inline]
     pub(crate) fn turn(&self) -> Result<Turn<'_, T>, DBError> {
-        let held = self.turn.lock()?;
-        let turn = Turn { lock: self, unwinding: std::thread::panicking(), _turn: held };
+        self.with_turn(Ok)
+    }
+
+    /// Gives `body` the turn to write: as [`BrLock::turn`] does, but a short write
+    /// is not to spend as much on moving a `Result` with it as on the lock.
+    #[inline]
+    pub(crate) fn with_turn<'a, R>(
+        &'a self,
+        body: impl FnOnce(Turn<'a, T>) -> Result<R, DBError>,
+    ) -> Result<R, DBError> {
+        let held = self.turn.lock_anyway();
+        let turn = Turn { lock: self, unwinding: panicking(), _turn: held };
         match self.state.load(Ordering::Relaxed) & POISONED {
-            0 => Ok(turn),
+            0 => body(turn),
             _ => Err(DBError::Internal),
         }
     }
@@ -144,16 +155,16 @@ impl<T> BrLock<T> {
     /// Waits for the turn to write, alone.
     #[inline]
     pub(crate) fn write(&self) -> Result<Alone<'_, T>, DBError> {
-        self.turn()?.alone()
+        self.with_turn(|turn| Ok(turn.alone()))
     }
 }
 
 impl<'a, T> Turn<'a, T> {
     /// Waits until no reader is left.
     #[inline]
-    pub(crate) fn alone(self) -> Result<Alone<'a, T>, DBError> {
+    pub(crate) fn alone(self) -> Alone<'a, T> {
         let lock = self.lock;
-        let gate = lock.gate.write()?;
+        let gate = lock.gate.write_anyway();
         lock.state.fetch_or(ALONE, Ordering::SeqCst);
         super::write_before_read();
         let gate = Gate { state: &lock.state, _gate: gate };
@@ -168,7 +179,13 @@ impl<'a, T> Turn<'a, T> {
                 }
             }
         }
-        Ok(Alone { gate, turn: self })
+        Alone { gate, turn: self }
+    }
+
+    fn note_panic(&self) {
+        if !self.unwinding && panicking() {
+            self.lock.state.fetch_or(POISONED, Ordering::SeqCst);
+        }
     }
 }
 
@@ -202,9 +219,7 @@ impl<T> Deref for Turn<'_, T> {
 impl<T> Drop for Turn<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        if !self.unwinding && std::thread::panicking() {
-            self.lock.state.fetch_or(POISONED, Ordering::SeqCst);
-        }
+        self.note_panic();
     }
 }
 
@@ -224,6 +239,13 @@ impl<T> DerefMut for Alone<'_, T> {
         // SAFETY: this has the turn, all slots were seen empty after the state said
         // so, and readers that come since go away again.
         unsafe { &mut *self.turn.lock.value.get() }
+    }
+}
+
+impl<T> Drop for Alone<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        self.turn.note_panic(); // before the gate opens
     }
 }
 
@@ -257,7 +279,7 @@ mod tests {
                     for _ in 0..1_000 {
                         let turn = lock.turn().unwrap();
                         let next = turn[0] + 1;
-                        turn.alone().unwrap().fill(next);
+                        turn.alone().fill(next);
                     }
                 });
             }

@@ -105,13 +105,20 @@ impl<T> RwLock<T> {
 #[cfg(not(minidb_tsan))]
 impl<T> RwLock<T> {
     #[inline]
-    pub(crate) fn read(&self) -> Result<RwLockReadGuard<'_, T>, DBError> {
-        self.0.read().map_err(|_| DBError::Internal)
-    }
-
-    #[inline]
     pub(crate) fn write(&self) -> Result<RwLockWriteGuard<'_, T>, DBError> {
         self.0.write().map_err(|_| DBError::Internal)
+    }
+
+    /// After a panic, too.
+    #[inline]
+    pub(crate) fn read_anyway(&self) -> RwLockReadGuard<'_, T> {
+        self.0.read().unwrap_or_else(imp::PoisonError::into_inner)
+    }
+
+    /// After a panic, too.
+    #[inline]
+    pub(crate) fn write_anyway(&self) -> RwLockWriteGuard<'_, T> {
+        self.0.write().unwrap_or_else(imp::PoisonError::into_inner)
     }
 }
 
@@ -119,6 +126,12 @@ impl<T> RwLock<T> {
 impl<T> Mutex<T> {
     pub(crate) fn lock(&self) -> Result<MutexGuard<'_, T>, DBError> {
         self.0.lock().map_err(|_| DBError::Internal)
+    }
+
+    /// After a panic, too.
+    #[inline]
+    pub(crate) fn lock_anyway(&self) -> MutexGuard<'_, T> {
+        self.0.lock().unwrap_or_else(imp::PoisonError::into_inner)
     }
 }
 
@@ -137,6 +150,10 @@ impl<T> Mutex<T> {
     pub(crate) fn lock(&self) -> Result<MutexGuard<'_, T>, DBError> {
         Ok(self.0.lock())
     }
+
+    pub(crate) fn lock_anyway(&self) -> MutexGuard<'_, T> {
+        self.0.lock()
+    }
 }
 
 #[cfg(minidb_tsan)]
@@ -152,11 +169,15 @@ impl Condvar {
 
 #[cfg(minidb_tsan)]
 impl<T> RwLock<T> {
-    pub(crate) fn read(&self) -> Result<RwLockReadGuard<'_, T>, DBError> {
-        Ok(self.0.read())
-    }
-
     pub(crate) fn write(&self) -> Result<RwLockWriteGuard<'_, T>, DBError> {
         Ok(self.0.write())
+    }
+
+    pub(crate) fn read_anyway(&self) -> RwLockReadGuard<'_, T> {
+        self.0.read()
+    }
+
+    pub(crate) fn write_anyway(&self) -> RwLockWriteGuard<'_, T> {
+        self.0.write()
     }
 }

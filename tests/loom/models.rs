@@ -58,7 +58,7 @@ fn write(lock: &BrLock<Guarded>) {
 fn turn(lock: &BrLock<Guarded>) {
     let turn = lock.turn().unwrap();
     turn.get();
-    turn.alone().unwrap().add_one();
+    turn.alone().add_one();
 }
 
 fn lock_of_readers(bodies: &[fn(&BrLock<Guarded>)], sum: u32) {

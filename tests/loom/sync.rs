@@ -9,8 +9,6 @@ pub use loom::hint::spin_loop;
 pub use loom::sync::{MutexGuard, RwLockReadGuard, RwLockWriteGuard, atomic};
 pub use loom::thread::yield_now;
 
-use crate::error::DBError;
-
 pub fn write_before_read() {
     atomic::fence(atomic::Ordering::SeqCst);
 }
@@ -31,8 +29,8 @@ impl<T> Mutex<T> {
         Mutex(loom::sync::Mutex::new(value))
     }
 
-    pub fn lock(&self) -> Result<MutexGuard<'_, T>, DBError> {
-        self.0.lock().map_err(|_| DBError::Internal)
+    pub fn lock_anyway(&self) -> MutexGuard<'_, T> {
+        self.0.lock().unwrap()
     }
 }
 
@@ -44,11 +42,11 @@ impl<T> RwLock<T> {
         RwLock(loom::sync::RwLock::new(value))
     }
 
-    pub fn read(&self) -> Result<RwLockReadGuard<'_, T>, DBError> {
-        self.0.read().map_err(|_| DBError::Internal)
+    pub fn read_anyway(&self) -> RwLockReadGuard<'_, T> {
+        self.0.read().unwrap()
     }
 
-    pub fn write(&self) -> Result<RwLockWriteGuard<'_, T>, DBError> {
-        self.0.write().map_err(|_| DBError::Internal)
+    pub fn write_anyway(&self) -> RwLockWriteGuard<'_, T> {
+        self.0.write().unwrap()
     }
 }

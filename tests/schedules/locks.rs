@@ -35,6 +35,7 @@ pub fn shared() {
     together(&[&write, &write, &read, &read]);
     assert_eq!(lock.read(both).unwrap(), 2);
     poisoned();
+    half_changed();
 }
 
 /// A panic with the turn refuses everybody, and is seen by who comes after it.
@@ -53,4 +54,20 @@ fn poisoned() {
     };
     together(&[&panic, &come]);
     assert!(lock.read(|_| ()).is_err() && lock.turn(|_| ()).is_err());
+}
+
+/// What a panic leaves half changed is never seen.
+fn half_changed() {
+    let lock = Lock::new(0);
+    let panic = || {
+        let change = |it: &mut i32, ()| {
+            *it = 1;
+            resume_unwind(Box::new(()))
+        };
+        let panicking = || lock.turn_and_alone(|_| (), change);
+        assert!(catch_unwind(AssertUnwindSafe(panicking)).is_err());
+    };
+    let read = || assert!(lock.read(|it| *it).unwrap_or_default() == 0);
+    together(&[&panic, &read, &read]);
+    assert!(lock.read(|_| ()).is_err());
 }

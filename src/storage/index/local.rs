@@ -16,9 +16,9 @@ use crate::error::OutOfMemory;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Local {
     leaf: PageId,
-    at: usize,
-    /// Length of the value that is there.
-    old: Option<usize>,
+    at: u32,
+    /// Whether the key is there.
+    is_there: bool,
 }
 
 /// A leaf that was changed, and may be again.
@@ -30,10 +30,15 @@ pub(crate) struct Near {
 
 impl Local {
     #[inline]
+    fn at(&self) -> usize {
+        self.at as usize
+    }
+
+    #[inline]
     fn change(&self, mut leaf: LeafMut<'_>, entry: &NewEntry<'_>) {
-        match self.old {
-            Some(_) => _ = leaf.replace(self.at, entry.value),
-            None => leaf.insert(self.at, entry),
+        match self.is_there {
+            true => _ = leaf.replace(self.at(), entry.value),
+            false => leaf.insert(self.at(), entry),
         }
     }
 }
@@ -88,9 +93,9 @@ impl Index {
             return None;
         }
         let leaf = Leaf::new(self.pages.page(page));
-        let (at, old) = match leaf.find(&self.pages, parts) {
+        let (at, is_there) = match leaf.find(&self.pages, parts) {
             Ok(at) => match leaf.entry(at).value {
-                Value::Inline(old) if old.len() == value.len() => (at, Some(old.len())),
+                Value::Inline(old) if old.len() == value.len() => (at, true),
                 _ => return None,
             },
             Err(at) => {
@@ -98,16 +103,16 @@ impl Index {
                 if !leaf.has_room(&entry) {
                     return None;
                 }
-                (at, None)
+                (at, false)
             }
         };
-        Some(Local { leaf: page, at, old })
+        Some(Local { leaf: page, at: at as u32, is_there })
     }
 
     /// The value that such a put replaces.
     #[inline]
     pub(crate) fn old_of(&self, local: &Local) -> Option<&[u8]> {
-        local.old.map(|_| self.value(local.leaf, local.at))
+        local.is_there.then(|| self.value(local.leaf, local.at()))
     }
 
     /// Sets the value of a key, as [`Index::local`] has found out, with nothing
@@ -122,7 +127,7 @@ impl Index {
 
     #[inline]
     fn count_local(&self, local: &Local, key: &[u8], value: &[u8]) {
-        if local.old.is_none() {
+        if !local.is_there {
             self.numbers.count.add(1);
             self.numbers.bytes.add((key.len() + value.len()) as u64);
         }
@@ -168,8 +173,8 @@ impl Index {
 
     /// Whether a key that was looked for in a leaf belongs there.
     fn is_within(&self, local: &Local, near: &Near) -> bool {
-        let end = || near.is_last || local.at < Leaf::new(self.pages.page(near.leaf)).len();
-        local.old.is_some() || local.at > 0 && end()
+        let end = || near.is_last || local.at() < Leaf::new(self.pages.page(near.leaf)).len();
+        local.is_there || local.at > 0 && end()
     }
 
     /// Whether a path leads to the last leaf.
