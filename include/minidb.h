@@ -221,17 +221,14 @@ typedef int (*minidb_visit)(void *ctx,
  * both together do). An empty file is an empty database; a file that needs
  * its log, and finds it missing, is MINIDB_CORRUPT. What has the log's name,
  * but is something else, is left alone and nothing opened: MINIDB_FORMAT, or
- * MINIDB_CORRUPT if another database's commits are in it; only up to 4,096
- * bytes may be taken for what a crash has left of a log. `flags` is 0 or MINIDB_OPEN_* values joined by
- * `|`. Unknown flags are MINIDB_INVALID, and so are NEW beside EXISTING or
- * READONLY, and any but NOSYNC in memory. The file is locked until its last
- * handle is closed: by one writer, or by any number of MINIDB_OPEN_READONLY;
- * MINIDB_BUSY is returned if the lock cannot be had.
+ * MINIDB_CORRUPT if another database's commits are in it. (A log that is
+ * being made has "-log-unfinished" added.) `flags` is 0 or MINIDB_OPEN_*
+ * values joined by `|`. Unknown flags are MINIDB_INVALID, and so are NEW
+ * beside EXISTING or READONLY, and any but NOSYNC in memory. The file is
+ * locked until its last handle is closed: by one writer, or by any number of
+ * MINIDB_OPEN_READONLY; MINIDB_BUSY is returned if the lock cannot be had.
  */
-MINIDB_API
-int minidb_open(const char *path,
-                uint32_t flags,
-                minidb_t **db);
+MINIDB_API int minidb_open(const char *path, uint32_t flags, minidb_t **db);
 
 /**
  * Makes a frozen view of what `db` holds now, in constant time. It reads

@@ -26,6 +26,7 @@ pub enum Bug {
     LapOverLiving,
     LogNotRenewed,
     LogBegunTooEarly,
+    LogNamedTooEarly,
     LogRemovedTooEarly,
 }
 

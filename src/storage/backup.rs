@@ -1,11 +1,11 @@
 //! Writing what a view holds to a new file.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::file::{DataFile, Fields, META, Roots};
 use super::in_memory_db::InMemoryDB;
-use super::persistent_db::{PersistentDB, write_all_of};
+use super::persistent_db::{PersistentDB, unfinished_of, write_all_of};
 use super::snapshot::Snapshot;
 use crate::error::{DBError, DBResult};
 use crate::os::disk::{Disk, How};
@@ -57,12 +57,6 @@ impl Snapshot {
             }
         }
     }
-}
-
-fn unfinished_of(path: &Path) -> PathBuf {
-    let mut name = path.to_owned().into_os_string();
-    name.push("-unfinished");
-    PathBuf::from(name)
 }
 
 /// Makes a file that becomes a database with its first checkpoint.

@@ -108,6 +108,17 @@ static inline char *content_of(const char *path, size_t *len)
     return bytes;
 }
 
+/* Whether a file holds just that. */
+static inline int is_content(const char *path, const void *bytes, size_t len)
+{
+    size_t there;
+    char *content = content_of(path, &there);
+    int is = there == len && (len == 0 || memcmp(content, bytes, len) == 0);
+
+    free(content);
+    return is;
+}
+
 static inline void write_file(const char *path, const void *bytes, size_t len)
 {
     FILE *file = fopen(path, "wb");
@@ -172,17 +183,15 @@ static inline void make(const char *path, const char *entries)
 /* The closed file holds just these entries, and reading changes no byte. */
 static inline void file_holds(const char *path, const char *entries)
 {
-    size_t len, len_after;
-    char *before = content_of(path, &len), *after;
+    size_t len;
+    char *before = content_of(path, &len);
     minidb_t *db = opened(path, MINIDB_OPEN_READONLY);
 
     HOLDS(db, entries);
     OK(minidb_check(db));
     minidb_close(db);
-    after = content_of(path, &len_after);
-    CHECK(len == len_after && memcmp(before, after, len) == 0);
+    CHECK(is_content(path, before, len));
     free(before);
-    free(after);
 }
 
 #endif /* FILE_H */

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use minidb::os::disk::{Disk, File, How};
 use minidb::os::sim::SimDisk;
 
-use crate::player::{LOG, PATH};
+use crate::player::{LOG, PATH, unfinished_of};
 
 /// What the database seems to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,8 +84,12 @@ impl Disk for BadDisk {
     }
 
     fn open(&self, path: &Path, how: How) -> io::Result<Box<dyn File>> {
-        let (path, bug, state) = (path.to_owned(), self.bug, Mutex::default());
-        Ok(Box::new(BadFile { file: self.disk.open(&path, how)?, path, bug, state }))
+        let (bug, state) = (self.bug, Mutex::default());
+        let file = self.disk.open(path, how)?;
+        // The log is made under another name.
+        let is_log = path == unfinished_of(LOG.as_ref());
+        let path = if is_log { PathBuf::from(LOG) } else { path.to_owned() };
+        Ok(Box::new(BadFile { file, path, bug, state }))
     }
 
     fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -21,7 +21,7 @@ enum Planted {
     OnDisk(DiskBug),
 }
 
-const BUGS: [Planted; 30] = {
+const BUGS: [Planted; 31] = {
     use Planted::{InEngine, OnDisk};
     [
         InEngine(Bug::AcknowledgedBeforeSync),
@@ -42,6 +42,7 @@ const BUGS: [Planted; 30] = {
         InEngine(Bug::LapOverLiving),
         InEngine(Bug::LogNotRenewed),
         InEngine(Bug::LogBegunTooEarly),
+        InEngine(Bug::LogNamedTooEarly),
         InEngine(Bug::LogRemovedTooEarly),
         OnDisk(DiskBug::LogNotSynced),
         OnDisk(DiskBug::DataNotSynced),

@@ -355,7 +355,7 @@ impl Player {
     }
 }
 
-fn unfinished_of(path: &Path) -> PathBuf {
+pub fn unfinished_of(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push("-unfinished");
     name.into()

@@ -27,8 +27,12 @@ impl<W: Watch> Disk for Watched<W> {
     fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
         System.resolve(path)
     }
+    /// A log is known by the name that it gets once it is made.
     fn open(&self, path: &Path, how: How) -> io::Result<Box<dyn File>> {
-        Ok(Box::new(WatchedFile(System.open(path, how)?, path.to_owned(), self.0.clone())))
+        let name = path.to_string_lossy();
+        let log = name.strip_suffix("-unfinished").filter(|it| it.ends_with("-log"));
+        let name = PathBuf::from(log.unwrap_or(&name));
+        Ok(Box::new(WatchedFile(System.open(path, how)?, name, self.0.clone())))
     }
     fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
         System.rename_new(from, to)

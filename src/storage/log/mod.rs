@@ -47,6 +47,9 @@ use crate::planted::{self, Bug};
 use crate::sync::Arc;
 use record::{HEAD, JUMP, Kind, START};
 
+/// The length of a log without records.
+pub(crate) const EMPTY_BYTES: u64 = START;
+
 pub(crate) use replay::{has_records, identify, is_foreign, replay, salvage, verify};
 
 /// The jump back to the head waits until this much is free there.
@@ -107,8 +110,8 @@ pub(crate) struct Log {
 
 impl Log {
     /// Makes `file` an empty log whose first record will have the given lsn,
-    /// and syncs it; that it has a name is the caller's to sync. Whatever was in
-    /// it is gone. With `ahead`, so many zeros are written behind the records
+    /// and syncs it; its name, which is `path` sooner or later, is the caller's to
+    /// give and to sync. Whatever was in it is gone. With `ahead`, so many zeros are written behind the records
     /// whenever the file grows, so that a sync rarely has a new length to record;
     /// if there is no space for them, they are done without.
     pub(crate) fn create(
@@ -119,15 +122,16 @@ impl Log {
         ahead: u64,
     ) -> DBResult<Log> {
         let old = file.len().map_err(|error| DBError::io("look at", &path, &error))?;
-        // Synced, so that no crash leaves half a header at the start of a long file.
         let emptied = match old > 0 && !planted::is(Bug::LogNotRenewed) {
-            true => file.set_len(0).and_then(|()| file.sync()),
+            true => file.set_len(0),
             false => Ok(()),
         };
         emptied
             .and_then(|()| file.write(&record::encode_file_head(&identity, lsn), 0))
             .map_err(|error| DBError::io("write", &path, &error))?;
-        file.sync().map_err(|error| DBError::io("sync", &path, &error))?;
+        if !planted::is(Bug::LogNamedTooEarly) {
+            file.sync().map_err(|error| DBError::io("sync", &path, &error))?;
+        }
         Ok(Log {
             file: Arc::new(file),
             path,

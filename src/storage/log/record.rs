@@ -75,8 +75,7 @@ pub(super) fn encode_file_head(identity: &Identity, first: u64) -> Vec<u8> {
     bytes
 }
 
-/// Whether a file that begins so may be a log, damaged or with its header not yet
-/// on disk.
+/// Whether a file that begins so may be a log, or what damage has left of one.
 pub(super) fn may_begin(bytes: &[u8]) -> bool {
     bytes.iter().zip(MAGIC).all(|(one, other)| one == other) || bytes.iter().all(|&it| it == 0)
 }

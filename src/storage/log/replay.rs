@@ -171,15 +171,12 @@ fn read_file_head(file: &dyn File) -> io::Result<Option<record::FileHead>> {
     }
 }
 
-/// Whether a file is something else than a log, whole or damaged, or the beginnings
-/// of one.
+/// Whether a file is something else than a log, whole or damaged.
 pub(crate) fn is_foreign(file: &dyn File) -> io::Result<bool> {
     let mut bytes = [0; FILE_HEAD];
-    let len = file.len()?;
-    let bytes = &mut bytes[..len.min(FILE_HEAD as u64) as usize];
+    let bytes = &mut bytes[..file.len()?.min(FILE_HEAD as u64) as usize];
     file.read(bytes, 0)?;
-    // A crash may leave anything where a new log's first bytes were being written.
-    Ok(len > START && !record::may_begin(bytes))
+    Ok(!record::may_begin(bytes))
 }
 
 /// Whether a valid commit stands anywhere in the file, or must be feared to.

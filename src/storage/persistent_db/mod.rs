@@ -16,8 +16,8 @@
 //!    refuses writes.
 //! 5. Damage is found, not passed on: what was read from files had its checksum.
 //!
-//! Where things are: [`open`] opens and recovers as [`options`] say, [`commit`] writes commits,
-//! [`fold`] makes checkpoints and closes.
+//! Where things are: [`open`] opens and recovers as [`options`] say, [`commit`]
+//! writes commits, [`fold`] makes checkpoints and closes.
 
 mod commit;
 mod fold;
@@ -26,7 +26,7 @@ mod options;
 #[cfg(test)]
 mod tests;
 
-pub(super) use open::{open_to_read, write_all_of};
+pub(super) use open::{open_to_read, unfinished_of, write_all_of};
 pub use options::{Options, Progress};
 
 use std::fmt;

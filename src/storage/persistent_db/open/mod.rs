@@ -3,11 +3,15 @@
 //! The newest root says whether a log holds more than the file does. If so the
 //! log is replayed, and what it held is folded into the file before anything
 //! else is written: no log is ever gone on with that was found, and all that is
-//! shown is on disk. Then a new log begins, and a root says so.
+//! shown is on disk. Then a new log begins, and a root says so ([`begin`]).
 //!
 //! A log is made before the first root that names it. So where a root is torn, a
 //! log without records whose generation is that root's tells an interruption
 //! from damage.
+
+mod begin;
+
+pub(in super::super) use begin::unfinished_of;
 
 use std::cell::Cell;
 use std::io;
@@ -18,13 +22,12 @@ use super::super::file::{DataFile, Fields, LogMark, META, Roots};
 use super::super::image;
 use super::super::in_memory_db::InMemoryDB;
 use super::super::index::{Index, Snapshot};
-use super::super::log::{self, Identity, Log, Position};
+use super::super::log::{self, Identity, Position};
 use super::commit::Commits;
 use super::fold::{Folder, Wake};
 use super::{Closer, Options, PersistentDB, Progress, Shared};
 use crate::error::{DBError, DBResult};
 use crate::os::disk::{Disk, File, How};
-use crate::planted::{self, Bug};
 use crate::sync::atomic::AtomicU64;
 use crate::sync::{Arc, Condvar, Mutex};
 
@@ -64,7 +67,7 @@ struct Opening<'a> {
     path: &'a Path,
     log_path: &'a Path,
     options: &'a Options,
-    /// Whether what lies at the log's path is a new log.
+    /// Whether what has the log's name is a new log.
     log_begun: Cell<bool>,
 }
 
@@ -181,22 +184,14 @@ impl Opening<'_> {
             },
         };
         let refused = |error| refused(self.path, self.options, &error);
-        let file = self.lock_at(self.path, || open().map_err(refused))?;
+        let file = self.lock_at(self.path, &|| open().map_err(refused))?;
         Ok((file, created.get()))
-    }
-
-    /// Opens and locks the log. Else, had the file been replaced while it was in
-    /// use, two would write to one log.
-    fn lock_log(&self) -> DBResult<Box<dyn File>> {
-        let failed = self.failed("create", self.log_path);
-        let open = || self.disk.open(self.log_path, How::Create).map_err(&failed);
-        self.lock_at(self.log_path, open)
     }
 
     fn lock_at(
         &self,
         path: &Path,
-        open: impl Fn() -> DBResult<Box<dyn File>>,
+        open: &dyn Fn() -> DBResult<Box<dyn File>>,
     ) -> DBResult<Box<dyn File>> {
         for _ in 0..100 {
             let file = open()?;
@@ -280,10 +275,14 @@ impl Opening<'_> {
                 Err(DBError::Corrupt(format!("{name} {what}")))
             }
             None if log::is_foreign(&*log.file).map_err(self.failed("read", self.log_path))? => {
-                Err(DBError::Format(format!("{name} is no log, and in the way of one")))
+                Err(self.in_the_way(self.log_path))
             }
             _ => Ok(()),
         }
+    }
+
+    fn in_the_way(&self, path: &Path) -> DBError {
+        DBError::Format(format!("{} is no log, and in the way of one", path.display()))
     }
 
     /// A file without a root: empty, or left so when its first root was written.
@@ -377,53 +376,6 @@ impl Opening<'_> {
             })?;
         found.lsn = end.lsn;
         Ok(())
-    }
-
-    /// Makes what was found safe in the file, and begins a new log.
-    fn begin(&self, mut found: Found) -> DBResult<Opened> {
-        let mut folder = Folder { data: found.data, since: found.since, log: None };
-        let snapshot = found.index.snapshot_for_image()?;
-        if planted::is(Bug::LogBegunTooEarly) {
-            folder.since = None; // which leaves the folding to the end
-        }
-        if folder.since.is_some() && found.has_log {
-            // The root may have been read from a cache that never reached the disk,
-            // where an older one needs the log that is there.
-            folder.data.confirm()?;
-        }
-        if folder.since.is_some() && (found.needs_log || !found.other_is_whole) {
-            folder.fold(&snapshot, found.lsn, None)?;
-        }
-        let identity = Identity {
-            database: folder.data.fields().database,
-            generation: folder.data.sequence() + 1,
-            salt: if planted::is(Bug::LogNotRenewed) { 0 } else { self.random()? },
-        };
-        let file = self.lock_log()?;
-        self.log_begun.set(true);
-        let ahead = if self.options.no_sync { 0 } else { self.options.ahead() };
-        let log = Log::create(file, self.log_path.to_owned(), identity, found.lsn, ahead)?;
-        // With this the name of a new database is on disk, too.
-        let synced = self.disk.sync_folder(self.path);
-        synced.map_err(self.failed("sync the folder of", self.path))?;
-        let Identity { generation, salt, .. } = identity;
-        let offset = log.position(found.lsn).offset;
-        let mark = LogMark { generation, salt, offset, synced: true };
-        match folder.since {
-            None => folder.fold(&snapshot, found.lsn, Some(mark))?,
-            Some(_) => {
-                let fields = Fields { log: Some(mark), ..*folder.data.fields() };
-                folder.data.mark(fields)?;
-            }
-        }
-        folder.log = Some(identity);
-        let commits = Commits::new(log, self.options.due_after(folder.data.bytes()));
-        let memory = InMemoryDB::of(found.index);
-        if !self.options.no_sync {
-            memory.history().always()?;
-        }
-        memory.let_go(snapshot);
-        Ok((folder, memory, Some(commits)))
     }
 }
 
