@@ -34,7 +34,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use array::{Array, FANOUT, Table, Top};
+use array::{Array, FANOUT, Place, Table, Top};
 use blob::Blob;
 use root::{SLOT, Slot, read_slot};
 use space::{Bits, RESERVED, SECTOR, Space};
@@ -173,21 +173,9 @@ impl DataFile {
         let mut claims = Claims { path: &path, used: Bits::default(), file_len };
         let units = load_array(&*file, root.units, &mut claims)?;
         let records = load_array(&*file, root.records, &mut claims)?;
-        let numbers = |array: &Array, each: u32| -> DBResult<Vec<u32>> {
-            let numbers = io::collect(array.elements().map(|(number, _)| number))?;
-            let end = numbers.last().map_or(Some(0), |last| last.checked_add(1));
-            let end = end.and_then(|end| end.checked_mul(each));
-            end.map(|_| numbers).ok_or_else(|| io::damaged(&path, array.top.place.sector))
-        };
-        let unit_numbers = numbers(&units, 1)?;
-        numbers(&records, blob::RECORDS)?;
-        let elements = |array: &Array| io::collect(array.elements().map(|(it, place)| (place, it)));
-        let mut found = Vec::new();
-        io::read_all(&*file, &path, elements(&records)?, &mut |number, sector| {
-            blob::records(sector?).try_for_each(|(at, len, top)| {
-                io::push(&mut found, (number * blob::RECORDS + at, len, top))
-            })
-        })?;
+        let unit_numbers = numbers(&path, &units, 1)?;
+        numbers(&path, &records, blob::RECORDS)?;
+        let found = read_records(&*file, &path, &records)?;
         // Each has sectors of its own, so no memory is taken for more than that.
         let content = found.iter().map(|(_, len, _)| u64::from(*len)).sum();
         let left = file_len.checked_sub(content);
@@ -202,16 +190,7 @@ impl DataFile {
         io::read_all(&*file, &path, elements(&units)?, &mut |unit, sector| {
             receiver.unit(unit, sector?)
         })?;
-        let mut order = io::collect(found.iter().map(|(_, _, top)| *top).zip(0..))?;
-        io::sort(&mut order);
-        let mut blobs = BTreeMap::new();
-        for (_, at) in order {
-            let (id, len, top) = found[at as usize];
-            receiver.blob(id, len, &mut |bytes| {
-                blobs.insert(id, Blob::read(&*file, &path, top, bytes)?);
-                Ok(())
-            })?;
-        }
+        let blobs = read_blobs(&*file, &path, &found, receiver)?;
         for sector in blobs.values().flat_map(Blob::sectors) {
             claims.add(sector)?;
         }
@@ -221,12 +200,9 @@ impl DataFile {
 
     /// Reads everything again, and verifies that it has its checksum.
     pub(crate) fn verify(&self) -> DBResult<()> {
-        if self.root.sequence == 0 {
-            return Ok(()); // an empty file that is only read
-        }
         let roots = Roots::read(&*self.file, &self.path)?;
         let whole = match self.root.sequence {
-            0 => roots.newest.is_none(), // it was opened to be read only
+            0 => roots.newest.is_none(), // an empty file that is only read
             _ => roots.newest == Some(self.root) && roots.other_is_whole,
         };
         if !whole && !self.space.is_in_doubt() {
@@ -280,6 +256,52 @@ impl Claims<'_> {
         }
         Ok(())
     }
+}
+
+/// The numbers of all elements of an array, each of which is to stand for so many
+/// things.
+fn numbers(path: &Path, array: &Array, each: u32) -> DBResult<Vec<u32>> {
+    let numbers = io::collect(array.elements().map(|(number, _)| number))?;
+    let end = numbers.last().map_or(Some(0), |last| last.checked_add(1));
+    let end = end.and_then(|end| end.checked_mul(each));
+    end.map(|_| numbers).ok_or_else(|| io::damaged(path, array.top.place.sector))
+}
+
+fn elements(array: &Array) -> DBResult<Vec<(Place, u32)>> {
+    io::collect(array.elements().map(|(number, place)| (place, number)))
+}
+
+/// A blob's number, its length, and where its content begins.
+type Record = (u32, u32, Place);
+
+fn read_records(file: &dyn File, path: &Path, records: &Array) -> DBResult<Vec<Record>> {
+    let mut found = Vec::new();
+    io::read_all(file, path, elements(records)?, &mut |number, sector| {
+        blob::records(sector?).try_for_each(|(at, len, top)| {
+            io::push(&mut found, (number * blob::RECORDS + at, len, top))
+        })
+    })?;
+    Ok(found)
+}
+
+/// Hands over all blobs, in the order in which they lie in the file.
+fn read_blobs(
+    file: &dyn File,
+    path: &Path,
+    records: &[Record],
+    receiver: &mut dyn Receiver,
+) -> DBResult<BTreeMap<u32, Blob>> {
+    let mut order = io::collect(records.iter().map(|(_, _, top)| *top).zip(0..))?;
+    io::sort(&mut order);
+    let mut blobs = BTreeMap::new();
+    for (_, at) in order {
+        let (id, len, top) = records[at as usize];
+        receiver.blob(id, len, &mut |bytes| {
+            blobs.insert(id, Blob::read(file, path, top, bytes)?);
+            Ok(())
+        })?;
+    }
+    Ok(blobs)
 }
 
 /// Reads the tables of an array.
