@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::io;
 use super::space::SECTOR;
 use crate::error::DBResult;
 use crate::planted::{self, Bug};
@@ -149,11 +150,19 @@ impl Array {
         })
     }
 
-    /// The places of all tables.
-    pub(super) fn table_places(&self) -> impl Iterator<Item = Place> + '_ {
-        let below = self.tables.iter().skip(1).flatten();
-        let places = below.flat_map(|(_, table)| table.places().map(|(_, place)| place));
-        places.chain(Some(self.top.place).filter(|place| !place.is_none()))
+    pub(super) fn table_count(&self) -> usize {
+        self.tables.iter().map(BTreeMap::len).sum()
+    }
+
+    /// Adds all places that it refers to, of tables and of elements, to some others.
+    pub(super) fn add_places(&self, all: &mut Vec<(Place, u32)>) -> DBResult<()> {
+        if !self.top.place.is_none() {
+            io::push(all, (self.top.place, 0))?;
+        }
+        for table in self.tables.iter().flat_map(BTreeMap::values) {
+            table.places().try_for_each(|(_, place)| io::push(all, (place, 0)))?;
+        }
+        Ok(())
     }
 }
 

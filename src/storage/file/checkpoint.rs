@@ -304,7 +304,7 @@ impl DataFile {
 
     /// Sectors that a file with the same content needs, and some more.
     fn needed(&self) -> u32 {
-        let tables = self.units.table_places().chain(self.records.table_places()).count();
+        let tables = self.units.table_count() + self.records.table_count();
         RESERVED + self.space.used().count() + tables as u32 + 2 * RECORDS
     }
 

@@ -211,10 +211,9 @@ impl DataFile {
                 "{path}: a root slot (bytes 0 to 8191) has changed"
             )));
         }
-        let tables = self.units.table_places().chain(self.records.table_places());
-        let elements = self.units.elements().chain(self.records.elements());
-        let all = tables.chain(elements.map(|(_, place)| place)).zip(0..);
-        let all = io::collect(all)?;
+        let mut all = Vec::new();
+        self.units.add_places(&mut all)?;
+        self.records.add_places(&mut all)?;
         io::read_all(&*self.file, &self.path, all, &mut |_, sector| sector.map(drop))?;
         let mut bytes = Vec::new();
         for blob in self.blobs.values() {
