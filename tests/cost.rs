@@ -1,6 +1,8 @@
 //! What a database in a file costs: how much a checkpoint writes, how large the
 //! file is, how long opening takes. Times count in release builds only.
 
+#[path = "support/cpu.rs"]
+mod cpu;
 #[path = "support/disk.rs"]
 mod disk;
 
@@ -11,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use minidb::{DB, Options, PersistentDB, Progress};
 
+use cpu::on_cpu;
 use disk::{Folder, Watch, Watched};
 
 /// Counts what is written to the file, and syncs.
@@ -52,12 +55,6 @@ fn value(n: u64) -> [u8; 100] {
 
 fn fill(db: &PersistentDB, keys: impl Iterator<Item = u64>, salt: u64) {
     keys.for_each(|n| db.put_with(&key(n), &value(n ^ salt), |_| Ok(())).unwrap());
-}
-
-/// Time that this thread has run.
-fn on_cpu() -> Duration {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-    Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
 }
 
 /// A million entries of 116 bytes, or fewer where that takes long.
