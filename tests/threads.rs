@@ -247,7 +247,7 @@ fn closing() {
     // Now and then waits for others to use the handle, and then to be refused.
     let wait_for_more = |round: u64, count: &AtomicU64| {
         let (before, begun) = (count.load(Ordering::Relaxed), Instant::now());
-        while round % 100 == 0 && count.load(Ordering::Relaxed) == before {
+        while round.is_multiple_of(100) && count.load(Ordering::Relaxed) == before {
             assert!(begun.elapsed() < Duration::from_secs(60), "{count:?} and no more");
             std::thread::yield_now();
         }
