@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -44,14 +46,25 @@ fn programs(name: &str, link: impl Fn(&mut Command)) -> Vec<PathBuf> {
     sources.iter().map(build).collect()
 }
 
-/// A folder for database files: in memory if the system has such a place, since
-/// it is not the disk that is tested.
+/// A folder for database files: in memory if the system has room there, since it
+/// is not the disk that is tested.
 struct Folder(PathBuf);
+
+/// Whether all tests at once have room for their files there.
+#[allow(unsafe_code)] // std does not ask the system
+fn has_room(place: &Path) -> bool {
+    let place = CString::new(place.as_os_str().as_bytes()).expect("a path has no NUL");
+    // SAFETY: plain numbers, for which zero is a value.
+    let mut found: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the text ends with NUL; `found` is the call's to fill.
+    let code = unsafe { libc::statvfs(place.as_ptr(), &mut found) };
+    code == 0 && found.f_bavail.saturating_mul(found.f_frsize) > 512 << 20
+}
 
 impl Folder {
     fn new(name: &str) -> Folder {
         let shm = Path::new("/dev/shm");
-        let place = if shm.is_dir() { shm.to_owned() } else { std::env::temp_dir() };
+        let place = if has_room(shm) { shm.to_owned() } else { std::env::temp_dir() };
         let folder = place.join(format!("minidb-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("there is a place for files");
         Folder(folder)

@@ -10,6 +10,9 @@
 
 #![allow(unsafe_code)] // an allocator that watches the library
 
+#[path = "support/cpu.rs"]
+mod cpu;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -17,10 +20,12 @@ use std::env;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use minidb::os::sim::{Random, SimDisk};
 use minidb::{DB, DBError, DBResult, Options, PersistentDB};
+
+use cpu::on_cpu;
 
 /// Remembers the largest allocation of each thread.
 struct Watching;
@@ -236,12 +241,12 @@ impl Subject {
     fn try_one(&self, pair: &Pair, least: usize, what: &str, read_only: bool) -> Option<usize> {
         let disk = disk_of(pair);
         LARGEST.set(0);
-        let start = Instant::now();
+        let start = on_cpu();
         let opened = catch_unwind(AssertUnwindSafe(|| contents(&disk, read_only)));
         let opened = opened.unwrap_or_else(|_| panic!("{what}: it panicked"));
         let longest = pair.file.len().max(pair.log.as_ref().map_or(0, Vec::len));
         assert!(LARGEST.get() <= 2 * longest + ALLOWANCE, "{what}: {} bytes", LARGEST.get());
-        assert!(start.elapsed() < Duration::from_secs(10), "{what}: it takes long");
+        assert!(on_cpu() - start < Duration::from_secs(10), "{what}: it takes long");
         match opened {
             Ok(found) => {
                 let state = self.states.iter().rposition(|state| *state == found);

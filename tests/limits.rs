@@ -1,6 +1,8 @@
 //! The longest key and value that there may be, and one byte more. This takes 13
 //! GiB of memory and of disk, so it is done only in CI, or with MINIDB_LARGE set.
 
+mod support;
+
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard};
 
@@ -55,8 +57,7 @@ fn open_with(path: &Path, longest: &[u8]) -> PersistentDB {
 #[test]
 fn in_a_file_keys_and_values_may_be_as_long_and_no_longer() {
     let Some(_leave) = leave() else { return };
-    let folder = std::env::temp_dir().join(format!("minidb-limits-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
+    let folder = support::scratch("limits"); // which is no folder in memory, as others may be
     let at = |name: &str| folder.join(name);
     let db = PersistentDB::open(at("db"), Options::new().no_sync()).unwrap();
     let mut long = vec![b'x'; MAX_LEN + 1];

@@ -7,6 +7,7 @@
 use std::ffi::c_void;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use minidb::ffi::*;
 use minidb::{DB, InMemoryDB, Options, PersistentDB};
@@ -243,15 +244,25 @@ fn closing() {
             }
         }
     };
+    // Now and then waits for others to use the handle, and then to be refused.
+    let wait_for_more = |round: u64, count: &AtomicU64| {
+        let (before, begun) = (count.load(Ordering::Relaxed), Instant::now());
+        while round.is_multiple_of(100) && count.load(Ordering::Relaxed) == before {
+            assert!(begun.elapsed() < Duration::from_secs(60), "{count:?} and no more");
+            std::thread::yield_now();
+        }
+    };
     let open_and_close = || {
-        for _ in 0..1_000 {
+        for round in 0..1_000 {
             let mut db = ptr::null_mut();
             // SAFETY: `db` is a variable for the handle.
             assert_eq!(unsafe { minidb_open(ptr::null(), 0, &mut db) }, MINIDB_OK);
             shared.store(db, Ordering::Relaxed);
             std::thread::yield_now();
+            wait_for_more(round, &done);
             // SAFETY: it is a handle, closed once.
             unsafe { minidb_close(db) };
+            wait_for_more(round, &refused);
         }
         stop.store(true, Ordering::Relaxed);
     };

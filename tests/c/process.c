@@ -57,7 +57,7 @@ static pid_t start_child(void (*work)(const struct handles *handles),
 
     CHECK(child >= 0);
     if (child == 0) {
-        alarm(60); /* a child that hangs fails */
+        alarm(600); /* a child that hangs fails */
         work(handles);
         _exit(0);
     }
@@ -300,7 +300,7 @@ static int fork_late_in_visit(void *ctx, const char *key, size_t key_len,
     usleep(2000); /* the other thread is in the middle of a write, most likely */
     *(pid_t *)ctx = fork();
     if (*(pid_t *)ctx == 0)
-        alarm(60);
+        alarm(600);
     return 1;
 }
 
@@ -335,7 +335,7 @@ static void work_early(void)
 
     early_work = NULL;
     if (work != NULL) {
-        alarm(60);
+        alarm(600);
         work(early_handles);
     }
 }

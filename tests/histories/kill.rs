@@ -2,12 +2,12 @@
 //! file until it is killed, and another one goes on with what is found then.
 
 use std::env;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use minidb::Options;
 
@@ -19,6 +19,13 @@ use super::store::{Store, Transactions};
 
 /// Tells this program that it is the child, and what it is to do.
 pub const CHILD: &str = "MINIDB_HISTORIES_CHILD";
+
+/// What a child plays, unless it is killed: mostly several times what is noted by
+/// then, never less, and no more than a thread has values for.
+const ROUNDS: u64 = 80;
+
+/// For so long a child may note nothing.
+const LONG: Duration = Duration::from_secs(60);
 
 /// What a child is told.
 struct Orders {
@@ -49,6 +56,13 @@ impl Orders {
         self.folder.join(format!("thread-{thread}"))
     }
 
+    /// How much the threads have noted.
+    fn noted(&self) -> u64 {
+        let (first, threads) = self.threads;
+        let len = |thread| std::fs::metadata(self.tape(thread)).map_or(0, |it| it.len());
+        (first..first + threads).map(len).sum()
+    }
+
     fn store(&self) -> Store {
         let options = Options::new().checkpoint_bytes(4_000);
         let options = if self.no_sync { options.no_sync() } else { options };
@@ -73,8 +87,9 @@ pub fn child(orders: &str) {
     println!("open");
     std::io::stdout().flush().expect("the parent listens");
     let tape = |thread| Tape::in_file(&orders.tape(thread));
-    play(&store, orders.seed, orders.threads, 25, &Ends::default(), tape);
-    sleep(Duration::from_secs(20)); // the parent kills it, unless that is gone
+    play(&store, orders.seed, orders.threads, ROUNDS, &Ends::default(), tape);
+    // The parent has been slow: it kills now, or is gone.
+    let _ = std::io::stdin().read(&mut [0]);
 }
 
 /// A history of several lives of one database.
@@ -109,6 +124,7 @@ fn live(orders: &Orders, rng: &mut Rng) -> u64 {
     let program = env::current_exe().expect("this program has a path");
     let mut child = Command::new(program)
         .env(CHILD, orders.write())
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .expect("a child can be started");
@@ -118,11 +134,28 @@ fn live(orders: &Orders, rng: &mut Rng) -> u64 {
         let out = child.stdout.as_mut().expect("it is piped");
         BufReader::new(out).read_line(&mut line).expect("it says that it is open");
         assert_eq!(line, "open\n", "the child has failed");
+        until_noted(orders, rng.below(orders.threads.1 * 2_000), &mut child);
+        sleep(Duration::from_micros(rng.below(300)));
+    } else {
+        sleep(Duration::from_micros(rng.below(if orders.no_sync { 3_000 } else { 30_000 })));
     }
-    let longest = if orders.no_sync { 3_000 } else { 30_000 };
-    sleep(Duration::from_micros(rng.below(longest)));
     child.kill().expect("it can be killed");
     let status = child.wait().expect("it is there");
     assert_eq!(status.signal(), Some(libc::SIGKILL), "the child has failed: {status}");
     now()
+}
+
+/// Waits until a child has noted so much: that tells better than time, whatever the
+/// speed of the machine and of its disk, that it is playing.
+fn until_noted(orders: &Orders, wanted: u64, child: &mut Child) {
+    let (mut noted, mut since) = (0, Instant::now());
+    while noted < wanted {
+        sleep(Duration::from_micros(20));
+        let now = orders.noted();
+        if now > noted {
+            (noted, since) = (now, Instant::now());
+        }
+        assert_eq!(child.try_wait().unwrap(), None, "the child has failed");
+        assert!(since.elapsed() < LONG, "the child stands still: {noted} of {wanted} bytes");
+    }
 }
