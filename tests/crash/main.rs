@@ -13,6 +13,8 @@
 //! what replays it.
 
 mod bugs;
+#[path = "../support/cpu.rs"]
+mod cpu;
 mod cuts;
 mod damage;
 mod faults;
