@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::commit::Commits;
 use super::super::fold::Folder;
-use super::{Fields, Found, Identity, InMemoryDB, LogMark, Opened, Opening, log};
+use super::{Fields, Found, Identity, InMemoryDB, LogMark, Opened, Opening, failed, log};
 use crate::error::{DBError, DBResult};
 use crate::os::disk::{File, How};
 use crate::planted::{self, Bug};
@@ -35,7 +35,7 @@ impl Opening<'_> {
         let log = self.new_log(identity, found.lsn)?;
         // With this the name of a new database is on disk, too.
         let synced = self.disk.sync_folder(self.path);
-        synced.map_err(self.failed("sync the folder of", self.path))?;
+        synced.map_err(failed("sync the folder of", self.path))?;
         let Identity { generation, salt, .. } = identity;
         let offset = log.position(found.lsn).offset;
         let mark = LogMark { generation, salt, offset, synced: true };
@@ -67,15 +67,15 @@ impl Opening<'_> {
             if planted::is(Bug::LogNotRenewed) {
                 return create(old);
             }
-            self.disk.remove(self.log_path).map_err(self.failed("remove", self.log_path))?;
+            self.disk.remove(self.log_path).map_err(failed("remove", self.log_path))?;
         }
         let making = unfinished_of(self.log_path);
-        let failed = self.failed("create", &making);
-        let file =
-            self.lock_at(&making, &|| self.disk.open(&making, How::Create).map_err(&failed))?;
+        let create_failed = failed("create", &making);
+        let open = || self.disk.open(&making, How::Create).map_err(&create_failed);
+        let file = self.lock_at(&making, &open)?;
         // A crash may leave anything where a header was being written, but no more.
-        if file.len().map_err(&failed)? > log::EMPTY_BYTES
-            && log::is_foreign(&*file).map_err(&failed)?
+        if file.len().map_err(&create_failed)? > log::EMPTY_BYTES
+            && log::is_foreign(&*file).map_err(&create_failed)?
         {
             return Err(self.in_the_way(&making));
         }
@@ -83,7 +83,7 @@ impl Opening<'_> {
             self.disk.rename_new(&making, self.log_path).map_err(|error| match error.kind() {
                 // Of somebody who uses a file that had this one's name before.
                 io::ErrorKind::AlreadyExists => DBError::Busy(self.log_path.display().to_string()),
-                _ => self.failed("create", self.log_path)(error),
+                _ => failed("create", self.log_path)(error),
             })?;
             self.log_begun.set(true);
             Ok(log)
@@ -100,7 +100,7 @@ impl Opening<'_> {
         let open = || {
             self.disk.open(self.log_path, How::Write).map_err(|error| match error.kind() {
                 io::ErrorKind::NotFound => DBError::NotFound(String::new()),
-                _ => self.failed("open", self.log_path)(error),
+                _ => failed("open", self.log_path)(error),
             })
         };
         match self.lock_at(self.log_path, &open) {

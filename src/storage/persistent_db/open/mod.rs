@@ -130,12 +130,12 @@ fn refused(path: &Path, options: &Options, error: &io::Error) -> DBError {
     }
 }
 
-impl Opening<'_> {
-    fn failed(&self, doing: &str, path: &Path) -> impl Fn(io::Error) -> DBError {
-        let (doing, path) = (doing.to_owned(), path.to_owned());
-        move |error| DBError::io(&doing, &path, &error)
-    }
+/// What became of an operation on a file, as an error.
+fn failed(doing: &str, path: &Path) -> impl Fn(io::Error) -> DBError {
+    move |error| DBError::io(doing, path, &error)
+}
 
+impl Opening<'_> {
     fn run(&self) -> DBResult<Opened> {
         let (file, created) = self.lock()?;
         let file: std::sync::Arc<dyn File> = file.into();
@@ -195,14 +195,14 @@ impl Opening<'_> {
     ) -> DBResult<Box<dyn File>> {
         for _ in 0..100 {
             let file = open()?;
-            if !file.is_ordinary().map_err(self.failed("look at", path))? {
+            if !file.is_ordinary().map_err(failed("look at", path))? {
                 return Err(DBError::Format(format!("{} is not an ordinary file", path.display())));
             }
-            if !file.lock(self.options.read_only).map_err(self.failed("lock", path))? {
+            if !file.lock(self.options.read_only).map_err(failed("lock", path))? {
                 break;
             }
             // It may have been replaced meanwhile.
-            if file.is_at(path).map_err(self.failed("look at", path))? {
+            if file.is_at(path).map_err(failed("look at", path))? {
                 return Ok(file);
             }
         }
@@ -216,7 +216,7 @@ impl Opening<'_> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(DBError::io("open", self.log_path, &error)),
         };
-        let read = self.failed("read", self.log_path);
+        let read = failed("read", self.log_path);
         let identity = log::identify(&*file).map_err(&read)?;
         let has_records = match &identity {
             Some(identity) => log::has_records(&*file, identity).map_err(&read)?,
@@ -227,7 +227,7 @@ impl Opening<'_> {
 
     /// Reads everything.
     fn find(&self, file: std::sync::Arc<dyn File>) -> DBResult<Found> {
-        let len = file.len().map_err(self.failed("read", self.path))?;
+        let len = file.len().map_err(failed("read", self.path))?;
         let roots = Roots::read(&*file, self.path)?;
         let log = self.log_beside()?;
         self.refuse_to_replace(log.as_ref(), roots.newest())?;
@@ -274,7 +274,7 @@ impl Opening<'_> {
                 let what = "holds commits of another database, and is in the way of a log";
                 Err(DBError::Corrupt(format!("{name} {what}")))
             }
-            None if log::is_foreign(&*log.file).map_err(self.failed("read", self.log_path))? => {
+            None if log::is_foreign(&*log.file).map_err(failed("read", self.log_path))? => {
                 Err(self.in_the_way(self.log_path))
             }
             _ => Ok(()),
@@ -305,7 +305,7 @@ impl Opening<'_> {
         }
         if len > 0 && !self.options.read_only {
             // So that no log is needed to tell that nothing is lost.
-            file.set_len(0).and_then(|()| file.sync()).map_err(self.failed("empty", self.path))?;
+            file.set_len(0).and_then(|()| file.sync()).map_err(failed("empty", self.path))?;
         }
         let (low, high) = (self.random()?.to_le_bytes(), self.random()?.to_le_bytes());
         let mut database = [0; 16];
@@ -324,7 +324,7 @@ impl Opening<'_> {
     }
 
     fn random(&self) -> DBResult<u64> {
-        self.disk.random().map_err(self.failed("get a random number for", self.path))
+        self.disk.random().map_err(failed("get a random number for", self.path))
     }
 
     /// Verifies that a file which needs no log was not left to do without one.
@@ -356,7 +356,7 @@ impl Opening<'_> {
         let LogMark { generation, salt, offset, synced } = mark;
         let identity = Identity { database: fields.database, generation, salt };
         let start = Position { lsn: fields.lsn, offset };
-        let len = file.len().map_err(self.failed("read", self.log_path))?;
+        let len = file.len().map_err(failed("read", self.log_path))?;
         if synced && offset > len {
             let log = self.log_path.display();
             return Err(DBError::Corrupt(format!("{log} is shorter than it was: {len} bytes")));
