@@ -181,7 +181,8 @@ extern "C" {
 
 /**
  * Number of commits the view has seen; changes whenever the data does, and
- * also when a key is given the value it had.
+ * also when a key is given the value it had. (Of a transaction it counts, from
+ * bit 40 up, its own writes, too.)
  */
 #define MINIDB_STAT_COMMITS 4
 
@@ -220,13 +221,14 @@ typedef int (*minidb_visit)(void *ctx,
  * the log could not be folded in, on a full disk say, it is still there, and
  * both together do). An empty file is an empty database; a file that needs
  * its log, and finds it missing, is MINIDB_CORRUPT. What has the log's name,
- * but is something else, is left alone and nothing opened: MINIDB_FORMAT, or
- * MINIDB_CORRUPT if another database's commits are in it. (A log that is
- * being made has "-log-unfinished" added.) `flags` is 0 or MINIDB_OPEN_*
- * values joined by `|`. Unknown flags are MINIDB_INVALID, and so are NEW
- * beside EXISTING or READONLY, and any but NOSYNC in memory. The file is
- * locked until its last handle is closed: by one writer, or by any number of
- * MINIDB_OPEN_READONLY; MINIDB_BUSY is returned if the lock cannot be had.
+ * but is something else, is left alone, and in the way of who wants to write:
+ * MINIDB_FORMAT, or MINIDB_CORRUPT if it is another database's commits. (A
+ * log that is being made has "-log-unfinished" added.) `flags` is 0 or
+ * MINIDB_OPEN_* values joined by `|`. Unknown flags are MINIDB_INVALID, and
+ * so are NEW beside EXISTING or READONLY, and any but NOSYNC in memory. The
+ * file is locked until its last handle is closed: by one writer, or by any
+ * number of MINIDB_OPEN_READONLY; MINIDB_BUSY is returned if the lock cannot
+ * be had.
  */
 MINIDB_API int minidb_open(const char *path, uint32_t flags, minidb_t **db);
 

@@ -17,8 +17,8 @@ pub type DBResult<T = Option<Vec<u8>>> = Result<T, DBError>;
 pub enum DBError {
     /// An argument is not acceptable; the text says which and why.
     Invalid(String),
-    /// The view cannot be written.
-    ReadOnly,
+    /// The view cannot be written; the text says why.
+    ReadOnly(String),
     /// There is not enough memory for the operation.
     OutOfMemory,
     /// The data break a rule that always holds; the text says which and where.
@@ -44,7 +44,7 @@ impl fmt::Display for DBError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             DBError::Invalid(why) => write!(f, "invalid argument: {why}"),
-            DBError::ReadOnly => f.write_str("the view cannot be written"),
+            DBError::ReadOnly(why) => write!(f, "the view cannot be written: {why}"),
             DBError::OutOfMemory => f.write_str("out of memory"),
             DBError::Corrupt(what) => write!(f, "damaged: {what}"),
             DBError::NotFound(what) => write!(f, "no such file: {what}"),

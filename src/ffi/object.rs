@@ -121,7 +121,7 @@ impl View {
         match self {
             View::InMemory(db) => db.put_with(key, value, old),
             View::Persistent(db) => db.put_with(key, value, old),
-            View::Snapshot(_) => Err(DBError::ReadOnly),
+            View::Snapshot(_) => Err(of_snapshot()),
             View::Transaction(transaction) if is_wanted => {
                 transaction.lock()?.put_with(key, value, old)
             }
@@ -142,7 +142,7 @@ impl View {
         match self {
             View::InMemory(db) => db.delete_with(key, old),
             View::Persistent(db) => db.delete_with(key, old),
-            View::Snapshot(_) => Err(DBError::ReadOnly),
+            View::Snapshot(_) => Err(of_snapshot()),
             View::Transaction(transaction) if is_wanted => {
                 transaction.lock()?.delete_with(key, old)
             }
@@ -156,7 +156,7 @@ impl View {
         match self {
             View::InMemory(db) => db.clear(from, to),
             View::Persistent(db) => db.clear(from, to),
-            View::Snapshot(_) => Err(DBError::ReadOnly),
+            View::Snapshot(_) => Err(of_snapshot()),
             View::Transaction(transaction) => transaction.lock()?.clear(from, to),
         }
     }
@@ -170,7 +170,7 @@ impl View {
         match self {
             View::InMemory(db) => db.cas(key, expected, desired),
             View::Persistent(db) => db.cas(key, expected, desired),
-            View::Snapshot(_) => Err(DBError::ReadOnly),
+            View::Snapshot(_) => Err(of_snapshot()),
             View::Transaction(transaction) => transaction.lock()?.cas(key, expected, desired),
         }
     }
@@ -182,7 +182,7 @@ impl View {
         match self {
             View::InMemory(db) => db.write_all(entries),
             View::Persistent(db) => db.write_all(entries),
-            View::Snapshot(_) => Err(DBError::ReadOnly),
+            View::Snapshot(_) => Err(of_snapshot()),
             View::Transaction(transaction) => transaction.lock()?.write_all(entries),
         }
     }
@@ -283,6 +283,11 @@ impl View {
             _ => return Err(unknown(what)),
         })
     }
+}
+
+#[cold]
+fn of_snapshot() -> DBError {
+    DBError::ReadOnly("it is a snapshot".into())
 }
 
 fn unknown(what: c_int) -> Failure {

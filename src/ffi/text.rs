@@ -62,7 +62,7 @@ impl From<DBError> for Failure {
 fn code_of(error: &DBError) -> c_int {
     match error {
         DBError::Invalid(_) => MINIDB_INVALID,
-        DBError::ReadOnly => MINIDB_READONLY,
+        DBError::ReadOnly(_) => MINIDB_READONLY,
         DBError::OutOfMemory => MINIDB_NOMEM,
         DBError::Corrupt(_) => MINIDB_CORRUPT,
         DBError::NotFound(_) => MINIDB_NOTFOUND,
@@ -154,7 +154,7 @@ mod tests {
         keep(&invalid("key is NULL"));
         assert_eq!(text(MINIDB_INVALID), "invalid argument: key is NULL");
         assert_eq!(text(MINIDB_NOMEM), "out of memory");
-        keep(&DBError::ReadOnly.into());
+        keep(&DBError::ReadOnly("so".into()).into());
         assert_eq!(text(MINIDB_INVALID), "the call is not valid");
         let elsewhere = std::thread::spawn(|| text(MINIDB_INVALID)).join().unwrap();
         assert_eq!(elsewhere, "the call is not valid");

@@ -54,13 +54,14 @@ fn options(flags: u32) -> Options {
 /// the log could not be folded in, on a full disk say, it is still there, and
 /// both together do). An empty file is an empty database; a file that needs
 /// its log, and finds it missing, is MINIDB_CORRUPT. What has the log's name,
-/// but is something else, is left alone and nothing opened: MINIDB_FORMAT, or
-/// MINIDB_CORRUPT if another database's commits are in it. (A log that is
-/// being made has "-log-unfinished" added.) `flags` is 0 or MINIDB_OPEN_*
-/// values joined by `|`. Unknown flags are MINIDB_INVALID, and so are NEW
-/// beside EXISTING or READONLY, and any but NOSYNC in memory. The file is
-/// locked until its last handle is closed: by one writer, or by any number of
-/// MINIDB_OPEN_READONLY; MINIDB_BUSY is returned if the lock cannot be had.
+/// but is something else, is left alone, and in the way of who wants to write:
+/// MINIDB_FORMAT, or MINIDB_CORRUPT if it is another database's commits. (A
+/// log that is being made has "-log-unfinished" added.) `flags` is 0 or
+/// MINIDB_OPEN_* values joined by `|`. Unknown flags are MINIDB_INVALID, and
+/// so are NEW beside EXISTING or READONLY, and any but NOSYNC in memory. The
+/// file is locked until its last handle is closed: by one writer, or by any
+/// number of MINIDB_OPEN_READONLY; MINIDB_BUSY is returned if the lock cannot
+/// be had.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn minidb_open(
     path: *const c_char,

@@ -64,6 +64,11 @@ pub trait File: Debug + Send + Sync {
     /// Whether it is an ordinary file, not a folder, a pipe or a device.
     fn is_ordinary(&self) -> io::Result<bool>;
 
+    /// Lets those use the file who may use the one at `path`, as far as that can be.
+    fn permit_as(&self, _path: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Its length in bytes.
     fn len(&self) -> io::Result<u64>;
 

@@ -201,6 +201,9 @@ WRITE(pwrite64, off64_t)
 
 CALL(int, ftruncate, (int file, off_t len), (file, len), TAKES_SPACE)
 CALL(int, ftruncate64, (int file, off64_t len), (file, len), TAKES_SPACE)
+CALL(int, fchmod, (int file, mode_t mode), (file, mode), TAKES_NOTHING)
+CALL(int, fchown, (int file, uid_t owner, gid_t group), (file, owner, group),
+     TAKES_NOTHING)
 CALL(int, flock, (int file, int operation), (file, operation), TAKES_NOTHING)
 CALL(int, unlink, (const char *path), (path), TAKES_NOTHING)
 CALL(int, rename, (const char *from, const char *to), (from, to), TAKES_SPACE)

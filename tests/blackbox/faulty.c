@@ -332,6 +332,7 @@ static int live(int recovers)
     if (recovers) {
         write_file("db", crashed[0], crashed_len[0]);
         write_file("db-log", crashed[1], crashed_len[1]);
+        CHECK(chmod("db", 0600) == 0); /* which its next log is to be, too */
         for (i = 0; i < 3; i++)
             take_on_model(&steps[i]);
     }

@@ -212,6 +212,7 @@ static void read_only_refuses_writes_and_changes_no_byte(void)
     GIVES(MINIDB_READONLY, minidb_write(db, entry, sizeof entry));
     GIVES(MINIDB_READONLY, minidb_write(db, entry, 0));
     GIVES(MINIDB_READONLY, minidb_checkpoint(db));
+    CHECK(text_has(MINIDB_READONLY, "/a"));
     OK(minidb_sync(db));
     OK(minidb_check(db));
     HOLDS(db, "a=1 b=2");

@@ -110,13 +110,16 @@ static void a_log_that_has_no_place_is_an_error(void)
     char longest[256];
 
     CHECK(mkdir("a-log", 0700) == 0);
-    REFUSED(MINIDB_IO, "a", 0, "a-log");
-    REFUSED(MINIDB_IO, "a", 0, strerror(EISDIR));
+    REFUSED(MINIDB_FORMAT, "a", 0, "a-log");
+    CHECK(mkfifo("b-log", 0600) == 0);
+    REFUSED(MINIDB_FORMAT, "b", 0, "b-log");
+    CHECK(symlink("nowhere", "c-log") == 0);
+    REFUSED(MINIDB_FORMAT, "c", NEW, "c-log");
     memset(longest, 'l', 255);
     longest[255] = '\0';
     REFUSED(MINIDB_IO, longest, NEW, strerror(ENAMETOOLONG));
     REFUSED(MINIDB_IO, longest, NEW, strerror(ENAMETOOLONG));
-    FILES("a-log"); /* no file was created in vain */
+    FILES("a-log b-log c-log"); /* no file was created in vain */
 }
 
 /* Where its log would go lies what is somebody else's. */
@@ -162,6 +165,44 @@ static void what_lies_where_the_log_goes_is_not_overwritten(void)
     db = opened("e", 0);
     HOLDS(db, "k=x");
     minidb_close(db);
+}
+
+static mode_t mode_of(const char *path)
+{
+    struct stat file;
+
+    CHECK(stat(path, &file) == 0);
+    return file.st_mode & 0777;
+}
+
+/* What is in the log is nobody's business whose the file is not. */
+static void the_log_is_for_those_whom_the_file_is_for(void)
+{
+    static const mode_t modes[] = {0600, 0640, 0660, 0666, 0600};
+    mode_t before = umask(022);
+    struct stat file;
+    minidb_t *db;
+    size_t i;
+
+    make("a", "k=v");
+    for (i = 0; i < sizeof modes / sizeof modes[0]; i++) {
+        CHECK(chmod("a", modes[i]) == 0);
+        db = opened("a", 0);
+        fill(db, "k=w");
+        CHECK(mode_of("a-log") == modes[i]);
+        minidb_close(db);
+        CHECK(mode_of("a") == modes[i]);
+    }
+    if (geteuid() != 0) {
+        puts("SKIPPED: the owner of a log, which only root may set");
+    } else {
+        CHECK(chown("a", 65534, 65534) == 0);
+        db = opened("a", 0);
+        CHECK(stat("a-log", &file) == 0);
+        CHECK(file.st_uid == 65534 && file.st_gid == 65534);
+        minidb_close(db);
+    }
+    umask(before);
 }
 
 /* A log is made under another name; what a crash leaves of that is in nobody's way. */
@@ -333,6 +374,7 @@ int main(void)
     RUN_ALONE(a_log_that_has_no_place_is_an_error);
     RUN_ALONE(what_lies_where_the_log_goes_is_not_overwritten);
     RUN_ALONE(what_an_interruption_left_of_a_log_goes);
+    RUN_ALONE(the_log_is_for_those_whom_the_file_is_for);
     RUN_ALONE(what_is_no_minidb_file_is_left_alone);
     RUN_ALONE(what_names_no_file_is_refused);
     RUN_ALONE(an_empty_file_is_an_empty_database);

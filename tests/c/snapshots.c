@@ -87,7 +87,7 @@ static void every_write_to_a_snapshot_is_refused(void)
         GIVES(MINIDB_READONLY, minidb_cas(view, "a", 1, "2", 1, "x", 1));
         GIVES(MINIDB_READONLY, minidb_write(view, entry, sizeof entry));
         GIVES(MINIDB_READONLY, minidb_write(view, NULL, 0));
-        CHECK(*minidb_strerror(MINIDB_READONLY) != '\0');
+        CHECK(strstr(minidb_strerror(MINIDB_READONLY), "snapshot") != NULL);
         NO_RESULT(MINIDB_INVALID, minidb_begin(view, &out.view));
         GIVES(MINIDB_INVALID, minidb_commit(view));
         GIVES(MINIDB_INVALID, minidb_sync(view));

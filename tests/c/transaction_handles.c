@@ -117,6 +117,7 @@ static void on_a_database_opened_read_only_it_can_only_read(void)
         NO_RESULT(MINIDB_READONLY,
                   minidb_delete(txn, "x", 1, &out.bytes, &out.len));
         GIVES(MINIDB_READONLY, minidb_clear(txn, NULL, 0, NULL, 0));
+        GIVES(MINIDB_READONLY, minidb_clear(txn, "b", 1, "a", 1));
         GIVES(MINIDB_READONLY, minidb_cas(txn, "a", 1, "1", 1, "2", 1));
         GIVES(MINIDB_READONLY, minidb_cas(txn, "a", 1, "0", 1, "2", 1));
         GIVES(MINIDB_READONLY, minidb_write(txn, entry, sizeof entry));

@@ -311,6 +311,28 @@ static void after_ok_and_conflict_it_has_begun_anew(void)
     close_both(txn, db);
 }
 
+/* What its view shows is never told by a number that told something else. */
+static void its_commits_change_with_what_it_shows(void)
+{
+    minidb_t *db = database(), *txn = begun_on(db);
+    uint64_t before;
+
+    GIVES(MINIDB_NOTFOUND, minidb_get(txn, "a", 1, NULL, NULL));
+    fill(txn, "b=1");
+    before = number(txn, MINIDB_STAT_COMMITS);
+    fill(db, "a=1");
+    GIVES(MINIDB_CONFLICT, minidb_commit(txn));
+    CHECK(number(txn, MINIDB_STAT_COMMITS) != before); /* b went, a came */
+
+    fill(txn, "b=1 c=1");
+    before = number(txn, MINIDB_STAT_COMMITS);
+    fill(db, "a=2");
+    OK(minidb_commit(txn));
+    CHECK(number(txn, MINIDB_STAT_COMMITS) != before); /* a is another */
+    CHECK(number(txn, MINIDB_STAT_COMMITS) == number(db, MINIDB_STAT_COMMITS));
+    close_both(txn, db);
+}
+
 static void cursors_go_on_over_the_view_they_had(void)
 {
     minidb_t *db, *txn = begun_with(&db, "a=1 c=3");
@@ -374,6 +396,7 @@ int main(void)
     RUN(blind_deletes_and_clears_remove_what_others_have_put);
     RUN(deleting_answers_what_the_view_says);
     RUN(after_ok_and_conflict_it_has_begun_anew);
+    RUN(its_commits_change_with_what_it_shows);
     RUN(cursors_go_on_over_the_view_they_had);
     RUN(a_failed_write_is_not_in_it);
     RUN(closing_drops_its_writes);

@@ -23,7 +23,7 @@ use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use descriptors::{Slot, close, close_in_children, keep};
@@ -159,6 +159,19 @@ impl File for RealFile {
 
     fn is_ordinary(&self) -> io::Result<bool> {
         Ok(retry(|| self.std().metadata())?.is_file())
+    }
+
+    fn permit_as(&self, path: &Path) -> io::Result<()> {
+        let (file, like) = (self.std(), retry(|| fs::metadata(path))?);
+        let own = retry(|| file.metadata())?;
+        if (own.uid(), own.gid()) != (like.uid(), like.gid()) {
+            // Mostly only root may.
+            let _ = fchown(&*file, Some(like.uid()), Some(like.gid()));
+        }
+        match (own.mode() & 0o777, like.mode() & 0o777) {
+            (own, like) if own == like => Ok(()),
+            (_, like) => retry(|| file.set_permissions(fs::Permissions::from_mode(like))),
+        }
     }
 
     fn len(&self) -> io::Result<u64> {

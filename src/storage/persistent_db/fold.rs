@@ -72,9 +72,7 @@ impl Shared {
     }
 
     pub(super) fn checkpoint(&self) -> DBResult<()> {
-        if self.commits.is_none() {
-            return Err(DBError::ReadOnly);
-        }
+        self.commits()?;
         let mut folder = self.folder.lock()?;
         let folder = &mut *folder;
         let (snapshot, Position { lsn, offset }) = self.moment()?;

@@ -293,6 +293,8 @@ impl fmt::Debug for PersistentDB {
 
 impl Shared {
     fn commits(&self) -> DBResult<&Mutex<Commits>> {
-        self.commits.as_ref().ok_or(DBError::ReadOnly)
+        self.commits.as_ref().ok_or_else(|| {
+            DBError::ReadOnly(format!("{} was opened read-only", self.path.display()))
+        })
     }
 }

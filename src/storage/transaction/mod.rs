@@ -264,7 +264,7 @@ impl Transaction {
         check_len("key", from.unwrap_or_default())?;
         check_len("key", to.unwrap_or_default())?;
         if to.is_some_and(|to| to <= from.unwrap_or_default()) {
-            return Ok(()); // and so nothing is written
+            return self.refuse_if_read_only(); // and nothing is written
         }
         self.write(Change::Clear(from, to))
     }
@@ -329,9 +329,10 @@ impl Transaction {
         Ok(self.totals()?.1)
     }
 
-    /// The commits that its view has seen, and its own writes.
+    /// Number of commits that its view has seen, and, from bit 40 up, of its own
+    /// writes: apart, so that no two states of the view have the same number.
     pub fn commits(&self) -> u64 {
-        self.view.snapshot.commits() + self.writes
+        self.view.snapshot.commits() + (self.writes << 40)
     }
 
     /// Bytes of memory that the store holds now, not counting what transactions

@@ -79,12 +79,10 @@ impl Opening<'_> {
         {
             return Err(self.in_the_way(&making));
         }
-        let made = create(file).and_then(|log| {
-            self.disk.rename_new(&making, self.log_path).map_err(|error| match error.kind() {
-                // Of somebody who uses a file that had this one's name before.
-                io::ErrorKind::AlreadyExists => DBError::Busy(self.log_path.display().to_string()),
-                _ => failed("create", self.log_path)(error),
-            })?;
+        // What is in the file is in the log.
+        let permitted = file.permit_as(self.path).map_err(&create_failed);
+        let made = permitted.and_then(|()| create(file)).and_then(|log| {
+            self.disk.rename_new(&making, self.log_path).map_err(|error| self.unnamed(&error))?;
             self.log_begun.set(true);
             Ok(log)
         });
@@ -92,6 +90,19 @@ impl Opening<'_> {
             let _ = self.disk.remove(&making); // as far as can be
         }
         made
+    }
+
+    /// Why a log cannot have its name.
+    fn unnamed(&self, error: &io::Error) -> DBError {
+        if error.kind() != io::ErrorKind::AlreadyExists {
+            return DBError::io("create", self.log_path, error);
+        }
+        match self.disk.open(self.log_path, How::Read) {
+            // A link to nowhere.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.in_the_way(self.log_path),
+            // Of somebody who uses a file that had this one's name before.
+            _ => DBError::Busy(self.log_path.display().to_string()),
+        }
     }
 
     /// The log that is there, locked. Else, had the file been replaced while it was

@@ -214,9 +214,15 @@ impl Opening<'_> {
         let file = match self.disk.open(self.log_path, how) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+                return Err(self.in_the_way(self.log_path));
+            }
             Err(error) => return Err(DBError::io("open", self.log_path, &error)),
         };
         let read = failed("read", self.log_path);
+        if !file.is_ordinary().map_err(&read)? {
+            return Err(self.in_the_way(self.log_path));
+        }
         let identity = log::identify(&*file).map_err(&read)?;
         let has_records = match &identity {
             Some(identity) => log::has_records(&*file, identity).map_err(&read)?,
