@@ -307,7 +307,7 @@ impl Opening<'_> {
         }
         if log.is_some_and(|log| log.has_records) {
             let (path, log) = (self.path.display(), self.log_path.display());
-            return Err(DBError::Corrupt(format!("{path} is empty, but its log {log} is not")));
+            return Err(DBError::Corrupt(format!("{path} holds nothing, but its log {log} does")));
         }
         if len > 0 && !self.options.read_only {
             // So that no log is needed to tell that nothing is lost.
