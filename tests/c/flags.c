@@ -125,8 +125,8 @@ static void a_log_that_has_no_place_is_an_error(void)
 /* Where its log would go lies what is somebody else's. */
 static void what_lies_where_the_log_goes_is_not_overwritten(void)
 {
-    static const char text[5000] = "A diary.\n";
-    static const size_t lens[] = {1, 9, 512, 4096, 5000};
+    static const char text[5000] = "minidb: a diary.\n";
+    static const size_t lens[] = {1, 7, 9, 512, 4096, 5000};
     minidb_t *db;
     size_t i;
 

@@ -47,10 +47,10 @@ use crate::planted::{self, Bug};
 use crate::sync::Arc;
 use record::{HEAD, JUMP, Kind, START};
 
+pub(crate) use replay::{has_records, identify, is_foreign, replay, salvage, verify};
+
 /// The length of a log without records.
 pub(crate) const EMPTY_BYTES: u64 = START;
-
-pub(crate) use replay::{has_records, identify, is_foreign, replay, salvage, verify};
 
 /// The jump back to the head waits until this much is free there.
 const WORTH_A_JUMP: u64 = if cfg!(minidb_shuttle) { 1 << 10 } else { 64 << 10 };
@@ -111,9 +111,10 @@ pub(crate) struct Log {
 impl Log {
     /// Makes `file` an empty log whose first record will have the given lsn,
     /// and syncs it; its name, which is `path` sooner or later, is the caller's to
-    /// give and to sync. Whatever was in it is gone. With `ahead`, so many zeros are written behind the records
-    /// whenever the file grows, so that a sync rarely has a new length to record;
-    /// if there is no space for them, they are done without.
+    /// give and to sync. Whatever was in it is gone. With `ahead`, so many zeros
+    /// are written behind the records whenever the file grows, so that a sync
+    /// rarely has a new length to record; if there is no space for them, they are
+    /// done without.
     pub(crate) fn create(
         file: Box<dyn File>,
         path: PathBuf,

@@ -77,7 +77,7 @@ pub(super) fn encode_file_head(identity: &Identity, first: u64) -> Vec<u8> {
 
 /// Whether a file that begins so may be a log, or what damage has left of one.
 pub(super) fn may_begin(bytes: &[u8]) -> bool {
-    bytes.iter().zip(MAGIC).all(|(one, other)| one == other) || bytes.iter().all(|&it| it == 0)
+    bytes.starts_with(MAGIC) || bytes.iter().all(|&it| it == 0)
 }
 
 /// None if the bytes are no header, or a damaged one.
