@@ -181,8 +181,8 @@ extern "C" {
 
 /**
  * Number of commits the view has seen; changes whenever the data does, and
- * also when a key is given the value it had. (Of a transaction it counts, from
- * bit 40 up, its own writes, too.)
+ * also when a key is given the value it had. In a transaction its own writes
+ * are counted from bit 32 up.
  */
 #define MINIDB_STAT_COMMITS 4
 

@@ -69,8 +69,8 @@ pub const MINIDB_STAT_MEMORY_BYTES: c_int = 2;
 pub const MINIDB_STAT_FILE_BYTES: c_int = 3;
 
 /// Number of commits the view has seen; changes whenever the data does, and
-/// also when a key is given the value it had. (Of a transaction it counts, from
-/// bit 40 up, its own writes, too.)
+/// also when a key is given the value it had. In a transaction its own writes
+/// are counted from bit 32 up.
 pub const MINIDB_STAT_COMMITS: c_int = 4;
 
 /// Handles open on the store, this one and cursors included.

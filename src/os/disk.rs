@@ -47,8 +47,28 @@ pub enum How {
     Write,
     /// To be read and written, created if need be.
     Create,
-    /// To be read and written; it must not exist yet.
+    /// To be read and written; it must not exist yet, not even as a link.
     New,
+    /// As `New`, and nobody else may use it but as [`File::permit`] says.
+    Private,
+}
+
+/// Who may use a file, as Unix has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Permits {
+    /// What its owner, its group, and others may do: nine bits.
+    pub mode: u32,
+    /// The number of its owner.
+    pub owner: u32,
+    /// The number of its group.
+    pub group: u32,
+}
+
+/// The name of a file until it is whole.
+pub fn unfinished(path: &Path) -> PathBuf {
+    let mut name = path.to_owned().into_os_string();
+    name.push("-unfinished");
+    PathBuf::from(name)
 }
 
 /// An open file. Closed, and with that unlocked, when dropped.
@@ -64,10 +84,11 @@ pub trait File: Debug + Send + Sync {
     /// Whether it is an ordinary file, not a folder, a pipe or a device.
     fn is_ordinary(&self) -> io::Result<bool>;
 
-    /// Lets those use the file who may use the one at `path`, as far as that can be.
-    fn permit_as(&self, _path: &Path) -> io::Result<()> {
-        Ok(())
-    }
+    /// Who may use it.
+    fn permits(&self) -> io::Result<Permits>;
+
+    /// Says who may, as far as this process can: never others than asked for.
+    fn permit(&self, permits: Permits) -> io::Result<()>;
 
     /// Its length in bytes.
     fn len(&self) -> io::Result<u64>;

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use super::file::{DataFile, Fields, META, Roots};
 use super::in_memory_db::InMemoryDB;
-use super::persistent_db::{PersistentDB, unfinished_of, write_all_of};
+use super::persistent_db::{PersistentDB, write_all_of};
 use super::snapshot::Snapshot;
 use crate::error::{DBError, DBResult};
-use crate::os::disk::{Disk, How};
+use crate::os::disk::{Disk, How, unfinished};
 use crate::os::system::System;
 
 impl Snapshot {
@@ -25,8 +25,8 @@ impl Snapshot {
         let exists = || DBError::Exists(path.display().to_string());
         let resolved = disk.resolve(path).map_err(failed)?;
         // A link to nowhere is there, too: its own name is not the one it leads to.
-        let unfinished = disk.resolve(&unfinished_of(path)).map_err(failed)?;
-        if unfinished != unfinished_of(&resolved) {
+        let making = disk.resolve(&unfinished(path)).map_err(failed)?;
+        if making != unfinished(&resolved) {
             return Err(exists());
         }
         let path = &resolved;
@@ -38,10 +38,10 @@ impl Snapshot {
             Err(error) => return Err(failed(error)),
         }
         // Keeps the file locked to the end.
-        let mut data = begin(disk, &unfinished)?;
+        let mut data = begin(disk, &making)?;
         let fields = *data.fields();
         let done = write_all_of(&mut data, self.view(), fields).and_then(|()| {
-            disk.rename_new(&unfinished, path).map_err(|error| match error.kind() {
+            disk.rename_new(&making, path).map_err(|error| match error.kind() {
                 io::ErrorKind::AlreadyExists => exists(),
                 _ => failed(error),
             })
@@ -52,7 +52,7 @@ impl Snapshot {
                 failed(error)
             }),
             Err(error) => {
-                let _ = disk.remove(&unfinished);
+                let _ = disk.remove(&making);
                 Err(error)
             }
         }

@@ -23,7 +23,7 @@ use super::index::{self, Ranges, Wreck};
 use super::log::{self, Identity};
 use super::persistent_db::open_to_read;
 use crate::error::{DBError, DBResult};
-use crate::os::disk::{Disk, File, How, retry};
+use crate::os::disk::{Disk, File, How, Permits, retry};
 use crate::os::system::System;
 
 /// What was found in a damaged file, and what was not.
@@ -271,6 +271,14 @@ impl File for Patient {
 
     fn is_ordinary(&self) -> io::Result<bool> {
         self.0.is_ordinary()
+    }
+
+    fn permits(&self) -> io::Result<Permits> {
+        self.0.permits()
+    }
+
+    fn permit(&self, _: Permits) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
     }
 
     fn len(&self) -> io::Result<u64> {

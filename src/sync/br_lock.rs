@@ -137,8 +137,9 @@ impl<T> BrLock<T> {
         self.with_turn(Ok)
     }
 
-    /// Gives `body` the turn to write: as [`BrLock::turn`] does, but a short write
-    /// is not to spend as much on moving a `Result` with it as on the lock.
+    /// Gives `body` the turn to write. For what is short and often called: a turn that
+    /// is returned in a `Result` is moved by way of memory, which takes as long as a
+    /// short write.
     #[inline]
     pub(crate) fn with_turn<'a, R>(
         &'a self,

@@ -104,11 +104,6 @@ impl<T> RwLock<T> {
 
 #[cfg(not(minidb_tsan))]
 impl<T> RwLock<T> {
-    #[inline]
-    pub(crate) fn write(&self) -> Result<RwLockWriteGuard<'_, T>, DBError> {
-        self.0.write().map_err(|_| DBError::Internal)
-    }
-
     /// After a panic, too.
     #[inline]
     pub(crate) fn read_anyway(&self) -> RwLockReadGuard<'_, T> {
@@ -169,10 +164,6 @@ impl Condvar {
 
 #[cfg(minidb_tsan)]
 impl<T> RwLock<T> {
-    pub(crate) fn write(&self) -> Result<RwLockWriteGuard<'_, T>, DBError> {
-        Ok(self.0.write())
-    }
-
     pub(crate) fn read_anyway(&self) -> RwLockReadGuard<'_, T> {
         self.0.read()
     }

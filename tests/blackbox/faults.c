@@ -215,6 +215,8 @@ CALL(int, linkat,
      (at, from, to_at, to, flags), TAKES_SPACE)
 CALL(int, stat64, (const char *path, struct stat64 *found), (path, found),
      TAKES_NOTHING)
+CALL(int, lstat64, (const char *path, struct stat64 *found), (path, found),
+     TAKES_NOTHING)
 CALL(int, fstat64, (int file, struct stat64 *found), (file, found), TAKES_NOTHING)
 CALL(int, statx,
      (int at, const char *path, int flags, unsigned mask, struct statx *found),

@@ -332,7 +332,9 @@ static int live(int recovers)
     if (recovers) {
         write_file("db", crashed[0], crashed_len[0]);
         write_file("db-log", crashed[1], crashed_len[1]);
-        CHECK(chmod("db", 0600) == 0); /* which its next log is to be, too */
+        /* As its next log is to be, too. */
+        CHECK(chmod("db", 0600) == 0);
+        CHECK(geteuid() != 0 || chown("db", 65534, 65534) == 0);
         for (i = 0; i < 3; i++)
             take_on_model(&steps[i]);
     }

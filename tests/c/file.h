@@ -119,6 +119,16 @@ static inline int is_content(const char *path, const void *bytes, size_t len)
     return is;
 }
 
+static inline int same_content(const char *one, const char *other)
+{
+    size_t len;
+    char *bytes = content_of(one, &len);
+    int same = is_content(other, bytes, len);
+
+    free(bytes);
+    return same;
+}
+
 static inline void write_file(const char *path, const void *bytes, size_t len)
 {
     FILE *file = fopen(path, "wb");

@@ -115,11 +115,15 @@ static void a_log_that_has_no_place_is_an_error(void)
     REFUSED(MINIDB_FORMAT, "b", 0, "b-log");
     CHECK(symlink("nowhere", "c-log") == 0);
     REFUSED(MINIDB_FORMAT, "c", NEW, "c-log");
+    make("d", "k=v");
+    CHECK(mkdir("d-log", 0700) == 0);
+    file_holds("d", "k=v"); /* who only reads needs none */
+    REFUSED(MINIDB_FORMAT, "d", EXISTING, "d-log");
     memset(longest, 'l', 255);
     longest[255] = '\0';
     REFUSED(MINIDB_IO, longest, NEW, strerror(ENAMETOOLONG));
     REFUSED(MINIDB_IO, longest, NEW, strerror(ENAMETOOLONG));
-    FILES("a-log b-log c-log"); /* no file was created in vain */
+    FILES("a-log b-log c-log d d-log"); /* no file was created in vain */
 }
 
 /* Where its log would go lies what is somebody else's. */
@@ -222,6 +226,38 @@ static void what_an_interruption_left_of_a_log_goes(void)
     REFUSED(MINIDB_FORMAT, "a", 0, "a-log-unfinished");
     CHECK(is_content("a-log-unfinished", text, sizeof text));
     FILES("a a-log-unfinished");
+
+    db = opened("b", 0);
+    fill(db, "k=w");
+    copy_file("b", "c"); /* as a crash leaves it, which is not written to either */
+    copy_file("b-log", "c-log");
+    minidb_close(db);
+    copy_file("c", "d");
+    copy_file("c-log", "d-log");
+    write_file("c-log-unfinished", text, sizeof text);
+    REFUSED(MINIDB_FORMAT, "c", 0, "c-log-unfinished");
+    CHECK(same_content("c", "d") && same_content("c-log", "d-log"));
+}
+
+/* Nor is what a link at that name leads to anything to be written to. */
+static void a_log_is_not_made_through_a_link(void)
+{
+    minidb_t *db;
+    int hard;
+
+    make("a", "k=v");
+    write_file("theirs", "a text", 6);
+    CHECK(chmod("theirs", 0604) == 0);
+    for (hard = 0; hard < 2; hard++) {
+        CHECK((hard ? link : symlink)("theirs", "a-log-unfinished") == 0);
+        db = opened("a", 0);
+        FILES("a a-log theirs");
+        minidb_close(db);
+        CHECK(is_content("theirs", "a text", 6) && mode_of("theirs") == 0604);
+    }
+    CHECK(symlink("nowhere", "a-log-unfinished") == 0);
+    REFUSED(MINIDB_FORMAT, "a", 0, "a-log-unfinished");
+    FILES("a a-log-unfinished theirs");
 }
 
 static void what_is_no_minidb_file_is_left_alone(void)
@@ -375,6 +411,7 @@ int main(void)
     RUN_ALONE(what_lies_where_the_log_goes_is_not_overwritten);
     RUN_ALONE(what_an_interruption_left_of_a_log_goes);
     RUN_ALONE(the_log_is_for_those_whom_the_file_is_for);
+    RUN_ALONE(a_log_is_not_made_through_a_link);
     RUN_ALONE(what_is_no_minidb_file_is_left_alone);
     RUN_ALONE(what_names_no_file_is_refused);
     RUN_ALONE(an_empty_file_is_an_empty_database);

@@ -6,10 +6,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use minidb::os::disk::{Disk, File, How};
+use minidb::os::disk::{Disk, File, How, Permits, unfinished};
 use minidb::os::sim::SimDisk;
 
-use crate::player::{LOG, PATH, unfinished_of};
+use crate::player::{LOG, PATH};
 
 /// What the database seems to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +87,7 @@ impl Disk for BadDisk {
         let (bug, state) = (self.bug, Mutex::default());
         let file = self.disk.open(path, how)?;
         // The log is made under another name.
-        let is_log = path == unfinished_of(LOG.as_ref());
+        let is_log = path == unfinished(LOG.as_ref());
         let path = if is_log { PathBuf::from(LOG) } else { path.to_owned() };
         Ok(Box::new(BadFile { file, path, bug, state }))
     }
@@ -138,6 +138,14 @@ impl File for BadFile {
 
     fn is_ordinary(&self) -> io::Result<bool> {
         self.file.is_ordinary()
+    }
+
+    fn permits(&self) -> io::Result<Permits> {
+        self.file.permits()
+    }
+
+    fn permit(&self, permits: Permits) -> io::Result<()> {
+        self.file.permit(permits)
     }
 
     fn room(&self) -> u64 {

@@ -73,8 +73,8 @@ fn plant(planted: Option<Planted>) {
 /// Each is found in less, of the time that its thread runs.
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// In so many rounds each is found: the chances are the same every time, and on every
-/// machine; the most that any takes are 13.
+/// In so many rounds each is found, mostly in the first: the chances are the same every
+/// time, and on every machine.
 const ROUNDS: u64 = 100;
 
 /// Tries one thing after the other until something is wrong; says in which round.

@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use minidb::os::disk::unfinished;
 use minidb::os::sim::SimDisk;
 use minidb::{Cursor, DB, DBError, DBResult, Options, PersistentDB, Snapshot};
 
@@ -203,7 +204,7 @@ impl Player {
     fn check_names(&self, open: bool) -> Verdict {
         let copies: Vec<PathBuf> = self.history.copies().map(|copy| copy.path.clone()).collect();
         let is_copy =
-            |name: &PathBuf| copies.iter().any(|it| name == it || *name == unfinished_of(it));
+            |name: &PathBuf| copies.iter().any(|it| name == it || *name == unfinished(it));
         let mut names = self.disk.names();
         names.retain(|name| !is_copy(name));
         let expected: &[&str] = if open { &[PATH, LOG] } else { &[PATH] };
@@ -353,12 +354,6 @@ impl Player {
         let no_sync = self.no_sync;
         self.play(&Op::Reopen(no_sync)).map_err(|what| format!("once all is well: {what}"))
     }
-}
-
-pub fn unfinished_of(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push("-unfinished");
-    name.into()
 }
 
 fn read(

@@ -101,9 +101,9 @@ fn checked(store: &Store, seed: u64, ends: &Ends) -> usize {
     ops.len()
 }
 
-/// Plays so many histories, and more until what is to happen in one has: how soon,
+/// Plays so many histories, and more until `what` has happened in one: how soon,
 /// depends on the machine.
-fn until(count: u64, mut has_happened: impl FnMut(u64) -> bool) -> u64 {
+fn until(count: u64, what: &str, mut has_happened: impl FnMut(u64) -> bool) -> u64 {
     let mut ever = false;
     for n in 0..count + 2_000 {
         ever |= has_happened(n);
@@ -111,12 +111,12 @@ fn until(count: u64, mut has_happened: impl FnMut(u64) -> bool) -> u64 {
             return n + 1;
         }
     }
-    panic!("no transactions have met, or no calls were killed")
+    panic!("{what} never")
 }
 
 fn in_memory() {
     let (mut ops, ends) = (0, Ends::default());
-    let count = until(part(65), |n| {
+    let count = until(part(65), "transactions meet", |n| {
         let store = Store { db: Either::memory(), transactions: Transactions::Honest };
         ops += checked(&store, seed() + n, &ends);
         ends.conflicts.load(Ordering::Relaxed) > 0
@@ -140,7 +140,7 @@ fn in_files() {
 
 fn across_kills() {
     let (mut ops, mut in_flight) = (0, 0);
-    let count = until(part(10), |n| {
+    let count = until(part(10), "calls are killed", |n| {
         let folder = support::scratch("histories-killed");
         let history = kill::history(Path::new(&folder), seed() + n, n % 3 > 0);
         expect_possible(&history, seed() + n);

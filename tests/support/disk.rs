@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use minidb::os::disk::{Disk, File, How};
+use minidb::os::disk::{Disk, File, How, Permits};
 use minidb::os::system::System;
 
 /// Who is told.
@@ -57,6 +57,12 @@ impl<W: Watch> File for WatchedFile<W> {
     }
     fn is_ordinary(&self) -> io::Result<bool> {
         self.0.is_ordinary()
+    }
+    fn permits(&self) -> io::Result<Permits> {
+        self.0.permits()
+    }
+    fn permit(&self, permits: Permits) -> io::Result<()> {
+        self.0.permit(permits)
     }
     fn len(&self) -> io::Result<u64> {
         self.0.len()

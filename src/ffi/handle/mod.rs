@@ -27,7 +27,7 @@ use super::text::{Failure, invalid};
 use crate::DBError;
 use crate::os::fork::Own;
 use crate::segments::Segments;
-use crate::sync::RwLock;
+use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
 /// Bits of a handle, from the lowest: its kind, the number of its slot, and its
@@ -84,7 +84,7 @@ struct Table<S> {
     /// Quick to look into, and most often enough.
     first: [Slot<S>; QUICK],
     others: Segments<Slot<S>, 64, 16>,
-    free: RwLock<Free>,
+    free: Mutex<Free>,
     /// The one made before, the parent's of a fork: never looked into again, but
     /// to tools that look for leaks it is not one.
     _before: AtomicPtr<Table<S>>,
@@ -169,7 +169,7 @@ impl<S: Default, const KIND: usize> Handles<S, KIND> {
             base: self.end.load(Ordering::Relaxed),
             first: std::array::from_fn(|_| Slot::default()),
             others: Segments::default(),
-            free: RwLock::new(Free::default()),
+            free: Mutex::new(Free::default()),
             _before: AtomicPtr::new(self.latest.load(Ordering::Relaxed)),
         }));
         let (place, none) = (&HERE.tables[KIND >> 1], ptr::null_mut());
@@ -206,7 +206,7 @@ impl<S: Default, const KIND: usize> Handles<S, KIND> {
     fn give_back(&self, handle: usize) {
         let next = (handle >> (KIND_BITS + SLOT_BITS)) + 1;
         if let Some(table) = self.table().filter(|_| next >> GENERATION_BITS == 0)
-            && let Ok(mut free) = table.free.write()
+            && let Ok(mut free) = table.free.lock()
         {
             free.slots.push(table.number(handle));
         }
@@ -258,7 +258,7 @@ impl<S: Default> Table<S> {
 
     /// The number of a slot that nobody uses; counts in `all` those that are added.
     fn take_slot(&self, all: &AtomicU32) -> Result<u32, DBError> {
-        let mut free = self.free.write()?;
+        let mut free = self.free.lock()?;
         if free.slots.is_empty() {
             let numbers = match free.segments.checked_sub(1) {
                 None => 0..QUICK as u32,

@@ -136,7 +136,7 @@ mod tests {
         close(number(last));
         assert!(!is_open(number(last)));
         let table = HANDLES.table().unwrap();
-        assert!(!table.free.write().unwrap().slots.contains(&table.number(last)));
+        assert!(!table.free.lock().unwrap().slots.contains(&table.number(last)));
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub enum Call {
     Lock,
     IsAt,
     IsOrdinary,
+    Permits,
+    Permit,
     Len,
     ReadSome,
     WriteSome,
@@ -27,8 +29,8 @@ impl Call {
     pub const ALL: &'static [Call] = {
         use Call::*;
         &[
-            Resolve, Open, RenameNew, Remove, SyncFolder, Random, Lock, IsAt, IsOrdinary, Len,
-            ReadSome, WriteSome, SetLen, Sync,
+            Resolve, Open, RenameNew, Remove, SyncFolder, Random, Lock, IsAt, IsOrdinary, Permits,
+            Permit, Len, ReadSome, WriteSome, SetLen, Sync,
         ]
     };
 }

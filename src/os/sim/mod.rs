@@ -24,7 +24,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::disk::{Disk, File, How};
+use super::disk::{Disk, File, How, Permits};
 use content::{Content, check_end};
 pub use crash::Fate;
 use crash::{Inode, Log, Operation, State};
@@ -250,10 +250,10 @@ impl Disk for SimDisk {
     fn open(&self, path: &Path, how: How) -> io::Result<Box<dyn File>> {
         let mut machine = self.call(Call::Open)?;
         let inode = match (machine.find(path), how) {
-            (Ok(_), How::New) => return Err(error(libc::EEXIST)),
+            (Ok(_), How::New | How::Private) => return Err(error(libc::EEXIST)),
             (Ok(inode), _) => inode,
             (Err(error), How::Read | How::Write) => return Err(error),
-            (Err(_), How::Create | How::New) => {
+            (Err(_), How::Create | How::New | How::Private) => {
                 let inode = machine.number();
                 machine.change(Operation::Create(path.to_owned(), inode));
                 inode
@@ -310,6 +310,14 @@ impl File for SimFile {
 
     fn is_ordinary(&self) -> io::Result<bool> {
         self.disk.call(Call::IsOrdinary).map(|_| true)
+    }
+
+    fn permits(&self) -> io::Result<Permits> {
+        self.disk.call(Call::Permits).map(|_| Permits::default())
+    }
+
+    fn permit(&self, _: Permits) -> io::Result<()> {
+        self.disk.call(Call::Permit).map(|_| ())
     }
 
     fn len(&self) -> io::Result<u64> {

@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 
 use descriptors::{Slot, close, close_in_children, keep};
 
-use super::disk::{Disk, File, How, retry};
+use super::disk::{Disk, File, How, Permits, retry};
 
 /// As many symbolic links as Linux follows.
 const MAX_LINKS: usize = 40;
@@ -119,7 +119,8 @@ impl RealFile {
         }
         let mut options = OpenOptions::new();
         options.read(true).write(how != How::Read);
-        options.create(how == How::Create).create_new(how == How::New);
+        options.create(how == How::Create).create_new(matches!(how, How::New | How::Private));
+        options.mode(if how == How::Private { 0o600 } else { 0o666 });
         let file = open_high(path, options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY))?;
         Ok(RealFile { slot: keep(file.into_raw_fd()) })
     }
@@ -161,17 +162,29 @@ impl File for RealFile {
         Ok(retry(|| self.std().metadata())?.is_file())
     }
 
-    fn permit_as(&self, path: &Path) -> io::Result<()> {
-        let (file, like) = (self.std(), retry(|| fs::metadata(path))?);
-        let own = retry(|| file.metadata())?;
-        if (own.uid(), own.gid()) != (like.uid(), like.gid()) {
-            // Mostly only root may.
-            let _ = fchown(&*file, Some(like.uid()), Some(like.gid()));
+    fn permits(&self) -> io::Result<Permits> {
+        let found = retry(|| self.std().metadata())?;
+        Ok(Permits { mode: found.mode() & 0o777, owner: found.uid(), group: found.gid() })
+    }
+
+    fn permit(&self, wanted: Permits) -> io::Result<()> {
+        let (file, own) = (self.std(), self.permits()?);
+        // Mostly only root may give a file away, and others to their own groups.
+        if own.owner != wanted.owner {
+            let _ = fchown(&*file, Some(wanted.owner), None);
         }
-        match (own.mode() & 0o777, like.mode() & 0o777) {
-            (own, like) if own == like => Ok(()),
-            (_, like) => retry(|| file.set_permissions(fs::Permissions::from_mode(like))),
+        if own.group != wanted.group {
+            let _ = fchown(&*file, None, Some(wanted.group));
         }
+        let own = self.permits()?;
+        let mut mode = wanted.mode;
+        if own.group != wanted.group {
+            mode &= !0o070 | mode << 3; // another group gets what all do
+        }
+        if own.mode != mode {
+            retry(|| file.set_permissions(fs::Permissions::from_mode(mode)))?;
+        }
+        Ok(())
     }
 
     fn len(&self) -> io::Result<u64> {
@@ -262,9 +275,18 @@ fn c_path(path: &Path) -> io::Result<CString> {
     Ok(CString::new(path.as_os_str().as_bytes())?)
 }
 
-/// For file systems that know no other way: for a moment there are both names.
+/// For file systems that know no other way: for a moment there are both names. Where
+/// there are no links either, somebody might come between the look and the rename.
 fn link_new(from: &Path, to: &Path) -> io::Result<()> {
-    retry(|| fs::hard_link(from, to))?;
+    match retry(|| fs::hard_link(from, to)) {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::EOPNOTSUPP)) => {
+            return match retry(|| fs::symlink_metadata(to)) {
+                Err(error) if leads_nowhere(&error) => retry(|| fs::rename(from, to)),
+                there => there.and(Err(io::ErrorKind::AlreadyExists.into())),
+            };
+        }
+        linked => linked?,
+    }
     retry(|| fs::remove_file(from)).inspect_err(|_| {
         let _ = fs::remove_file(to); // as it was before
     })

@@ -142,6 +142,18 @@ fn renaming_overwrites_nothing() {
 }
 
 #[test]
+fn what_cannot_be_linked_is_renamed() {
+    let folder = Folder::new();
+    let (a, b) = (folder.path("a"), folder.path("b"));
+    fs::create_dir(&a).unwrap(); // a folder has one name only
+    symlink("nowhere", &b).unwrap();
+    assert_eq!(link_new(&a, &b).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+    fs::remove_file(&b).unwrap();
+    link_new(&a, &b).unwrap();
+    assert!(!a.exists() && b.is_dir());
+}
+
+#[test]
 fn a_path_is_resolved_though_no_file_is_there() {
     let folder = Folder::new();
     let resolve = |name: &str| System.resolve(&folder.path(name));

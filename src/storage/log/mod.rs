@@ -110,8 +110,8 @@ pub(crate) struct Log {
 
 impl Log {
     /// Makes `file` an empty log whose first record will have the given lsn,
-    /// and syncs it; its name, which is `path` sooner or later, is the caller's to
-    /// give and to sync. Whatever was in it is gone. With `ahead`, so many zeros
+    /// and syncs it; that it has a name is the caller's to sync. Whatever was in
+    /// it is gone. With `ahead`, so many zeros
     /// are written behind the records whenever the file grows, so that a sync
     /// rarely has a new length to record; if there is no space for them, they are
     /// done without.
@@ -150,6 +150,11 @@ impl Log {
             planned: false,
             failed: None,
         })
+    }
+
+    /// The same, by another name of its file.
+    pub(crate) fn named(self, path: PathBuf) -> Log {
+        Log { path, ..self }
     }
 
     /// Adds a commit, in memory; its payload is the parts in a row.

@@ -26,7 +26,7 @@ mod options;
 #[cfg(test)]
 mod tests;
 
-pub(super) use open::{open_to_read, unfinished_of, write_all_of};
+pub(super) use open::{open_to_read, write_all_of};
 pub use options::{Options, Progress};
 
 use std::fmt;

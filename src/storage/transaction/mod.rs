@@ -329,10 +329,10 @@ impl Transaction {
         Ok(self.totals()?.1)
     }
 
-    /// Number of commits that its view has seen, and, from bit 40 up, of its own
-    /// writes: apart, so that no two states of the view have the same number.
+    /// Number of commits that its view has seen; its own writes are counted from bit
+    /// 32 up, so that no number is that of two states of the view.
     pub fn commits(&self) -> u64 {
-        self.view.snapshot.commits() + (self.writes << 40)
+        self.view.snapshot.commits().wrapping_add(self.writes << 32)
     }
 
     /// Bytes of memory that the store holds now, not counting what transactions

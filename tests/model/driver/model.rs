@@ -63,7 +63,7 @@ impl Version {
     pub fn change(&mut self, change: impl FnOnce(&mut Version), is_commit: bool) -> Vec<Change> {
         change(self);
         let changes = std::mem::take(&mut self.changes);
-        self.commits += if is_commit { 1 } else { (changes.len() as u64) << 40 };
+        self.commits += if is_commit { 1 } else { (changes.len() as u64) << 32 };
         changes
     }
 

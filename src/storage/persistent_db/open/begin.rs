@@ -2,18 +2,21 @@
 //! its file, and a new log takes the place of the old one.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use super::super::super::log::{self, Log};
 use super::super::commit::Commits;
 use super::super::fold::Folder;
-use super::{Fields, Found, Identity, InMemoryDB, LogMark, Opened, Opening, failed, log};
+use super::{
+    Fields, Found, Identity, InMemoryDB, LogMark, Opened, Opening, expect_log, failed, in_the_way,
+};
 use crate::error::{DBError, DBResult};
-use crate::os::disk::{File, How};
+use crate::os::disk::{File, How, unfinished};
 use crate::planted::{self, Bug};
 
 impl Opening<'_> {
     /// Makes what was found safe in the file, and begins a new log.
-    pub(super) fn begin(&self, mut found: Found) -> DBResult<Opened> {
+    pub(super) fn begin(&self, mut found: Found, file: &dyn File) -> DBResult<Opened> {
         let mut folder = Folder { data: found.data, since: found.since, log: None };
         let snapshot = found.index.snapshot_for_image()?;
         if planted::is(Bug::LogBegunTooEarly) {
@@ -32,7 +35,7 @@ impl Opening<'_> {
             generation: folder.data.sequence() + 1,
             salt: if planted::is(Bug::LogNotRenewed) { 0 } else { self.random()? },
         };
-        let log = self.new_log(identity, found.lsn)?;
+        let log = self.new_log(identity, found.lsn, file)?;
         // With this the name of a new database is on disk, too.
         let synced = self.disk.sync_folder(self.path);
         synced.map_err(failed("sync the folder of", self.path))?;
@@ -56,74 +59,71 @@ impl Opening<'_> {
         Ok((folder, memory, Some(commits)))
     }
 
-    /// Makes a new log in the place of the old one, which nothing needs any more. It
-    /// has its name only once its header is on disk: so what has that name is a log,
-    /// or nothing of minidb's.
-    fn new_log(&self, identity: Identity, lsn: u64) -> DBResult<log::Log> {
+    /// Makes a new log in the place of the old one, which nothing needs any more, for
+    /// those who may use the database's file. It has its name only once its header
+    /// is on disk; so if what has that name is no log, it is nothing of minidb's.
+    fn new_log(&self, identity: Identity, lsn: u64, like: &dyn File) -> DBResult<Log> {
         let ahead = if self.options.no_sync { 0 } else { self.options.ahead() };
-        let create = |file| log::Log::create(file, self.log_path.to_owned(), identity, lsn, ahead);
-        let old = self.lock_old_log()?;
-        if let Some(old) = old {
-            if planted::is(Bug::LogNotRenewed) {
-                return create(old);
-            }
-            self.disk.remove(self.log_path).map_err(failed("remove", self.log_path))?;
-        }
-        let making = unfinished_of(self.log_path);
-        let create_failed = failed("create", &making);
-        let open = || self.disk.open(&making, How::Create).map_err(&create_failed);
-        let file = self.lock_at(&making, &open)?;
-        // A crash may leave anything where a header was being written, but no more.
-        if file.len().map_err(&create_failed)? > log::EMPTY_BYTES
-            && log::is_foreign(&*file).map_err(&create_failed)?
+        let create = |file, path: &Path| Log::create(file, path.to_owned(), identity, lsn, ahead);
+        if planted::is(Bug::LogNotRenewed)
+            && let Some(old) = self.open_log(self.log_path, How::Write)?
         {
-            return Err(self.in_the_way(&making));
+            return create(old, self.log_path);
         }
-        // What is in the file is in the log.
-        let permitted = file.permit_as(self.path).map_err(&create_failed);
-        let made = permitted.and_then(|()| create(file)).and_then(|log| {
-            self.disk.rename_new(&making, self.log_path).map_err(|error| self.unnamed(&error))?;
-            self.log_begun.set(true);
-            Ok(log)
-        });
+        let unfinished = unfinished(self.log_path);
+        self.clear_away(self.log_path, 0)?;
+        self.clear_away(&unfinished, log::EMPTY_BYTES)?;
+        let file = self.disk.open(&unfinished, How::Private);
+        let file = file.map_err(|error| unmade(&unfinished, &error))?;
+        let ours = file.lock(false).and_then(|locked| Ok(locked && file.is_at(&unfinished)?));
+        if !ours.map_err(failed("lock", &unfinished))? {
+            // Somebody clears the same name away.
+            return Err(DBError::Busy(unfinished.display().to_string()));
+        }
+        let made = self.fill(file, like, &unfinished, create);
         if made.is_err() {
-            let _ = self.disk.remove(&making); // as far as can be
+            let _ = self.disk.remove(&unfinished); // as far as can be
         }
         made
     }
 
-    /// Why a log cannot have its name.
-    fn unnamed(&self, error: &io::Error) -> DBError {
-        if error.kind() != io::ErrorKind::AlreadyExists {
-            return DBError::io("create", self.log_path, error);
-        }
-        match self.disk.open(self.log_path, How::Read) {
-            // A link to nowhere.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.in_the_way(self.log_path),
-            // Of somebody who uses a file that had this one's name before.
-            _ => DBError::Busy(self.log_path.display().to_string()),
-        }
+    /// Makes a log of an empty file, and gives it its name.
+    fn fill(
+        &self,
+        file: Box<dyn File>,
+        like: &dyn File,
+        path: &Path,
+        create: impl FnOnce(Box<dyn File>, &Path) -> DBResult<Log>,
+    ) -> DBResult<Log> {
+        let failed = failed("create", path);
+        // What is in the file will be in the log.
+        like.permits().and_then(|permits| file.permit(permits)).map_err(&failed)?;
+        let log = create(file, path)?;
+        let named = self.disk.rename_new(path, self.log_path);
+        named.map_err(|error| unmade(self.log_path, &error))?;
+        self.log.replace(Some(log.file()));
+        Ok(log.named(self.log_path.to_owned()))
     }
 
-    /// The log that is there, locked. Else, had the file been replaced while it was
-    /// in use, two would write to one log.
-    fn lock_old_log(&self) -> DBResult<Option<Box<dyn File>>> {
-        let open = || {
-            self.disk.open(self.log_path, How::Write).map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound => DBError::NotFound(String::new()),
-                _ => failed("open", self.log_path)(error),
-            })
+    /// Removes what a log, or making one, has left, if nobody uses it. Else, had the
+    /// file been replaced while it was in use, two would write to one log.
+    fn clear_away(&self, path: &Path, short: u64) -> DBResult<()> {
+        let none = || DBError::NotFound(path.display().to_string());
+        let open = || self.open_log(path, How::Write)?.ok_or_else(none);
+        let file = match self.lock_at(path, &open) {
+            Err(DBError::NotFound(_)) => return Ok(()),
+            file => file?,
         };
-        match self.lock_at(self.log_path, &open) {
-            Err(DBError::NotFound(_)) => Ok(None),
-            locked => locked.map(Some),
-        }
+        expect_log(&*file, path, short)?; // again: only now it is locked
+        self.disk.remove(path).map_err(failed("remove", path))
     }
 }
 
-/// The name of a file until it is whole.
-pub(in super::super::super) fn unfinished_of(path: &Path) -> PathBuf {
-    let mut name = path.to_owned().into_os_string();
-    name.push("-unfinished");
-    PathBuf::from(name)
+/// Why there can be no file of that name, after what was there has been cleared away.
+fn unmade(path: &Path, error: &io::Error) -> DBError {
+    match error.kind() {
+        // A link to nowhere, or somebody makes one for a file that replaces this one.
+        io::ErrorKind::AlreadyExists => in_the_way(path),
+        _ => DBError::io("create", path, error),
+    }
 }

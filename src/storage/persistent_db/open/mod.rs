@@ -11,9 +11,7 @@
 
 mod begin;
 
-pub(in super::super) use begin::unfinished_of;
-
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -27,7 +25,7 @@ use super::commit::Commits;
 use super::fold::{Folder, Wake};
 use super::{Closer, Options, PersistentDB, Progress, Shared};
 use crate::error::{DBError, DBResult};
-use crate::os::disk::{Disk, File, How};
+use crate::os::disk::{Disk, File, How, unfinished};
 use crate::sync::atomic::AtomicU64;
 use crate::sync::{Arc, Condvar, Mutex};
 
@@ -67,8 +65,8 @@ struct Opening<'a> {
     path: &'a Path,
     log_path: &'a Path,
     options: &'a Options,
-    /// Whether what has the log's name is a new log.
-    log_begun: Cell<bool>,
+    /// The new log, locked, once it has its name.
+    log: RefCell<Option<Arc<Box<dyn File>>>>,
 }
 
 impl<'a> Opening<'a> {
@@ -78,7 +76,7 @@ impl<'a> Opening<'a> {
         log_path: &'a Path,
         options: &'a Options,
     ) -> Opening<'a> {
-        Opening { disk, path, log_path, options, log_begun: Cell::new(false) }
+        Opening { disk, path, log_path, options, log: RefCell::default() }
     }
 }
 
@@ -130,9 +128,23 @@ fn refused(path: &Path, options: &Options, error: &io::Error) -> DBError {
     }
 }
 
-/// What became of an operation on a file, as an error.
+/// Makes an error of what the system says: `failed` to do something with a file.
 fn failed(doing: &str, path: &Path) -> impl Fn(io::Error) -> DBError {
     move |error| DBError::io(doing, path, &error)
+}
+
+fn in_the_way(path: &Path) -> DBError {
+    DBError::Format(format!("{} is no log, and in the way of one", path.display()))
+}
+
+/// Refuses what is neither a log, nor damaged so that it may have been one, nor so
+/// short that it may be what is left of making one.
+fn expect_log(file: &dyn File, path: &Path, short: u64) -> DBResult<()> {
+    let read = failed("read", path);
+    match file.len().map_err(&read)? > short && log::is_foreign(file).map_err(&read)? {
+        true => Err(in_the_way(path)),
+        false => Ok(()),
+    }
 }
 
 impl Opening<'_> {
@@ -144,7 +156,7 @@ impl Opening<'_> {
                 let folder = Folder { data: found.data, since: found.since, log: None };
                 Ok((folder, InMemoryDB::of(found.index), None))
             }
-            false => self.begin(found),
+            false => self.begin(found, &*file),
         });
         if opened.is_err() && created {
             let _ = self.leave_nothing(); // as far as can be
@@ -152,13 +164,15 @@ impl Opening<'_> {
         opened
     }
 
-    /// Removes what was created, while the file is locked still: nobody uses it.
+    /// Removes what was created. File and log are locked still: nobody uses them.
     fn leave_nothing(&self) -> io::Result<()> {
         self.disk.remove(self.path)?;
-        if self.log_begun.get() {
+        if let Some(log) = self.log.take() {
             // Were it gone without the file, that would seem to be damaged.
             self.disk.sync_folder(self.path)?;
-            self.disk.remove(self.log_path)?;
+            if log.is_at(self.log_path)? {
+                self.disk.remove(self.log_path)?;
+            }
         }
         Ok(())
     }
@@ -209,20 +223,31 @@ impl Opening<'_> {
         Err(DBError::Busy(path.display().to_string()))
     }
 
-    fn log_beside(&self) -> DBResult<Option<Beside>> {
-        let how = if self.options.read_only { How::Read } else { How::Write };
-        let file = match self.disk.open(self.log_path, how) {
+    /// Opens what lies where a log, or one in the making, is expected.
+    fn open_log(&self, path: &Path, how: How) -> DBResult<Option<Box<dyn File>>> {
+        let file = match self.disk.open(path, how) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
-                return Err(self.in_the_way(self.log_path));
+                return Err(in_the_way(path));
             }
-            Err(error) => return Err(DBError::io("open", self.log_path, &error)),
+            Err(error) => return Err(DBError::io("open", path, &error)),
         };
-        let read = failed("read", self.log_path);
-        if !file.is_ordinary().map_err(&read)? {
-            return Err(self.in_the_way(self.log_path));
+        match file.is_ordinary().map_err(failed("look at", path))? {
+            true => Ok(Some(file)),
+            false => Err(in_the_way(path)),
         }
+    }
+
+    fn log_beside(&self) -> DBResult<Option<Beside>> {
+        let how = if self.options.read_only { How::Read } else { How::Write };
+        let file = match self.open_log(self.log_path, how) {
+            // Who only reads wants to have nothing there.
+            Err(DBError::Format(_)) if self.options.read_only => None,
+            file => file?,
+        };
+        let Some(file) = file else { return Ok(None) };
+        let read = failed("read", self.log_path);
         let identity = log::identify(&*file).map_err(&read)?;
         let has_records = match &identity {
             Some(identity) => log::has_records(&*file, identity).map_err(&read)?,
@@ -267,28 +292,26 @@ impl Opening<'_> {
         Ok(found)
     }
 
-    /// Refuses if another log would have to go that may be of use to somebody: what
+    /// Refuses if something would have to go that may be of use to somebody: what
     /// is no log, or one with commits of another database.
     fn refuse_to_replace(&self, log: Option<&Beside>, fields: Option<&Fields>) -> DBResult<()> {
-        let Some(log) = log.filter(|_| !self.options.read_only) else {
+        if self.options.read_only {
             return Ok(());
-        };
-        let name = self.log_path.display();
+        }
+        let unfinished = unfinished(self.log_path);
+        if let Some(file) = self.open_log(&unfinished, How::Read)? {
+            expect_log(&*file, &unfinished, log::EMPTY_BYTES)?;
+        }
+        let Some(log) = log else { return Ok(()) };
         let is_other = |it: Identity| fields.is_some_and(|fields| fields.database != it.database);
         match log.identity {
             Some(identity) if log.has_records && is_other(identity) => {
+                let name = self.log_path.display();
                 let what = "holds commits of another database, and is in the way of a log";
                 Err(DBError::Corrupt(format!("{name} {what}")))
             }
-            None if log::is_foreign(&*log.file).map_err(failed("read", self.log_path))? => {
-                Err(self.in_the_way(self.log_path))
-            }
-            _ => Ok(()),
+            _ => expect_log(&*log.file, self.log_path, 0),
         }
-    }
-
-    fn in_the_way(&self, path: &Path) -> DBError {
-        DBError::Format(format!("{} is no log, and in the way of one", path.display()))
     }
 
     /// A file without a root: empty, or left so when its first root was written.
