@@ -34,7 +34,7 @@
 //!   (`storage/log`, `storage/file`); `storage/in_memory_db.rs` is the index behind
 //!   a lock; `storage/index` is the ordered map.
 //! - [`os`]: files, memory by the page, threads, and fork.
-//! - `error`, `segments`, `sync` and `planted`: what all of them share.
+//! - `error`, `fallible`, `segments`, `sync` and `planted`: what all of them share.
 //!
 //! Small allocations that the library makes for itself (a handle, a node's
 //! separators while it splits) abort the process if the system refuses them, as
@@ -42,6 +42,7 @@
 //! with [`DBError::OutOfMemory`] instead.
 
 mod error;
+mod fallible;
 #[doc(hidden)] // for C, and for tests that play C
 pub mod ffi;
 pub mod os;

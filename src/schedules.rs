@@ -26,19 +26,19 @@ impl<T> Lock<T> {
     }
 
     /// Shows `body` the value in the turn to write.
-    pub fn turn<R>(&self, body: impl FnOnce(&T) -> R) -> DBResult<R> {
-        Ok(body(&*self.0.turn()?))
+    pub fn upgradable<R>(&self, body: impl FnOnce(&T) -> R) -> DBResult<R> {
+        Ok(body(&*self.0.upgradable()?))
     }
 
     /// Does so, and then has `change` change it, alone.
-    pub fn turn_and_alone<R>(
+    pub fn upgradable_then_write<R>(
         &self,
         body: impl FnOnce(&T) -> R,
         change: impl FnOnce(&mut T, R),
     ) -> DBResult<()> {
-        let turn = self.0.turn()?;
+        let turn = self.0.upgradable()?;
         let found = body(&turn);
-        change(&mut *turn.alone(), found);
+        change(&mut *turn.upgrade(), found);
         Ok(())
     }
 }

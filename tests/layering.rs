@@ -29,7 +29,7 @@ const FLOORS: [&[&str]; 5] = [
     ],
     &["storage"],
     &["os"],
-    &["DB", "DBError", "DBResult", "MAX_LEN", "error", "planted", "segments", "sync"],
+    &["DB", "DBError", "DBResult", "MAX_LEN", "error", "fallible", "planted", "segments", "sync"],
 ];
 
 /// The files that may say `unsafe`, each with `allow(unsafe_code)` and a reason.

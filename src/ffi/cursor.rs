@@ -198,12 +198,12 @@ pub unsafe extern "C" fn minidb_cursor_close(cursor: *mut minidb_cursor_t) {
 
 /// The cursor of a [`minidb_each`]. If `visit` forks, the child abandons it: to
 /// let go of it may take a lock that a thread holds which the child does not have.
-struct Visiting {
+struct EachCursor {
     cursor: Cursor,
     process: usize,
 }
 
-impl Drop for Visiting {
+impl Drop for EachCursor {
     fn drop(&mut self) {
         if process() != self.process {
             self.cursor.abandon();
@@ -229,7 +229,7 @@ pub unsafe extern "C" fn minidb_each(
         let visit = visit.ok_or_else(|| invalid("visit is NULL"))?;
         // From here on the handle may be closed: the cursor is our own.
         let cursor = view::with(db, |view, _| Ok(view.scan_prefix(prefix)?))?;
-        let mut visiting = Visiting { cursor, process: process() };
+        let mut visiting = EachCursor { cursor, process: process() };
         let cursor = &mut visiting.cursor;
         while cursor.next()? {
             let (Some(key), Some(value)) = (cursor.key_with_nul(), cursor.value_with_nul()) else {

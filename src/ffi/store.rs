@@ -41,7 +41,7 @@ pub unsafe extern "C" fn minidb_checkpoint(db: *mut minidb_t) -> c_int {
     guard(|| view::with(db, |view, _| view.checkpoint().map(|()| MINIDB_OK)))
 }
 
-/// Reads all that a view holds, in memory and on disk, and verifies every
+/// ReadSet all that a view holds, in memory and on disk, and verifies every
 /// checksum and the order of the keys. Returns MINIDB_CORRUPT if something is
 /// wrong; minidb_strerror then says what and where.
 #[unsafe(no_mangle)]

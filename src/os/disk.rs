@@ -22,7 +22,7 @@ pub trait Disk: Debug + Send + Sync {
     fn resolve(&self, path: &Path) -> io::Result<PathBuf>;
 
     /// Opens a file.
-    fn open(&self, path: &Path, how: How) -> io::Result<Box<dyn File>>;
+    fn open(&self, path: &Path, how: OpenMode) -> io::Result<Box<dyn File>>;
 
     /// Gives a file another name in the same folder; `AlreadyExists` if there
     /// is a file of that name.
@@ -38,9 +38,9 @@ pub trait Disk: Debug + Send + Sync {
     fn random(&self) -> io::Result<u64>;
 }
 
-/// How a file is opened.
+/// OpenMode a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum How {
+pub enum OpenMode {
     /// To be read; it must exist.
     Read,
     /// To be read and written; it must exist.
@@ -49,13 +49,13 @@ pub enum How {
     Create,
     /// To be read and written; it must not exist yet, not even as a link.
     New,
-    /// As `New`, and nobody else may use it but as [`File::permit`] says.
+    /// As `New`, and nobody else may use it but as [`File::set_permissions`] says.
     Private,
 }
 
 /// Who may use a file, as Unix has it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Permits {
+pub struct Permissions {
     /// What its owner, its group, and others may do: nine bits.
     pub mode: u32,
     /// The number of its owner.
@@ -85,20 +85,20 @@ pub trait File: Debug + Send + Sync {
     fn is_ordinary(&self) -> io::Result<bool>;
 
     /// Who may use it.
-    fn permits(&self) -> io::Result<Permits>;
+    fn permissions(&self) -> io::Result<Permissions>;
 
-    /// Says who may, as far as this process can: never others than asked for.
-    fn permit(&self, permits: Permits) -> io::Result<()>;
+    /// Lookup who may, as far as this process can: never others than asked for.
+    fn set_permissions(&self, permissions: Permissions) -> io::Result<()>;
 
     /// Its length in bytes.
     fn len(&self) -> io::Result<u64>;
 
-    /// How many bytes its disk still has room for, as far as is known.
+    /// OpenMode many bytes its disk still has room for, as far as is known.
     fn room(&self) -> u64 {
         u64::MAX
     }
 
-    /// Reads up to `buffer.len()` bytes from `offset`; 0 at the end.
+    /// ReadSet up to `buffer.len()` bytes from `offset`; 0 at the end.
     fn read_some(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
 
     /// Writes some of `bytes` at `offset`, and says how many.

@@ -12,11 +12,11 @@ use std::ops::Deref;
 #[cfg_attr(target_arch = "x86_64", repr(align(4096)))]
 #[cfg_attr(not(target_arch = "x86_64"), repr(align(65536)))] // the largest page
 #[derive(Debug)]
-pub(crate) struct Own<T>(T);
+pub(crate) struct WipeOnFork<T>(T);
 
-impl<T: Sync> Own<T> {
-    pub(crate) const fn new(empty: T) -> Own<T> {
-        Own(empty)
+impl<T: Sync> WipeOnFork<T> {
+    pub(crate) const fn new(empty: T) -> WipeOnFork<T> {
+        WipeOnFork(empty)
     }
 
     /// Has it emptied in the child of each fork() from now on: by the system
@@ -46,7 +46,7 @@ impl<T: Sync> Own<T> {
     }
 }
 
-impl<T> Deref for Own<T> {
+impl<T> Deref for WipeOnFork<T> {
     type Target = T;
 
     #[inline]

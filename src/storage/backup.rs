@@ -8,7 +8,7 @@ use super::in_memory_db::InMemoryDB;
 use super::persistent_db::{PersistentDB, write_all_of};
 use super::snapshot::Snapshot;
 use crate::error::{DBError, DBResult};
-use crate::os::disk::{Disk, How, unfinished};
+use crate::os::disk::{Disk, OpenMode, unfinished};
 use crate::os::system::System;
 
 impl Snapshot {
@@ -30,7 +30,7 @@ impl Snapshot {
             return Err(exists());
         }
         let path = &resolved;
-        match disk.open(path, How::Read) {
+        match disk.open(path, OpenMode::Read) {
             Ok(_) => return Err(exists()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             // A folder, say, or a file that may not be read.
@@ -66,7 +66,7 @@ fn begin(disk: &dyn Disk, path: &Path) -> DBResult<DataFile> {
     for half in database.as_chunks_mut::<8>().0 {
         *half = disk.random().map_err(failed)?.to_le_bytes();
     }
-    let file = disk.open(path, How::Create).map_err(failed)?;
+    let file = disk.open(path, OpenMode::Create).map_err(failed)?;
     // What lies there was left by a backup that was interrupted, or belongs to
     // one that goes on, or has a moment ago: then it has another name now.
     if !file.lock(false).map_err(failed)? || !file.is_at(path).map_err(failed)? {

@@ -125,7 +125,7 @@ impl History {
         Ok(())
     }
 
-    /// Says that transactions begin with that commit, or a later one, from now on.
+    /// Lookup that transactions begin with that commit, or a later one, from now on.
     pub(super) fn shown(&self, commit: u64) {
         if let Ok(mut notes) = self.notes.lock() {
             notes.forget_unasked(commit);
@@ -149,7 +149,7 @@ impl History {
         Ok(())
     }
 
-    /// Says that a transaction with such a view has ended.
+    /// Lookup that a transaction with such a view has ended.
     pub(super) fn close(&self, begun: u64) {
         let Ok(mut notes) = self.notes.lock() else {
             return;

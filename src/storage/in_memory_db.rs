@@ -18,7 +18,7 @@ use super::index::{self, Bounds, Index};
 use super::snapshot::{Cursor, DBIterator, Snapshot};
 use crate::DB;
 use crate::error::{DBError, DBResult, OutOfMemory};
-use crate::sync::{Alone, Arc, BrLock, Reading, Turn};
+use crate::sync::{Arc, BrLock, ReadGuard, UpgradableGuard, WriteGuard};
 
 /// How many retired pages and blobs are looked at before others may have the lock.
 const COLLECT_STEP: usize = 64;
@@ -54,9 +54,9 @@ pub(super) struct Store {
 impl Store {
     /// Drops what held a snapshot, and frees what only that one needed, a few
     /// things at a time so that nobody waits long.
-    pub(super) fn let_go<T>(&self, held: T, pins: Option<u64>) {
+    pub(super) fn let_go<T>(&self, held: T, pinned_epoch: Option<u64>) {
         drop(held);
-        let Some(epoch) = pins else {
+        let Some(epoch) = pinned_epoch else {
             return;
         };
         // Without the lock (after a panic under it) the memory goes with the store.
@@ -123,10 +123,7 @@ pub(super) fn puts<'a>(
 }
 
 pub(super) fn to_vec(bytes: &[u8]) -> DBResult<Vec<u8>> {
-    let mut copy = Vec::new();
-    copy.try_reserve_exact(bytes.len())?;
-    copy.extend_from_slice(bytes);
-    Ok(copy)
+    Ok(crate::fallible::copy(bytes)?)
 }
 
 impl InMemoryDB {
@@ -141,19 +138,19 @@ impl InMemoryDB {
     }
 
     #[inline]
-    pub(super) fn read(&self) -> DBResult<Reading<'_, Index>> {
+    pub(super) fn read(&self) -> DBResult<ReadGuard<'_, Index>> {
         self.store.index.read()
     }
 
     #[inline]
-    pub(super) fn write(&self) -> DBResult<Alone<'_, Index>> {
+    pub(super) fn write(&self) -> DBResult<WriteGuard<'_, Index>> {
         self.store.index.write()
     }
 
     /// The turn to write.
     #[inline]
-    pub(super) fn turn(&self) -> DBResult<Turn<'_, Index>> {
-        self.store.index.turn()
+    pub(super) fn upgradable(&self) -> DBResult<UpgradableGuard<'_, Index>> {
+        self.store.index.upgradable()
     }
 
     /// Shows `view` the value of `key`, without a copy. `view` must not use the
@@ -168,7 +165,7 @@ impl InMemoryDB {
     /// ```
     #[inline]
     pub fn get_with<T>(&self, key: &[u8], view: impl FnOnce(Option<&[u8]>) -> T) -> DBResult<T> {
-        Ok(self.read()?.get_beside(key, view))
+        Ok(self.read()?.get_latched(key, view))
     }
 
     /// Sets the value of `key`. Before that, shows `old` the value that was
@@ -183,14 +180,14 @@ impl InMemoryDB {
     ) -> DBResult<T> {
         check_len("key", key)?;
         check_len("value", value)?;
-        self.store.index.with_turn(|index| {
+        self.store.index.with_upgradable(|index| {
             if let Some(local) = index.local(key, value) {
                 let result = old(index.old_of(&local))?;
-                index.put_local(&local, key, value);
+                index.put_in_place(&local, key, value);
                 self.note(&index, Change::Put(key, value));
                 return Ok(result);
             }
-            let mut index = index.alone();
+            let mut index = index.upgrade();
             let result = index.put(key, value, old)?;
             index.committed();
             self.note(&index, Change::Put(key, value));
@@ -206,8 +203,8 @@ impl InMemoryDB {
         key: &[u8],
         old: impl FnOnce(&[u8]) -> DBResult<T>,
     ) -> DBResult<Option<T>> {
-        self.store.index.with_turn(|turn| {
-            let mut index = turn.alone();
+        self.store.index.with_upgradable(|turn| {
+            let mut index = turn.upgrade();
             let result = index.delete(key, old)?;
             if result.is_some() {
                 index.committed();
@@ -301,7 +298,7 @@ impl InMemoryDB {
     /// at a time.
     fn finish(
         &self,
-        mut index: Alone<'_, Index>,
+        mut index: WriteGuard<'_, Index>,
         done: DBResult<()>,
         by: Option<u64>,
         changes: &mut dyn Iterator<Item = Change<'_>>,
@@ -340,8 +337,8 @@ impl InMemoryDB {
 
     /// Drops a snapshot of the index.
     pub(super) fn let_go(&self, snapshot: index::Snapshot) {
-        let pins = snapshot.pins();
-        self.store.let_go(snapshot, pins);
+        let pinned_epoch = snapshot.pinned_epoch();
+        self.store.let_go(snapshot, pinned_epoch);
     }
 
     /// Makes a frozen view of what the database holds now, in constant time.
@@ -351,7 +348,7 @@ impl InMemoryDB {
 
     fn freeze(&self) -> DBResult<index::Snapshot> {
         // Readers among themselves need not wait for each other here.
-        let already = self.read()?.snapshot_already();
+        let already = self.read()?.existing_snapshot();
         match already {
             Some(view) => Ok(view),
             None => Ok(self.write()?.snapshot()?),
@@ -393,7 +390,7 @@ impl InMemoryDB {
 
     /// Verifies every rule that the data structure keeps. Writers wait.
     pub fn check(&self) -> DBResult<()> {
-        self.turn()?.check().map_err(DBError::Corrupt)
+        self.upgradable()?.check().map_err(DBError::Corrupt)
     }
 }
 
@@ -401,7 +398,7 @@ impl Index {
     /// Makes one change of a commit.
     pub(super) fn apply_change(&mut self, change: Change<'_>) -> DBResult<()> {
         match change {
-            Change::Put(key, value) => self.put_near(&mut None, key, value)?,
+            Change::Put(key, value) => self.put_with_hint(&mut None, key, value)?,
             Change::Delete(key) => drop(self.delete(key, |_| Ok::<(), OutOfMemory>(()))?),
             Change::Clear(from, to) => self.clear(from, to)?,
         }
@@ -412,7 +409,7 @@ impl Index {
     fn apply_many(&mut self, payload: &[u8]) -> DBResult<()> {
         let mut near = None;
         let mut apply = |change: DBResult<Change<'_>>| match change? {
-            Change::Put(key, value) => Ok(self.put_near(&mut near, key, value)?),
+            Change::Put(key, value) => Ok(self.put_with_hint(&mut near, key, value)?),
             other => {
                 near = None;
                 self.apply_change(other)

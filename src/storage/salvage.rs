@@ -16,14 +16,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::change::{Change, Changes};
-use super::file::{Remains, Root, Roots, roots};
+use super::file::{ReadableSectors, Root, Roots, roots};
 use super::image;
 use super::in_memory_db::InMemoryDB;
-use super::index::{self, Ranges, Wreck};
+use super::index::{self, PageSource, Ranges};
 use super::log::{self, Identity};
 use super::persistent_db::open_to_read;
 use crate::error::{DBError, DBResult};
-use crate::os::disk::{Disk, File, How, Permits, retry};
+use crate::os::disk::{Disk, File, OpenMode, Permissions, retry};
 use crate::os::system::System;
 
 /// What was found in a damaged file, and what was not.
@@ -96,14 +96,14 @@ pub fn salvage(damaged: impl AsRef<Path>, new: impl AsRef<Path>) -> DBResult<Sal
 /// The same on a disk of the caller's making.
 pub fn salvage_on(disk: &dyn Disk, damaged: &Path, new: &Path) -> DBResult<Salvaged> {
     let (path, file) = open_to_read(disk, damaged)?;
-    let file = Patient(file);
+    let file = LenientFile(file);
     let refusal = Roots::read(&file, &path)?.refuse(&path);
     let (roots, damaged_roots) = roots(&file, &path)?;
     let salvaged = Salvaged { damaged_roots, ..Salvaged::default() };
-    let mut rescue = Rescue { db: InMemoryDB::new()?, roots, lost: Ranges::default(), salvaged };
+    let mut rescue = Salvager { db: InMemoryDB::new()?, roots, lost: Ranges::default(), salvaged };
     rescue.read_file(&file, &path)?;
     rescue.read_log(disk, &path)?;
-    let Rescue { db, roots, mut salvaged, .. } = rescue;
+    let Salvager { db, roots, mut salvaged, .. } = rescue;
     if roots.is_empty() && salvaged.commits == 0 {
         return Err(refusal);
     }
@@ -114,7 +114,7 @@ pub fn salvage_on(disk: &dyn Disk, damaged: &Path, new: &Path) -> DBResult<Salva
 }
 
 /// What was found so far.
-struct Rescue {
+struct Salvager {
     db: InMemoryDB,
     /// The newest first.
     roots: Vec<Root>,
@@ -123,7 +123,7 @@ struct Rescue {
     salvaged: Salvaged,
 }
 
-impl Rescue {
+impl Salvager {
     fn read_file(&mut self, file: &dyn File, path: &Path) -> DBResult<()> {
         let Some(newest) = self.roots.first() else {
             return Ok(());
@@ -148,7 +148,7 @@ impl Rescue {
         root: &Root,
         wanted: &Ranges,
     ) -> DBResult<(u64, Ranges, u64)> {
-        let remains = Remains::read(file, path, root)?;
+        let remains = ReadableSectors::read(file, path, root)?;
         let image = image::decode(&root.fields.meta);
         let (found, lost) = index::salvage(&remains, &image, wanted, &mut |key, value| {
             self.db.put_with(key, value, |_| Ok(()))
@@ -190,9 +190,9 @@ impl Rescue {
     }
 
     /// The log beside the file, if it is one that goes on where a root ends.
-    fn open_log(&self, disk: &dyn Disk, path: &Path) -> DBResult<Option<(Patient, Identity)>> {
-        let file = match disk.open(path, How::Read) {
-            Ok(file) => Patient(file),
+    fn open_log(&self, disk: &dyn Disk, path: &Path) -> DBResult<Option<(LenientFile, Identity)>> {
+        let file = match disk.open(path, OpenMode::Read) {
+            Ok(file) => LenientFile(file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(DBError::io("open", path, &error)),
         };
@@ -216,7 +216,7 @@ impl Rescue {
     }
 }
 
-impl Wreck for Remains<'_> {
+impl PageSource for ReadableSectors<'_> {
     type Error = DBError;
 
     fn units(&self) -> impl Iterator<Item = u32> + '_ {
@@ -258,9 +258,9 @@ fn within<'a>(keys: &'a Ranges, change: Change<'a>) -> Vec<Change<'a>> {
 
 /// A file of which what cannot be read is zeros, and to which nothing is written.
 #[derive(Debug)]
-struct Patient(Box<dyn File>);
+struct LenientFile(Box<dyn File>);
 
-impl File for Patient {
+impl File for LenientFile {
     fn lock(&self, shared: bool) -> io::Result<bool> {
         self.0.lock(shared)
     }
@@ -273,11 +273,11 @@ impl File for Patient {
         self.0.is_ordinary()
     }
 
-    fn permits(&self) -> io::Result<Permits> {
-        self.0.permits()
+    fn permissions(&self) -> io::Result<Permissions> {
+        self.0.permissions()
     }
 
-    fn permit(&self, _: Permits) -> io::Result<()> {
+    fn set_permissions(&self, _: Permissions) -> io::Result<()> {
         Err(io::ErrorKind::ReadOnlyFilesystem.into())
     }
 

@@ -94,8 +94,8 @@ impl Snapshot {
 impl Drop for Snapshot {
     fn drop(&mut self) {
         if let Some(view) = self.view.take() {
-            let pins = view.pins();
-            self.store.let_go(view, pins);
+            let pinned_epoch = view.pinned_epoch();
+            self.store.let_go(view, pinned_epoch);
         }
     }
 }
@@ -220,11 +220,11 @@ impl Cursor {
     /// Does what `next` does, and returns the entry's key and value, each with a NUL,
     /// if that takes a few steps only. Else it does nothing.
     #[inline(always)]
-    pub(crate) fn next_near(&mut self) -> Option<(&[u8], &[u8])> {
+    pub(crate) fn next_in_leaf(&mut self) -> Option<(&[u8], &[u8])> {
         if self.merge.is_some() {
             return None;
         }
-        self.cursor.as_mut()?.next_near()
+        self.cursor.as_mut()?.next_in_leaf()
     }
 
     /// Hands the entries after the cursor to `sink` as far as they fit.
@@ -248,8 +248,8 @@ impl Cursor {
 impl Drop for Cursor {
     fn drop(&mut self) {
         if let Some(cursor) = self.cursor.take() {
-            let pins = cursor.pins();
-            self.store.let_go(cursor, pins);
+            let pinned_epoch = cursor.pinned_epoch();
+            self.store.let_go(cursor, pinned_epoch);
         }
     }
 }

@@ -34,7 +34,7 @@ const POISONED: u32 = 2;
 /// How often a reader looks again before it goes to sleep.
 const SPINS: usize = if cfg!(any(minidb_shuttle, minidb_loom)) { 1 } else { 200 };
 
-/// Alone in its cache lines: processors fetch them in pairs.
+/// WriteGuard in its cache lines: processors fetch them in pairs.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Slot(AtomicUsize);
@@ -55,14 +55,14 @@ unsafe impl<T: Send + Sync> Sync for BrLock<T> {}
 
 /// A reader's access.
 #[derive(Debug)]
-pub(crate) struct Reading<'a, T> {
+pub(crate) struct ReadGuard<'a, T> {
     lock: &'a BrLock<T>,
     slot: &'a Slot,
 }
 
 /// The turn to write, beside readers.
 #[derive(Debug)]
-pub(crate) struct Turn<'a, T> {
+pub(crate) struct UpgradableGuard<'a, T> {
     lock: &'a BrLock<T>,
     /// Whether it was taken while a panic unwound already.
     unwinding: bool,
@@ -71,10 +71,10 @@ pub(crate) struct Turn<'a, T> {
 
 /// The turn to write, alone.
 #[derive(Debug)]
-pub(crate) struct Alone<'a, T> {
+pub(crate) struct WriteGuard<'a, T> {
     // In this order they are dropped.
     gate: Gate<'a>,
-    turn: Turn<'a, T>,
+    turn: UpgradableGuard<'a, T>,
 }
 
 #[derive(Debug)]
@@ -95,7 +95,7 @@ impl<T> BrLock<T> {
     }
 
     #[inline]
-    pub(crate) fn read(&self) -> Result<Reading<'_, T>, DBError> {
+    pub(crate) fn read(&self) -> Result<ReadGuard<'_, T>, DBError> {
         let slot = &self.slots[(super::place() >> 60) as usize % SLOTS];
         let reading = self.enter(slot);
         super::write_before_read();
@@ -108,13 +108,13 @@ impl<T> BrLock<T> {
     }
 
     #[inline]
-    fn enter<'a>(&'a self, slot: &'a Slot) -> Reading<'a, T> {
+    fn enter<'a>(&'a self, slot: &'a Slot) -> ReadGuard<'a, T> {
         slot.0.fetch_add(1, Ordering::SeqCst);
-        Reading { lock: self, slot }
+        ReadGuard { lock: self, slot }
     }
 
     #[cold]
-    fn read_later<'a>(&'a self, slot: &'a Slot) -> Result<Reading<'a, T>, DBError> {
+    fn read_later<'a>(&'a self, slot: &'a Slot) -> Result<ReadGuard<'a, T>, DBError> {
         for _ in 0..SPINS {
             if self.state.load(Ordering::Relaxed) & ALONE == 0 {
                 break;
@@ -122,7 +122,7 @@ impl<T> BrLock<T> {
             super::spin_loop();
         }
         // Nobody can become alone while this is held.
-        let gate = self.gate.read_anyway();
+        let gate = self.gate.read_ignoring_poison();
         let reading = self.enter(slot);
         drop(gate);
         match self.state.load(Ordering::SeqCst) & POISONED {
@@ -133,20 +133,20 @@ impl<T> BrLock<T> {
 
     /// Waits for the turn to write.
     #[inline]
-    pub(crate) fn turn(&self) -> Result<Turn<'_, T>, DBError> {
-        self.with_turn(Ok)
+    pub(crate) fn upgradable(&self) -> Result<UpgradableGuard<'_, T>, DBError> {
+        self.with_upgradable(Ok)
     }
 
     /// Gives `body` the turn to write. For what is short and often called: a turn that
     /// is returned in a `Result` is moved by way of memory, which takes as long as a
     /// short write.
     #[inline]
-    pub(crate) fn with_turn<'a, R>(
+    pub(crate) fn with_upgradable<'a, R>(
         &'a self,
-        body: impl FnOnce(Turn<'a, T>) -> Result<R, DBError>,
+        body: impl FnOnce(UpgradableGuard<'a, T>) -> Result<R, DBError>,
     ) -> Result<R, DBError> {
-        let held = self.turn.lock_anyway();
-        let turn = Turn { lock: self, unwinding: panicking(), _turn: held };
+        let held = self.turn.lock_ignoring_poison();
+        let turn = UpgradableGuard { lock: self, unwinding: panicking(), _turn: held };
         match self.state.load(Ordering::Relaxed) & POISONED {
             0 => body(turn),
             _ => Err(DBError::Internal),
@@ -155,17 +155,17 @@ impl<T> BrLock<T> {
 
     /// Waits for the turn to write, alone.
     #[inline]
-    pub(crate) fn write(&self) -> Result<Alone<'_, T>, DBError> {
-        self.with_turn(|turn| Ok(turn.alone()))
+    pub(crate) fn write(&self) -> Result<WriteGuard<'_, T>, DBError> {
+        self.with_upgradable(|turn| Ok(turn.upgrade()))
     }
 }
 
-impl<'a, T> Turn<'a, T> {
+impl<'a, T> UpgradableGuard<'a, T> {
     /// Waits until no reader is left.
     #[inline]
-    pub(crate) fn alone(self) -> Alone<'a, T> {
+    pub(crate) fn upgrade(self) -> WriteGuard<'a, T> {
         let lock = self.lock;
-        let gate = lock.gate.write_anyway();
+        let gate = lock.gate.write_ignoring_poison();
         lock.state.fetch_or(ALONE, Ordering::SeqCst);
         super::write_before_read();
         let gate = Gate { state: &lock.state, _gate: gate };
@@ -180,7 +180,7 @@ impl<'a, T> Turn<'a, T> {
                 }
             }
         }
-        Alone { gate, turn: self }
+        WriteGuard { gate, turn: self }
     }
 
     fn note_panic(&self) {
@@ -190,7 +190,7 @@ impl<'a, T> Turn<'a, T> {
     }
 }
 
-impl<T> Deref for Reading<'_, T> {
+impl<T> Deref for ReadGuard<'_, T> {
     type Target = T;
 
     #[inline]
@@ -200,14 +200,14 @@ impl<T> Deref for Reading<'_, T> {
     }
 }
 
-impl<T> Drop for Reading<'_, T> {
+impl<T> Drop for ReadGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
         self.slot.0.fetch_sub(1, Ordering::Release);
     }
 }
 
-impl<T> Deref for Turn<'_, T> {
+impl<T> Deref for UpgradableGuard<'_, T> {
     type Target = T;
 
     #[inline]
@@ -217,14 +217,14 @@ impl<T> Deref for Turn<'_, T> {
     }
 }
 
-impl<T> Drop for Turn<'_, T> {
+impl<T> Drop for UpgradableGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
         self.note_panic();
     }
 }
 
-impl<T> Deref for Alone<'_, T> {
+impl<T> Deref for WriteGuard<'_, T> {
     type Target = T;
 
     #[inline]
@@ -233,7 +233,7 @@ impl<T> Deref for Alone<'_, T> {
     }
 }
 
-impl<T> DerefMut for Alone<'_, T> {
+impl<T> DerefMut for WriteGuard<'_, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
         let _ = &self.gate;
@@ -243,7 +243,7 @@ impl<T> DerefMut for Alone<'_, T> {
     }
 }
 
-impl<T> Drop for Alone<'_, T> {
+impl<T> Drop for WriteGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
         self.turn.note_panic(); // before the gate opens
@@ -278,9 +278,9 @@ mod tests {
             for _ in 0..2 {
                 scope.spawn(|| {
                     for _ in 0..1_000 {
-                        let turn = lock.turn().unwrap();
+                        let turn = lock.upgradable().unwrap();
                         let next = turn[0] + 1;
-                        turn.alone().fill(next);
+                        turn.upgrade().fill(next);
                     }
                 });
             }
@@ -292,11 +292,11 @@ mod tests {
     fn a_panic_with_the_turn_refuses_everybody() {
         let lock = BrLock::new(0);
         let panicking = || {
-            let _turn = lock.turn().unwrap();
+            let _turn = lock.upgradable().unwrap();
             panic!("on purpose");
         };
         let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(panicking));
         assert!(caught.is_err());
-        assert!(lock.read().is_err() && lock.turn().is_err() && lock.write().is_err());
+        assert!(lock.read().is_err() && lock.upgradable().is_err() && lock.write().is_err());
     }
 }

@@ -13,7 +13,7 @@ mod br_lock;
 #[cfg(minidb_shuttle)]
 mod shuttled;
 
-pub(crate) use br_lock::{Alone, BrLock, Reading, Turn};
+pub(crate) use br_lock::{BrLock, ReadGuard, UpgradableGuard, WriteGuard};
 
 use crate::error::DBError;
 
@@ -106,13 +106,13 @@ impl<T> RwLock<T> {
 impl<T> RwLock<T> {
     /// After a panic, too.
     #[inline]
-    pub(crate) fn read_anyway(&self) -> RwLockReadGuard<'_, T> {
+    pub(crate) fn read_ignoring_poison(&self) -> RwLockReadGuard<'_, T> {
         self.0.read().unwrap_or_else(imp::PoisonError::into_inner)
     }
 
     /// After a panic, too.
     #[inline]
-    pub(crate) fn write_anyway(&self) -> RwLockWriteGuard<'_, T> {
+    pub(crate) fn write_ignoring_poison(&self) -> RwLockWriteGuard<'_, T> {
         self.0.write().unwrap_or_else(imp::PoisonError::into_inner)
     }
 }
@@ -125,7 +125,7 @@ impl<T> Mutex<T> {
 
     /// After a panic, too.
     #[inline]
-    pub(crate) fn lock_anyway(&self) -> MutexGuard<'_, T> {
+    pub(crate) fn lock_ignoring_poison(&self) -> MutexGuard<'_, T> {
         self.0.lock().unwrap_or_else(imp::PoisonError::into_inner)
     }
 }
@@ -146,7 +146,7 @@ impl<T> Mutex<T> {
         Ok(self.0.lock())
     }
 
-    pub(crate) fn lock_anyway(&self) -> MutexGuard<'_, T> {
+    pub(crate) fn lock_ignoring_poison(&self) -> MutexGuard<'_, T> {
         self.0.lock()
     }
 }
@@ -164,11 +164,11 @@ impl Condvar {
 
 #[cfg(minidb_tsan)]
 impl<T> RwLock<T> {
-    pub(crate) fn read_anyway(&self) -> RwLockReadGuard<'_, T> {
+    pub(crate) fn read_ignoring_poison(&self) -> RwLockReadGuard<'_, T> {
         self.0.read()
     }
 
-    pub(crate) fn write_anyway(&self) -> RwLockWriteGuard<'_, T> {
+    pub(crate) fn write_ignoring_poison(&self) -> RwLockWriteGuard<'_, T> {
         self.0.write()
     }
 }

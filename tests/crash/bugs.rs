@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use minidb::os::disk::{Disk, File, How, Permits, unfinished};
+use minidb::os::disk::{Disk, File, OpenMode, Permissions, unfinished};
 use minidb::os::sim::SimDisk;
 
 use crate::player::{LOG, PATH};
@@ -83,7 +83,7 @@ impl Disk for BadDisk {
         self.disk.resolve(path)
     }
 
-    fn open(&self, path: &Path, how: How) -> io::Result<Box<dyn File>> {
+    fn open(&self, path: &Path, how: OpenMode) -> io::Result<Box<dyn File>> {
         let (bug, state) = (self.bug, Mutex::default());
         let file = self.disk.open(path, how)?;
         // The log is made under another name.
@@ -140,12 +140,12 @@ impl File for BadFile {
         self.file.is_ordinary()
     }
 
-    fn permits(&self) -> io::Result<Permits> {
-        self.file.permits()
+    fn permissions(&self) -> io::Result<Permissions> {
+        self.file.permissions()
     }
 
-    fn permit(&self, permits: Permits) -> io::Result<()> {
-        self.file.permit(permits)
+    fn set_permissions(&self, permits: Permissions) -> io::Result<()> {
+        self.file.set_permissions(permits)
     }
 
     fn room(&self) -> u64 {

@@ -176,7 +176,7 @@ impl Txn<'_> {
         }
     }
 
-    /// Says whether it could be; it has begun anew then, if it is honest.
+    /// Lookup whether it could be; it has begun anew then, if it is honest.
     pub fn commit(&mut self) -> bool {
         match self {
             Txn::Honest(txn) | Txn::RangesAreNotValidated(txn, ..) => txn.commit().unwrap(),

@@ -1,18 +1,18 @@
-//! What `lock.rs` stands beside in `src/storage/index/memory`.
+//! What `latch.rs` stands beside in `src/storage/index/memory`.
 
 use loom::sync::atomic::AtomicU32;
 
-#[path = "../../src/storage/index/memory/lock.rs"]
-mod lock;
+#[path = "../../src/storage/index/memory/latch.rs"]
+mod latch;
 
-use lock::PageLock;
+use latch::PageLatch;
 
 pub fn while_read(lock: &AtomicU32, body: impl FnOnce()) {
-    let _lock = PageLock::to_read(lock);
+    let _lock = PageLatch::to_read(lock);
     body();
 }
 
 pub fn while_changed(lock: &AtomicU32, body: impl FnOnce()) {
-    let _lock = PageLock::to_change(lock);
+    let _lock = PageLatch::to_edit(lock);
     body();
 }

@@ -56,9 +56,9 @@ fn write(lock: &BrLock<Guarded>) {
 }
 
 fn turn(lock: &BrLock<Guarded>) {
-    let turn = lock.turn().unwrap();
+    let turn = lock.upgradable().unwrap();
     turn.get();
-    turn.alone().add_one();
+    turn.upgrade().add_one();
 }
 
 fn lock_of_readers(bodies: &[fn(&BrLock<Guarded>)], sum: u32) {

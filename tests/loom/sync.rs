@@ -29,7 +29,7 @@ impl<T> Mutex<T> {
         Mutex(loom::sync::Mutex::new(value))
     }
 
-    pub fn lock_anyway(&self) -> MutexGuard<'_, T> {
+    pub fn lock_ignoring_poison(&self) -> MutexGuard<'_, T> {
         self.0.lock().unwrap()
     }
 }
@@ -42,11 +42,11 @@ impl<T> RwLock<T> {
         RwLock(loom::sync::RwLock::new(value))
     }
 
-    pub fn read_anyway(&self) -> RwLockReadGuard<'_, T> {
+    pub fn read_ignoring_poison(&self) -> RwLockReadGuard<'_, T> {
         self.0.read().unwrap()
     }
 
-    pub fn write_anyway(&self) -> RwLockWriteGuard<'_, T> {
+    pub fn write_ignoring_poison(&self) -> RwLockWriteGuard<'_, T> {
         self.0.write().unwrap()
     }
 }

@@ -26,7 +26,7 @@ pub fn shared() {
             it[1] = it[0];
             turn.store(false, Relaxed);
         };
-        lock.turn_and_alone(look, change).unwrap();
+        lock.upgradable_then_write(look, change).unwrap();
     };
     let read = || {
         let first = lock.read(both).unwrap();
@@ -43,17 +43,17 @@ fn poisoned() {
     let (lock, panicked) = (Lock::new(0), AtomicBool::new(false));
     let panic = || {
         // Not `panic!`, which would print the schedule.
-        let panicking = || lock.turn(|_| resume_unwind(Box::new(())));
+        let panicking = || lock.upgradable(|_| resume_unwind(Box::new(())));
         assert!(catch_unwind(AssertUnwindSafe(panicking)).is_err());
         panicked.store(true, Relaxed);
     };
     let come = || {
         let late = panicked.load(Relaxed);
         assert!(lock.read(|_| ()).is_err() || !late);
-        let _ = lock.turn_and_alone(|_| (), |it, ()| *it += 1);
+        let _ = lock.upgradable_then_write(|_| (), |it, ()| *it += 1);
     };
     together(&[&panic, &come]);
-    assert!(lock.read(|_| ()).is_err() && lock.turn(|_| ()).is_err());
+    assert!(lock.read(|_| ()).is_err() && lock.upgradable(|_| ()).is_err());
 }
 
 /// What a panic leaves half changed is never seen.
@@ -64,7 +64,7 @@ fn half_changed() {
             *it = 1;
             resume_unwind(Box::new(()))
         };
-        let panicking = || lock.turn_and_alone(|_| (), change);
+        let panicking = || lock.upgradable_then_write(|_| (), change);
         assert!(catch_unwind(AssertUnwindSafe(panicking)).is_err());
     };
     let read = || assert!(lock.read(|it| *it).unwrap_or_default() == 0);

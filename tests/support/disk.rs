@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use minidb::os::disk::{Disk, File, How, Permits};
+use minidb::os::disk::{Disk, File, OpenMode, Permissions};
 use minidb::os::system::System;
 
 /// Who is told.
@@ -28,7 +28,7 @@ impl<W: Watch> Disk for Watched<W> {
         System.resolve(path)
     }
     /// A log is known by the name that it gets once it is made.
-    fn open(&self, path: &Path, how: How) -> io::Result<Box<dyn File>> {
+    fn open(&self, path: &Path, how: OpenMode) -> io::Result<Box<dyn File>> {
         let name = path.to_string_lossy();
         let log = name.strip_suffix("-unfinished").filter(|it| it.ends_with("-log"));
         let name = PathBuf::from(log.unwrap_or(&name));
@@ -58,11 +58,11 @@ impl<W: Watch> File for WatchedFile<W> {
     fn is_ordinary(&self) -> io::Result<bool> {
         self.0.is_ordinary()
     }
-    fn permits(&self) -> io::Result<Permits> {
-        self.0.permits()
+    fn permissions(&self) -> io::Result<Permissions> {
+        self.0.permissions()
     }
-    fn permit(&self, permits: Permits) -> io::Result<()> {
-        self.0.permit(permits)
+    fn set_permissions(&self, permits: Permissions) -> io::Result<()> {
+        self.0.set_permissions(permits)
     }
     fn len(&self) -> io::Result<u64> {
         self.0.len()

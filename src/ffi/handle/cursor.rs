@@ -54,14 +54,14 @@ impl Lent {
 }
 
 /// A thread's time inside a call.
-struct Inside {
+struct CursorCall {
     slot: &'static Slot<Single>,
     handle: usize,
     /// The state that it will leave behind: unless said otherwise, `BROKEN`.
     after: usize,
 }
 
-impl Inside {
+impl CursorCall {
     #[inline]
     fn enter(handle: usize) -> Result<Self, Failure> {
         let Some(slot) = HANDLES.find(handle) else {
@@ -69,7 +69,7 @@ impl Inside {
         };
         let busy = not_open(handle, BUSY);
         match slot.state.compare_exchange(handle, busy, Ordering::Acquire, Ordering::Relaxed) {
-            Ok(_) => Ok(Inside { slot, handle, after: not_open(handle, BROKEN) }),
+            Ok(_) => Ok(CursorCall { slot, handle, after: not_open(handle, BROKEN) }),
             Err(state) => Err(not_now(state, handle)),
         }
     }
@@ -96,12 +96,12 @@ impl Inside {
 
     /// Goes to the next entry, wherever it is.
     #[inline(never)]
-    fn next_anywhere(self) -> Result<bool, Failure> {
+    fn next_in_tree(self) -> Result<bool, Failure> {
         self.run(|cursor| Ok(cursor.next()?))
     }
 }
 
-impl Drop for Inside {
+impl Drop for CursorCall {
     #[inline]
     fn drop(&mut self) {
         self.slot.state.store(self.after, Ordering::Release);
@@ -125,24 +125,24 @@ pub(in super::super) fn with<T>(
     handle: *mut minidb_cursor_t,
     f: impl FnOnce(&mut Cursor) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    Inside::enter(handle.addr())?.run(f)
+    CursorCall::enter(handle.addr())?.run(f)
 }
 
 /// Goes to the next entry: a call that is all that most programs wait for, so the
 /// usual way through it is short.
 #[inline]
 pub(in super::super) fn next(handle: *mut minidb_cursor_t) -> Result<bool, Failure> {
-    let mut inside = Inside::enter(handle.addr())?;
+    let mut inside = CursorCall::enter(handle.addr())?;
     let slot = inside.slot;
     if let Some((cursor, _)) = inside.cursor()
-        && let Some((key, value)) = cursor.next_near()
+        && let Some((key, value)) = cursor.next_in_leaf()
     {
         slot.it.key.set(Some(key));
         slot.it.value.set(Some(value));
         inside.after = handle.addr();
         return Ok(true);
     }
-    inside.next_anywhere()
+    inside.next_in_tree()
 }
 
 #[cold]

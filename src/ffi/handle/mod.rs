@@ -25,7 +25,7 @@ use std::sync::atomic::AtomicBool;
 use self::pin::Pinned;
 use super::text::{Failure, invalid};
 use crate::DBError;
-use crate::os::fork::Own;
+use crate::os::fork::WipeOnFork;
 use crate::segments::Segments;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
@@ -98,7 +98,7 @@ struct Here {
     pinned: Pinned,
 }
 
-static HERE: Own<Here> = Own::new(Here {
+static HERE: WipeOnFork<Here> = WipeOnFork::new(Here {
     tables: [const { AtomicPtr::new(ptr::null_mut()) }; 2],
     pinned: Pinned::none(),
 });

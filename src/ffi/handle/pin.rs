@@ -1,6 +1,6 @@
 //! Which handles calls are inside of, so that closing one can wait for them.
 //!
-//! A call pins its handle: it writes the handle into a record that nobody uses,
+//! A call pinned_epoch its handle: it writes the handle into a record that nobody uses,
 //! and only then looks whether the handle is open. Closing does the opposite: it
 //! says that the handle is closed, and only then looks through all records for
 //! it. So one of both sees the other (as with hazard pointers, Michael 2004).

@@ -16,7 +16,7 @@ pub(super) static HANDLES: Handles<Shared, VIEW> = Handles::new();
 
 /// A view, if the slot is open: read by who has pinned the handle and seen that it
 /// is open afterwards; changed by who fills the slot, or has closed the handle and
-/// waited for the pins.
+/// waited for the pinned_epoch.
 #[derive(Debug, Default)]
 pub(super) struct Shared(UnsafeCell<Option<(View, Open)>>);
 

@@ -76,7 +76,7 @@ enum Standing {
 pub(super) struct Log {
     operations: Vec<Operation>,
     start: State,
-    /// How many operations `certain` and `open` know of.
+    /// OpenMode many operations `certain` and `open` know of.
     cut: usize,
     certain: State,
     /// The others, by their place in the log, in order. Certain ones are among
@@ -216,7 +216,7 @@ impl Log {
         image
     }
 
-    /// How long the file of a write is for certain.
+    /// OpenMode long the file of a write is for certain.
     fn durable_len(&self, write: &Operation) -> u64 {
         let Some(inode) = write.file() else {
             return 0;

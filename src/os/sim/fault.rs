@@ -15,7 +15,7 @@ pub enum Call {
     Lock,
     IsAt,
     IsOrdinary,
-    Permits,
+    Permissions,
     Permit,
     Len,
     ReadSome,
@@ -29,8 +29,22 @@ impl Call {
     pub const ALL: &'static [Call] = {
         use Call::*;
         &[
-            Resolve, Open, RenameNew, Remove, SyncFolder, Random, Lock, IsAt, IsOrdinary, Permits,
-            Permit, Len, ReadSome, WriteSome, SetLen, Sync,
+            Resolve,
+            Open,
+            RenameNew,
+            Remove,
+            SyncFolder,
+            Random,
+            Lock,
+            IsAt,
+            IsOrdinary,
+            Permissions,
+            Permit,
+            Len,
+            ReadSome,
+            WriteSome,
+            SetLen,
+            Sync,
         ]
     };
 }

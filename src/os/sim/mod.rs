@@ -24,7 +24,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::disk::{Disk, File, How, Permits};
+use super::disk::{Disk, File, OpenMode, Permissions};
 use content::{Content, check_end};
 pub use crash::Fate;
 use crash::{Inode, Log, Operation, State};
@@ -64,7 +64,7 @@ struct SimFile {
     disk: SimDisk,
     id: u64,
     inode: Inode,
-    how: How,
+    how: OpenMode,
 }
 
 impl SimDisk {
@@ -88,7 +88,7 @@ impl SimDisk {
         })))
     }
 
-    /// How many operations the log has: syncs and marks count, reads do not.
+    /// OpenMode many operations the log has: syncs and marks count, reads do not.
     pub fn operations(&self) -> usize {
         self.machine().log.len()
     }
@@ -118,7 +118,7 @@ impl SimDisk {
         SimDisk::with(image, seed)
     }
 
-    /// How many operations a [`Fate`] decides about at this cut.
+    /// OpenMode many operations a [`Fate`] decides about at this cut.
     pub fn pending(&self, cut: usize) -> usize {
         self.machine().log.pending(cut)
     }
@@ -133,7 +133,7 @@ impl SimDisk {
         self.machine().faults.clear();
     }
 
-    /// How many calls there were of the disk and its files, by the traits.
+    /// OpenMode many calls there were of the disk and its files, by the traits.
     pub fn calls(&self) -> u64 {
         self.machine().faults.calls
     }
@@ -247,13 +247,13 @@ impl Disk for SimDisk {
         self.call(Call::Resolve).map(|_| path.to_owned())
     }
 
-    fn open(&self, path: &Path, how: How) -> io::Result<Box<dyn File>> {
+    fn open(&self, path: &Path, how: OpenMode) -> io::Result<Box<dyn File>> {
         let mut machine = self.call(Call::Open)?;
         let inode = match (machine.find(path), how) {
-            (Ok(_), How::New | How::Private) => return Err(error(libc::EEXIST)),
+            (Ok(_), OpenMode::New | OpenMode::Private) => return Err(error(libc::EEXIST)),
             (Ok(inode), _) => inode,
-            (Err(error), How::Read | How::Write) => return Err(error),
-            (Err(_), How::Create | How::New | How::Private) => {
+            (Err(error), OpenMode::Read | OpenMode::Write) => return Err(error),
+            (Err(_), OpenMode::Create | OpenMode::New | OpenMode::Private) => {
                 let inode = machine.number();
                 machine.change(Operation::Create(path.to_owned(), inode));
                 inode
@@ -312,11 +312,11 @@ impl File for SimFile {
         self.disk.call(Call::IsOrdinary).map(|_| true)
     }
 
-    fn permits(&self) -> io::Result<Permits> {
-        self.disk.call(Call::Permits).map(|_| Permits::default())
+    fn permissions(&self) -> io::Result<Permissions> {
+        self.disk.call(Call::Permissions).map(|_| Permissions::default())
     }
 
-    fn permit(&self, _: Permits) -> io::Result<()> {
+    fn set_permissions(&self, _: Permissions) -> io::Result<()> {
         self.disk.call(Call::Permit).map(|_| ())
     }
 
@@ -346,7 +346,7 @@ impl File for SimFile {
             Outcome { short: true, .. } => bytes.len() / 2,
             Outcome { short: false, .. } => 0,
         };
-        if self.how == How::Read {
+        if self.how == OpenMode::Read {
             return Err(error(libc::EBADF));
         }
         check_end(offset, bytes.len())?;
@@ -361,7 +361,7 @@ impl File for SimFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut machine = self.disk.call(Call::SetLen)?;
-        if self.how == How::Read {
+        if self.how == OpenMode::Read {
             return Err(error(libc::EINVAL));
         }
         check_end(len, 0)?;

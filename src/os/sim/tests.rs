@@ -8,7 +8,7 @@ const A: &str = "/data/a";
 const B: &str = "/data/b";
 
 fn open(disk: &SimDisk, name: &str) -> Box<dyn File> {
-    disk.open(Path::new(name), How::Create).unwrap()
+    disk.open(Path::new(name), OpenMode::Create).unwrap()
 }
 
 /// The content after a crash right now.
@@ -51,8 +51,8 @@ fn a_process_sees_what_it_wrote() {
 fn opening_renaming_and_removing_go_by_the_name() {
     let (disk, file) = with_file(1);
     let (a, b) = (Path::new(A), Path::new(B));
-    assert_eq!(errno(disk.open(b, How::Write)), libc::ENOENT);
-    assert_eq!(errno(disk.open(a, How::New)), libc::EEXIST);
+    assert_eq!(errno(disk.open(b, OpenMode::Write)), libc::ENOENT);
+    assert_eq!(errno(disk.open(a, OpenMode::New)), libc::EEXIST);
     open(&disk, B);
     assert_eq!(errno(disk.rename_new(a, b)), libc::EEXIST);
     disk.remove(b).unwrap();
@@ -236,7 +236,7 @@ fn a_fault_comes_when_it_is_due() {
     disk.fail(Fault { at: 1, forever: true, ..FAULT });
     assert!(file.len().is_ok());
     assert_eq!(errno(file.len()), libc::EIO);
-    assert_eq!(errno(disk.open(Path::new(A), How::Read)), libc::EIO);
+    assert_eq!(errno(disk.open(Path::new(A), OpenMode::Read)), libc::EIO);
     disk.heal();
     assert!(file.len().is_ok());
 }

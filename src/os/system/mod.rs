@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 
 use descriptors::{Slot, close, close_in_children, keep};
 
-use super::disk::{Disk, File, How, Permits, retry};
+use super::disk::{Disk, File, OpenMode, Permissions, retry};
 
 /// As many symbolic links as Linux follows.
 const MAX_LINKS: usize = 40;
@@ -65,7 +65,7 @@ impl Disk for System {
         Err(io::Error::from_raw_os_error(libc::ELOOP))
     }
 
-    fn open(&self, path: &Path, how: How) -> io::Result<Box<dyn File>> {
+    fn open(&self, path: &Path, how: OpenMode) -> io::Result<Box<dyn File>> {
         Ok(Box::new(RealFile::open(path, how)?))
     }
 
@@ -108,9 +108,9 @@ impl Disk for System {
 }
 
 impl RealFile {
-    fn open(path: &Path, how: How) -> io::Result<RealFile> {
+    fn open(path: &Path, how: OpenMode) -> io::Result<RealFile> {
         // Before the file is made.
-        if how != How::Read && is_remote(folder(path))? {
+        if how != OpenMode::Read && is_remote(folder(path))? {
             let why = "locks on a network's file system do not exclude other machines";
             return Err(io::Error::new(io::ErrorKind::Unsupported, why));
         }
@@ -118,9 +118,11 @@ impl RealFile {
             return Err(io::ErrorKind::OutOfMemory.into());
         }
         let mut options = OpenOptions::new();
-        options.read(true).write(how != How::Read);
-        options.create(how == How::Create).create_new(matches!(how, How::New | How::Private));
-        options.mode(if how == How::Private { 0o600 } else { 0o666 });
+        options.read(true).write(how != OpenMode::Read);
+        options
+            .create(how == OpenMode::Create)
+            .create_new(matches!(how, OpenMode::New | OpenMode::Private));
+        options.mode(if how == OpenMode::Private { 0o600 } else { 0o666 });
         let file = open_high(path, options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY))?;
         Ok(RealFile { slot: keep(file.into_raw_fd()) })
     }
@@ -162,13 +164,13 @@ impl File for RealFile {
         Ok(retry(|| self.std().metadata())?.is_file())
     }
 
-    fn permits(&self) -> io::Result<Permits> {
+    fn permissions(&self) -> io::Result<Permissions> {
         let found = retry(|| self.std().metadata())?;
-        Ok(Permits { mode: found.mode() & 0o777, owner: found.uid(), group: found.gid() })
+        Ok(Permissions { mode: found.mode() & 0o777, owner: found.uid(), group: found.gid() })
     }
 
-    fn permit(&self, wanted: Permits) -> io::Result<()> {
-        let (file, own) = (self.std(), self.permits()?);
+    fn set_permissions(&self, wanted: Permissions) -> io::Result<()> {
+        let (file, own) = (self.std(), self.permissions()?);
         // Mostly only root may give a file away, and others to their own groups.
         if own.owner != wanted.owner {
             let _ = fchown(&*file, Some(wanted.owner), None);
@@ -176,7 +178,7 @@ impl File for RealFile {
         if own.group != wanted.group {
             let _ = fchown(&*file, None, Some(wanted.group));
         }
-        let own = self.permits()?;
+        let own = self.permissions()?;
         let mut mode = wanted.mode;
         if own.group != wanted.group {
             mode &= !0o070 | mode << 3; // another group gets what all do

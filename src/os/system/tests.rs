@@ -21,7 +21,7 @@ impl Folder {
     }
 
     fn file(&self, name: &str) -> Box<dyn File> {
-        System.open(&self.path(name), How::Create).unwrap()
+        System.open(&self.path(name), OpenMode::Create).unwrap()
     }
 }
 
@@ -63,15 +63,15 @@ fn in_child(child: impl FnOnce() -> bool) -> bool {
 fn how_a_file_is_opened_is_kept_to() {
     let folder = Folder::new();
     let path = folder.path("a");
-    assert_eq!(errno(System.open(&path, How::Read)), libc::ENOENT);
-    assert_eq!(errno(System.open(&path, How::Write)), libc::ENOENT);
-    System.open(&path, How::New).unwrap().write(b"content", 0).unwrap();
-    assert_eq!(errno(System.open(&path, How::New)), libc::EEXIST);
+    assert_eq!(errno(System.open(&path, OpenMode::Read)), libc::ENOENT);
+    assert_eq!(errno(System.open(&path, OpenMode::Write)), libc::ENOENT);
+    System.open(&path, OpenMode::New).unwrap().write(b"content", 0).unwrap();
+    assert_eq!(errno(System.open(&path, OpenMode::New)), libc::EEXIST);
     assert_eq!(folder.file("a").len().unwrap(), 7, "it is not cut off");
-    let read_only = System.open(&path, How::Read).unwrap();
+    let read_only = System.open(&path, OpenMode::Read).unwrap();
     assert_eq!(errno(read_only.write(b"c", 0)), libc::EBADF);
     assert_eq!(errno(read_only.set_len(0)), libc::EINVAL);
-    let nul = System.open(Path::new("a\0b"), How::Create);
+    let nul = System.open(Path::new("a\0b"), OpenMode::Create);
     assert_eq!(nul.unwrap_err().kind(), io::ErrorKind::InvalidInput);
 }
 
@@ -185,10 +185,10 @@ fn a_pipe_or_a_folder_is_no_ordinary_file() {
     let name = std::ffi::CString::new(pipe.as_os_str().as_bytes()).unwrap();
     // SAFETY: the text ends with NUL.
     assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
-    assert!(!System.open(&pipe, How::Read).unwrap().is_ordinary().unwrap());
-    assert!(!System.open(&pipe, How::Create).unwrap().is_ordinary().unwrap());
-    assert!(!System.open(&folder.0, How::Read).unwrap().is_ordinary().unwrap());
-    assert_eq!(errno(System.open(&folder.0, How::Write)), libc::EISDIR);
+    assert!(!System.open(&pipe, OpenMode::Read).unwrap().is_ordinary().unwrap());
+    assert!(!System.open(&pipe, OpenMode::Create).unwrap().is_ordinary().unwrap());
+    assert!(!System.open(&folder.0, OpenMode::Read).unwrap().is_ordinary().unwrap());
+    assert_eq!(errno(System.open(&folder.0, OpenMode::Write)), libc::EISDIR);
     assert!(folder.file("a").is_ordinary().unwrap());
 }
 
@@ -197,7 +197,7 @@ fn no_descriptor_is_a_stream() {
     let folder = Folder::new();
     assert!(in_child(|| {
         (0..3).for_each(close);
-        let Ok(file) = System.open(&folder.path("a"), How::New) else {
+        let Ok(file) = System.open(&folder.path("a"), OpenMode::New) else {
             return false;
         };
         let synced = System.sync_folder(&folder.path("a")).is_ok();
@@ -209,7 +209,7 @@ fn no_descriptor_is_a_stream() {
 #[test]
 fn no_descriptor_is_passed_on() {
     let folder = Folder::new();
-    let file = RealFile::open(&folder.path("a"), How::Create).unwrap();
+    let file = RealFile::open(&folder.path("a"), OpenMode::Create).unwrap();
     let descriptor = file.slot.descriptor();
     // SAFETY: the call takes no memory of this process.
     let flags = unsafe { libc::fcntl(descriptor, libc::F_GETFD) };
@@ -219,7 +219,7 @@ fn no_descriptor_is_passed_on() {
 #[test]
 fn a_child_keeps_neither_the_file_nor_the_lock() {
     let folder = Folder::new();
-    let file = RealFile::open(&folder.path("a"), How::Create).unwrap();
+    let file = RealFile::open(&folder.path("a"), OpenMode::Create).unwrap();
     assert!(file.lock(false).unwrap());
     let descriptor = file.slot.descriptor();
     assert!(in_child(|| {
@@ -227,7 +227,7 @@ fn a_child_keeps_neither_the_file_nor_the_lock() {
         // Somebody else gets the number, and this process opens a file.
         // SAFETY: the calls take no memory of this process.
         let other = unsafe { libc::fcntl(2, libc::F_DUPFD, descriptor) };
-        let mine = System.open(&folder.path("b"), How::Create).unwrap();
+        let mine = System.open(&folder.path("b"), OpenMode::Create).unwrap();
         drop(file);
         let kept = other == descriptor && is_open(other) && mine.write(b"b", 0).is_ok();
         // The parent has it still.
@@ -239,7 +239,7 @@ fn a_child_keeps_neither_the_file_nor_the_lock() {
 #[test]
 fn closing_unlocks_though_another_process_has_the_descriptor() {
     let folder = Folder::new();
-    let mut file = ManuallyDrop::new(RealFile::open(&folder.path("a"), How::Create).unwrap());
+    let mut file = ManuallyDrop::new(RealFile::open(&folder.path("a"), OpenMode::Create).unwrap());
     assert!(file.lock(false).unwrap());
     // SAFETY: the call takes no memory of this process.
     let copy = unsafe { libc::dup(file.slot.descriptor()) };

@@ -18,9 +18,9 @@ use std::collections::BTreeMap;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::io;
 use super::space::SECTOR;
 use crate::error::DBResult;
+use crate::fallible::push;
 use crate::planted::{self, Bug};
 
 /// Places in a table.
@@ -157,10 +157,10 @@ impl Array {
     /// Adds all places that it refers to, of tables and of elements, to some others.
     pub(super) fn add_places(&self, all: &mut Vec<(Place, u32)>) -> DBResult<()> {
         if !self.top.place.is_none() {
-            io::push(all, (self.top.place, 0))?;
+            push(all, (self.top.place, 0))?;
         }
         for table in self.tables.iter().flat_map(BTreeMap::values) {
-            table.places().try_for_each(|(_, place)| io::push(all, (place, 0)))?;
+            table.places().try_for_each(|(_, place)| push(all, (place, 0)))?;
         }
         Ok(())
     }
@@ -168,15 +168,15 @@ impl Array {
 
 /// An array that is being changed: what is new, over what is in the file.
 #[derive(Debug)]
-pub(super) struct Draft<'a> {
+pub(super) struct ArrayBuilder<'a> {
     base: &'a Array,
     new: Tables,
 }
 
-impl<'a> Draft<'a> {
-    pub(super) fn new(base: &'a Array) -> Draft<'a> {
+impl<'a> ArrayBuilder<'a> {
+    pub(super) fn new(base: &'a Array) -> ArrayBuilder<'a> {
         let levels = base.top.levels.max(1);
-        Draft { base, new: (0..levels).map(|_| BTreeMap::new()).collect() }
+        ArrayBuilder { base, new: (0..levels).map(|_| BTreeMap::new()).collect() }
     }
 
     fn table(&self, level: usize, number: u32) -> Option<&Table> {
@@ -282,7 +282,7 @@ mod tests {
         let (mut array, mut model) = (Array::default(), BTreeMap::new());
         let mut seed = 1u64;
         for round in 0..200u32 {
-            let mut draft = Draft::new(&array);
+            let mut draft = ArrayBuilder::new(&array);
             for _ in 0..20 {
                 seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
                 let element = (seed >> 33) as u32 % (1 + round * round * 40);

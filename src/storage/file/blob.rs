@@ -13,9 +13,10 @@
 use std::path::Path;
 
 use super::array::{FANOUT, Place, Sector, Table};
-use super::io::{damaged, push, read_all};
+use super::io::{damaged, read_all};
 use super::space::SECTOR;
 use crate::error::DBResult;
+use crate::fallible::push;
 use crate::os::disk::File;
 
 /// Records in a sector.
@@ -93,7 +94,7 @@ impl Blob {
         Ok(blob)
     }
 
-    /// Reads what a record refers to into `bytes`, which has the blob's length.
+    /// ReadSet what a record refers to into `bytes`, which has the blob's length.
     pub(super) fn read(
         file: &dyn File,
         path: &Path,

@@ -9,13 +9,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::array::{Array, Draft, FANOUT, Place, Sector, Tables, Top, hash};
+use super::array::{Array, ArrayBuilder, FANOUT, Place, Sector, Tables, Top, hash};
 use super::blob::{Blob, RECORDS};
-use super::io::{Output, collect, offset, read_all};
+use super::io::{Output, offset, read_all};
 use super::root::{Fields, Root};
 use super::space::{Bits, RESERVED, SECTOR, Space};
 use super::{DataFile, blob};
 use crate::error::{DBError, DBResult};
+use crate::fallible::collect;
 use crate::os::disk::File;
 use crate::planted::{self, Bug};
 
@@ -23,7 +24,7 @@ use crate::planted::{self, Bug};
 #[derive(Debug)]
 pub(crate) struct Checkpoint<'a> {
     writer: Writer<'a>,
-    units: Draft<'a>,
+    units: ArrayBuilder<'a>,
     unit_base: &'a Array,
     /// Units that the next root has.
     living: Bits,
@@ -133,7 +134,7 @@ impl Checkpoint<'_> {
             }
         }
         let units = self.writer.finish(self.units, self.unit_base, self.limit)?;
-        let mut records = Draft::new(self.record_base);
+        let mut records = ArrayBuilder::new(self.record_base);
         let gone = self.blobs.keys().filter(|&&id| !self.kept_blobs.has(id));
         let far = self.record_base.elements().filter(|(_, place)| place.sector >= self.limit);
         let changed = gone.chain(self.new_blobs.keys()).map(|id| id / RECORDS);
@@ -171,7 +172,7 @@ impl Writer<'_> {
     /// Writes the new tables of an array, and keeps the old ones.
     fn finish(
         &mut self,
-        mut draft: Draft<'_>,
+        mut draft: ArrayBuilder<'_>,
         base: &Array,
         limit: u32,
     ) -> DBResult<(Top, Tables)> {
@@ -236,7 +237,7 @@ impl DataFile {
         let output = Output::new(file);
         let mut checkpoint = Checkpoint {
             writer: Writer { path, space: &mut self.space, output },
-            units: Draft::new(&self.units),
+            units: ArrayBuilder::new(&self.units),
             unit_base: &self.units,
             living: Bits::default(),
             record_base: &self.records,

@@ -23,21 +23,6 @@ pub(super) fn damaged(path: &Path, sector: u32) -> DBError {
     DBError::Corrupt(format!("{}: the bytes at {at} do not have their checksum", path.display()))
 }
 
-/// All of these. A list of sectors is as long as its caller's data.
-pub(super) fn collect<T>(items: impl Iterator<Item = T>) -> DBResult<Vec<T>> {
-    let mut all = Vec::new();
-    for item in items {
-        push(&mut all, item)?;
-    }
-    Ok(all)
-}
-
-pub(super) fn push<T>(all: &mut Vec<T>, item: T) -> DBResult<()> {
-    all.try_reserve(1)?;
-    all.push(item);
-    Ok(())
-}
-
 /// Writes sectors, those in a row together.
 #[derive(Debug)]
 pub(super) struct Output<'a> {
@@ -76,7 +61,7 @@ pub(super) fn sort(places: &mut [(Place, u32)]) {
     places.sort_unstable_by_key(|(place, _)| place.sector);
 }
 
-/// Reads the sectors that are wanted, in no matter which order, and gives each
+/// ReadSet the sectors that are wanted, in no matter which order, and gives each
 /// to `each` with its number, or why it cannot be given.
 pub(super) fn read_all(
     file: &dyn File,

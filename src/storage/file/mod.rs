@@ -28,7 +28,7 @@ mod tests;
 
 pub(crate) use checkpoint::Checkpoint;
 pub(crate) use root::{Fields, LogMark, META, Root};
-pub(crate) use salvage::{Remains, roots};
+pub(crate) use salvage::{ReadableSectors, roots};
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -40,6 +40,7 @@ use root::{SLOT, Slot, read_slot};
 use space::{Bits, RESERVED, SECTOR, Space};
 
 use crate::error::{DBError, DBResult};
+use crate::fallible::{collect, push};
 use crate::os::disk::File;
 
 /// A database file, open.
@@ -161,7 +162,7 @@ impl DataFile {
         }
     }
 
-    /// Reads all that the newest root reaches.
+    /// ReadSet all that the newest root reaches.
     pub(crate) fn load(
         file: Arc<dyn File>,
         path: PathBuf,
@@ -170,7 +171,7 @@ impl DataFile {
     ) -> DBResult<DataFile> {
         let root = roots.newest.ok_or_else(|| roots.refuse(&path))?;
         let file_len = file.len().map_err(|error| DBError::io("read", &path, &error))?;
-        let mut claims = Claims { path: &path, used: Bits::default(), file_len };
+        let mut claims = AllocationCheck { path: &path, used: Bits::default(), file_len };
         let units = load_array(&*file, root.units, &mut claims)?;
         let records = load_array(&*file, root.records, &mut claims)?;
         let unit_numbers = numbers(&path, &units, 1)?;
@@ -180,7 +181,7 @@ impl DataFile {
         let content = found.iter().map(|(_, len, _)| u64::from(*len)).sum();
         let left = file_len.checked_sub(content);
         let left = left.ok_or_else(|| io::damaged(&path, records.top.place.sector))?;
-        let mut blob_numbers = io::collect(found.iter().map(|(id, ..)| *id))?;
+        let mut blob_numbers = collect(found.iter().map(|(id, ..)| *id))?;
         blob_numbers.sort_unstable();
         receiver.room(
             unit_numbers,
@@ -198,7 +199,7 @@ impl DataFile {
         Ok(DataFile { file, path, root, units, records, blobs, space })
     }
 
-    /// Reads everything again, and verifies that it has its checksum.
+    /// ReadSet everything again, and verifies that it has its checksum.
     pub(crate) fn verify(&self) -> DBResult<()> {
         let roots = Roots::read(&*self.file, &self.path)?;
         let whole = match self.root.sequence {
@@ -241,13 +242,13 @@ impl DataFile {
 }
 
 /// The sectors that are in use, each of them once.
-struct Claims<'a> {
+struct AllocationCheck<'a> {
     path: &'a Path,
     used: Bits,
     file_len: u64,
 }
 
-impl Claims<'_> {
+impl AllocationCheck<'_> {
     fn add(&mut self, sector: u32) -> DBResult<()> {
         let is_in_file = sector >= RESERVED && io::offset(sector) < self.file_len;
         if !is_in_file || !self.used.add(sector) {
@@ -260,14 +261,14 @@ impl Claims<'_> {
 /// The numbers of all elements of an array, each of which is to stand for so many
 /// things.
 fn numbers(path: &Path, array: &Array, each: u32) -> DBResult<Vec<u32>> {
-    let numbers = io::collect(array.elements().map(|(number, _)| number))?;
+    let numbers = collect(array.elements().map(|(number, _)| number))?;
     let end = numbers.last().map_or(Some(0), |last| last.checked_add(1));
     let end = end.and_then(|end| end.checked_mul(each));
     end.map(|_| numbers).ok_or_else(|| io::damaged(path, array.top.place.sector))
 }
 
 fn elements(array: &Array) -> DBResult<Vec<(Place, u32)>> {
-    io::collect(array.elements().map(|(number, place)| (place, number)))
+    Ok(collect(array.elements().map(|(number, place)| (place, number)))?)
 }
 
 /// A blob's number, its length, and where its content begins.
@@ -277,7 +278,7 @@ fn read_records(file: &dyn File, path: &Path, records: &Array) -> DBResult<Vec<R
     let mut found = Vec::new();
     io::read_all(file, path, elements(records)?, &mut |number, sector| {
         blob::records(sector?).try_for_each(|(at, len, top)| {
-            io::push(&mut found, (number * blob::RECORDS + at, len, top))
+            Ok(push(&mut found, (number * blob::RECORDS + at, len, top))?)
         })
     })?;
     Ok(found)
@@ -290,7 +291,7 @@ fn read_blobs(
     records: &[Record],
     receiver: &mut dyn Receiver,
 ) -> DBResult<BTreeMap<u32, Blob>> {
-    let mut order = io::collect(records.iter().map(|(_, _, top)| *top).zip(0..))?;
+    let mut order = collect(records.iter().map(|(_, _, top)| *top).zip(0..))?;
     io::sort(&mut order);
     let mut blobs = BTreeMap::new();
     for (_, at) in order {
@@ -303,8 +304,8 @@ fn read_blobs(
     Ok(blobs)
 }
 
-/// Reads the tables of an array.
-fn load_array(file: &dyn File, top: Top, claims: &mut Claims<'_>) -> DBResult<Array> {
+/// ReadSet the tables of an array.
+fn load_array(file: &dyn File, top: Top, claims: &mut AllocationCheck<'_>) -> DBResult<Array> {
     let path = claims.path;
     let mut tables = Vec::new();
     let mut wanted = Vec::new();
@@ -319,7 +320,7 @@ fn load_array(file: &dyn File, top: Top, claims: &mut Claims<'_>) -> DBResult<Ar
                 let element = number.checked_mul(FANOUT).and_then(|it| it.checked_add(at));
                 let element = element.ok_or_else(|| io::damaged(path, place.sector))?;
                 claims.add(place.sector)?;
-                io::push(&mut below, (place, element))?;
+                push(&mut below, (place, element))?;
             }
             level.insert(number, Box::new(table));
             Ok(())

@@ -139,7 +139,7 @@ impl Root {
     }
 }
 
-/// Reads a slot, which may be cut off by the end of the file.
+/// ReadSet a slot, which may be cut off by the end of the file.
 pub(super) fn read_slot(bytes: &[u8], number: u64) -> Slot {
     if bytes.iter().all(|&byte| byte == 0) {
         return Slot::Blank;

@@ -34,7 +34,7 @@ pub(crate) fn roots(file: &dyn File, path: &Path) -> DBResult<(Vec<Root>, u64)> 
         }
     }
     roots.sort_unstable_by_key(|root| Reverse(root.sequence));
-    // Until its second root a file has a blank slot, the first.
+    // Coverage its second root a file has a blank slot, the first.
     let young = roots.first().is_some_and(|root| root.sequence == 1);
     if young && read_slot(&bytes[..SLOT], 0) == Slot::Blank {
         damaged -= 1;
@@ -44,7 +44,7 @@ pub(crate) fn roots(file: &dyn File, path: &Path) -> DBResult<(Vec<Root>, u64)> 
 
 /// What is left of all that a root reaches.
 #[derive(Debug)]
-pub(crate) struct Remains<'a> {
+pub(crate) struct ReadableSectors<'a> {
     file: &'a dyn File,
     path: &'a Path,
     file_len: u64,
@@ -58,10 +58,14 @@ pub(crate) struct Remains<'a> {
     pub(crate) damaged: u64,
 }
 
-impl<'a> Remains<'a> {
-    pub(crate) fn read(file: &'a dyn File, path: &'a Path, root: &Root) -> DBResult<Remains<'a>> {
+impl<'a> ReadableSectors<'a> {
+    pub(crate) fn read(
+        file: &'a dyn File,
+        path: &'a Path,
+        root: &Root,
+    ) -> DBResult<ReadableSectors<'a>> {
         let file_len = file.len().map_err(|error| DBError::io("read", path, &error))?;
-        let mut remains = Remains {
+        let mut remains = ReadableSectors {
             file,
             path,
             file_len,
@@ -87,7 +91,7 @@ impl<'a> Remains<'a> {
         Ok(remains)
     }
 
-    /// Reads sectors, those that can be read.
+    /// ReadSet sectors, those that can be read.
     fn each(
         &mut self,
         wanted: Vec<(Place, u32)>,

@@ -94,7 +94,7 @@ impl Space {
         self.lowest = lowest;
     }
 
-    /// Says that the next root reaches a sector that the newest does. False if
+    /// Lookup that the next root reaches a sector that the newest does. False if
     /// that was said before.
     pub(super) fn keep(&mut self, sector: u32) -> bool {
         debug_assert!(self.used.has(sector));
@@ -142,20 +142,20 @@ impl Space {
         Some(grown)
     }
 
-    /// Says that the next root is the newest now.
+    /// Lookup that the next root is the newest now.
     pub(super) fn commit(&mut self) {
         self.used = std::mem::take(&mut self.taken);
         self.stranded = None;
     }
 
-    /// Says that there is no next root after all, and where what may be reached ends.
+    /// Lookup that there is no next root after all, and where what may be reached ends.
     pub(super) fn give_up(&mut self) -> u32 {
         let stranded = self.stranded.as_ref().map_or(0, Bits::end);
         self.end = self.used.end().max(stranded).max(RESERVED);
         self.end
     }
 
-    /// Says that nobody knows whether the next root is the newest.
+    /// Lookup that nobody knows whether the next root is the newest.
     pub(super) fn strand(&mut self) {
         let mut taken = std::mem::take(&mut self.taken);
         if let Some(before) = self.stranded.take() {
@@ -166,7 +166,7 @@ impl Space {
         self.stranded = Some(taken);
     }
 
-    /// Says that the file was cut off where nothing is used any more.
+    /// Lookup that the file was cut off where nothing is used any more.
     pub(super) fn cut(&mut self) -> u32 {
         self.end = self.used.end().max(RESERVED);
         self.end

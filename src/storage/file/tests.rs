@@ -2,7 +2,7 @@
 
 use super::array::{Place, Sector, hash};
 use super::*;
-use crate::os::disk::{Disk, How};
+use crate::os::disk::{Disk, OpenMode};
 use crate::os::sim::{Call, Fate, Fault, Random, SimDisk};
 
 const FIELDS: Fields = Fields { database: [7; 16], lsn: 0, log: None, meta: [9; META] };
@@ -103,7 +103,7 @@ impl Model {
 }
 
 fn create(disk: &SimDisk) -> DataFile {
-    let file = disk.open(path(), How::Create).unwrap();
+    let file = disk.open(path(), OpenMode::Create).unwrap();
     disk.sync_folder(path()).unwrap();
     let mut data = DataFile::create(file.into(), path().into(), FIELDS);
     data.checkpoint(FIELDS, &|_| Ok(())).unwrap();
@@ -111,7 +111,7 @@ fn create(disk: &SimDisk) -> DataFile {
 }
 
 fn load(disk: &SimDisk) -> DBResult<(DataFile, Model)> {
-    let file = disk.open(path(), How::Write).unwrap();
+    let file = disk.open(path(), OpenMode::Write).unwrap();
     let roots = Roots::read(&*file, path())?;
     let mut model = Model::default();
     let data = DataFile::load(file.into(), path().into(), &roots, &mut model)?;
@@ -237,7 +237,7 @@ fn every_changed_byte_is_found() {
         model.save(&mut data, &old, &mut rng).unwrap();
     }
     let good = disk.contents(path()).unwrap();
-    let file = disk.open(path(), How::Write).unwrap();
+    let file = disk.open(path(), OpenMode::Write).unwrap();
     let mut found = 0;
     for at in 0..good.len() {
         let byte = good[at] ^ 1 << rng.below(8);
@@ -301,7 +301,7 @@ impl Forged {
         self.0[4096..8192].copy_from_slice(&root.to_bytes());
         let disk = SimDisk::new(0);
         disk.place(path(), &self.0);
-        let file = disk.open(path(), How::Read).unwrap();
+        let file = disk.open(path(), OpenMode::Read).unwrap();
         let roots = Roots::read(&*file, path()).unwrap();
         let mut model = Model::default();
         let refused = DataFile::load(file.into(), path().into(), &roots, &mut model).err();

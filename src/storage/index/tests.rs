@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::page::UNIT;
+use super::memory::UNIT;
+use super::tree::*;
 use super::*;
+use crate::error::OutOfMemory;
 use crate::os::sim::Random;
 
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -175,13 +177,13 @@ fn a_snapshot_outlives_its_index() {
 #[test]
 fn an_unchanged_tree_has_one_snapshot_however_often_it_is_taken() {
     let mut index = Index::new().unwrap();
-    assert!(index.snapshot_already().is_none());
+    assert!(index.existing_snapshot().is_none());
     let first = index.snapshot().unwrap();
-    let second = index.snapshot_already().expect("nothing has changed");
-    assert_eq!((first.pins(), second.pins()), (None, None));
+    let second = index.existing_snapshot().expect("nothing has changed");
+    assert_eq!((first.pinned_epoch(), second.pinned_epoch()), (None, None));
     put(&mut index, b"a", b"").unwrap();
-    assert!(first.pins().is_some());
-    assert!(index.snapshot_already().is_none());
+    assert!(first.pinned_epoch().is_some());
+    assert!(index.existing_snapshot().is_none());
     assert_eq!((second.count(), index.count()), (0, 1));
 }
 
@@ -193,7 +195,7 @@ fn an_older_snapshot_does_not_pass_for_the_one_taken_last() {
     put(&mut index, b"a", b"2").unwrap();
     drop(index.snapshot().unwrap());
     index.pages.forget_newest();
-    assert!(index.snapshot_already().is_none());
+    assert!(index.existing_snapshot().is_none());
     assert_eq!(index.snapshot().unwrap().get(b"a"), Some(&b"2"[..]));
     assert_eq!(old.get(b"a"), Some(&b"1"[..]));
 }
@@ -300,7 +302,7 @@ fn an_image_restores_the_tree_and_tells_what_is_old() {
         for _ in 0..rng.below(400) {
             random_step(&mut index, &mut model, &mut rng, 3000);
         }
-        let snapshot = index.snapshot_for_image().unwrap();
+        let snapshot = index.checkpoint_snapshot().unwrap();
         // What comes after the snapshot is not in the image.
         let (mut later, before) = (model.clone(), model.clone());
         for _ in 0..rng.below(100) {
@@ -328,7 +330,7 @@ fn an_image_with_any_byte_changed_restores_or_is_refused() {
     for _ in 0..300 {
         random_step(&mut index, &mut model, &mut rng, 300);
     }
-    let snapshot = index.snapshot_for_image().unwrap();
+    let snapshot = index.checkpoint_snapshot().unwrap();
     let good = Stored::default().next(&snapshot, None);
     let units: Vec<u32> = good.units.keys().copied().collect();
     let mut refused = 0;

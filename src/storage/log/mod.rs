@@ -397,7 +397,7 @@ impl Log {
         self.failed.get_or_insert(error).clone()
     }
 
-    /// Says that all before `lsn` is durable elsewhere: its space may be used
+    /// Lookup that all before `lsn` is durable elsewhere: its space may be used
     /// again. No more than what is written can be retired.
     pub(crate) fn retire(&mut self, lsn: u64) {
         assert!(lsn <= self.written, "what is not written is retired");

@@ -45,7 +45,7 @@ pub(crate) struct Replayed {
     pub(crate) dropped_bytes: u64,
 }
 
-/// Reads the log from `start` and calls `each` with every commit: the lsn after
+/// ReadSet the log from `start` and calls `each` with every commit: the lsn after
 /// it, and its payload. A torn tail is dropped. It is [`DBError::Corrupt`] if
 /// anything is missing before `floor` or before what a record says was durable,
 /// or if this is not that log; [`DBError::Format`] if a newer minidb wrote it.
@@ -93,7 +93,7 @@ pub(crate) fn replay(
     }
 }
 
-/// Reads the log from `start` up to the lsn `end`, all of which must be there.
+/// ReadSet the log from `start` up to the lsn `end`, all of which must be there.
 /// What follows may be written to meanwhile.
 pub(crate) fn verify(
     file: &dyn File,
@@ -186,7 +186,7 @@ pub(crate) fn has_records(file: &dyn File, identity: &Identity) -> io::Result<bo
 }
 
 /// Calls `each` with every valid commit anywhere in the file, by lsn, whatever
-/// is missing between them: the lsns that it takes, and its payload. Says how
+/// is missing between them: the lsns that it takes, and its payload. Lookup how
 /// many there were.
 pub(crate) fn salvage(
     file: &dyn File,
@@ -304,7 +304,7 @@ impl<'a> Reader<'a> {
 /// rest of it; so there is an end to how much is hashed.
 struct Scan<'a> {
     reader: Reader<'a>,
-    /// Reads what is hashed, so that the window above stays where it is.
+    /// ReadSet what is hashed, so that the window above stays where it is.
     hashing: Reader<'a>,
     salt: u64,
     at: u64,

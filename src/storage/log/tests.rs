@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::replay::Replayed;
 use super::*;
-use crate::os::disk::{Disk, How};
+use crate::os::disk::{Disk, OpenMode};
 use crate::os::sim::{Call, Fault, Random, SimDisk};
 
 const ID: Identity = Identity { database: *b"0123456789abcdef", generation: 3, salt: 0x5a17 };
@@ -21,7 +21,7 @@ impl Tape {
     fn of(bytes: &[u8]) -> Tape {
         let disk = SimDisk::new(1);
         disk.place(path(), bytes);
-        let file = disk.open(path(), How::Write).unwrap();
+        let file = disk.open(path(), OpenMode::Write).unwrap();
         Tape { disk, file }
     }
 
@@ -31,7 +31,7 @@ impl Tape {
 
     /// The same file, for a log.
     fn again(&self) -> Box<dyn File> {
-        self.disk.open(path(), How::Write).unwrap()
+        self.disk.open(path(), OpenMode::Write).unwrap()
     }
 
     fn bytes(&self) -> Vec<u8> {

@@ -36,7 +36,7 @@ pub(super) struct Commits {
 
 /// When a checkpoint is to be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Haste {
+pub(super) enum CheckpointMode {
     Soon,
     /// Before the thread that it is due on goes on.
     Now,
@@ -57,7 +57,7 @@ impl Commits {
         commits
     }
 
-    /// Says when the next checkpoint is due.
+    /// Lookup when the next checkpoint is due.
     pub(super) fn set_due(&mut self, living_bytes: u64) {
         self.checkpoint_at = living_bytes;
         self.look_at = living_bytes.min(self.log.living_bytes() + LOOK);
@@ -185,7 +185,7 @@ impl Shared {
     /// Whether a checkpoint is due, and whether it cannot wait for the thread for
     /// that: there might soon be no space for one, and so no end to that.
     #[cold]
-    fn is_due(&self, commits: &mut Commits) -> Option<Haste> {
+    fn is_due(&self, commits: &mut Commits) -> Option<CheckpointMode> {
         let living = commits.log.living_bytes();
         // No more than all anew, and no more than some sectors for each change.
         let all = self.file_bytes.load(Ordering::Relaxed).saturating_add(living * 3);
@@ -193,8 +193,8 @@ impl Shared {
         let is_long = living >= commits.checkpoint_at;
         commits.set_due(commits.checkpoint_at);
         match commits.log.file().room() < needed {
-            true => Some(Haste::Now),
-            false => is_long.then_some(Haste::Soon),
+            true => Some(CheckpointMode::Now),
+            false => is_long.then_some(CheckpointMode::Soon),
         }
     }
 
@@ -202,7 +202,7 @@ impl Shared {
     #[cold]
     fn make_space(&self, error: DBError) -> DBError {
         if let DBError::Full(_) = error {
-            self.checkpoint_is_due(Haste::Now);
+            self.checkpoint_is_due(CheckpointMode::Now);
         }
         error
     }

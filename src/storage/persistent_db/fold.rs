@@ -8,7 +8,7 @@ use super::super::file::{Checkpoint, DataFile, Fields, LogMark};
 use super::super::index::{Piece, Snapshot};
 use super::super::log::{Position, verify};
 use super::super::{image, log};
-use super::commit::Haste;
+use super::commit::CheckpointMode;
 use super::{Closer, Shared};
 use crate::error::{DBError, DBResult};
 use crate::os::thread::spawn;
@@ -68,7 +68,7 @@ impl Shared {
             true => commits.log.written(),
             false => commits.log.durable(),
         };
-        Ok((self.memory.write()?.snapshot_for_image()?, commits.log.position(lsn)))
+        Ok((self.memory.write()?.checkpoint_snapshot()?, commits.log.position(lsn)))
     }
 
     pub(super) fn checkpoint(&self) -> DBResult<()> {
@@ -95,7 +95,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Reads all there is on disk.
+    /// ReadSet all there is on disk.
     pub(super) fn check_files(&self) -> DBResult<()> {
         let folder = self.folder.lock()?;
         folder.data.verify()?;
@@ -112,14 +112,14 @@ impl Shared {
     }
 
     /// Has a checkpoint made, if that may wait by the thread for that.
-    pub(super) fn checkpoint_is_due(&self, haste: Haste) {
+    pub(super) fn checkpoint_is_due(&self, haste: CheckpointMode) {
         let later = |bytes: u64| bytes.saturating_add(self.options.due_after(0));
         if let Ok(mut commits) = self.commits().and_then(Mutex::lock) {
             // Not again with the next commit, should it fail.
             let living = commits.log.living_bytes();
             commits.set_due(later(living));
         }
-        match self.options.background && haste == Haste::Soon {
+        match self.options.background && haste == CheckpointMode::Soon {
             true => self.wake.call(),
             // It reports to nobody: what it could not fold is in the log.
             false => drop(self.checkpoint()),

@@ -137,7 +137,7 @@ impl PersistentDB {
         old: impl FnOnce(&[u8]) -> DBResult<T>,
     ) -> DBResult<Option<T>> {
         self.shared().commit_change_if(
-            |memory| Ok(memory.turn()?.get_latest(key).is_some()),
+            |memory| Ok(memory.upgradable()?.get_latest(key).is_some()),
             Change::Delete(key),
             |memory| memory.delete_with(key, old),
         )
@@ -163,7 +163,7 @@ impl PersistentDB {
         check_len("value", desired.unwrap_or_default())?;
         let change = desired.map_or(Change::Delete(key), |value| Change::Put(key, value));
         let done = self.shared().commit_change_if(
-            |memory| Ok(memory.turn()?.get_latest(key) == expected),
+            |memory| Ok(memory.upgradable()?.get_latest(key) == expected),
             change,
             |memory| memory.cas(key, expected, desired).map(Some),
         )?;
@@ -255,13 +255,13 @@ impl PersistentDB {
         self.shared().checkpoint()
     }
 
-    /// Reads all there is in memory and on disk, and verifies it.
+    /// ReadSet all there is in memory and on disk, and verifies it.
     pub fn check(&self) -> DBResult<()> {
         self.memory().check()?;
         self.check_files()
     }
 
-    /// Reads all there is on disk, and verifies every checksum.
+    /// ReadSet all there is on disk, and verifies every checksum.
     pub(crate) fn check_files(&self) -> DBResult<()> {
         self.shared().check_files()
     }

@@ -8,8 +8,8 @@ use std::cmp::Ordering;
 use std::ops::Bound;
 
 use super::super::index::{Bounds, Cursor, Sink};
-use super::own::{Bytes, Own};
-use super::reads::{Reads, SpanId};
+use super::read_set::{ReadSet, SpanId};
+use super::write_set::{Bytes, WriteSet};
 use crate::error::{DBResult, OutOfMemory};
 use crate::sync::{Arc, Mutex};
 
@@ -21,7 +21,7 @@ enum At {
     /// Where the cursor on the view is.
     Base,
     /// At an entry of the transaction's own.
-    Own(Bytes, Bytes),
+    WriteSet(Bytes, Bytes),
     AfterLast,
 }
 
@@ -31,11 +31,11 @@ type OwnKey = Option<(Bytes, Option<Bytes>)>;
 /// What a transaction adds to a cursor on its view.
 #[derive(Debug)]
 pub(in super::super) struct Merge {
-    own: Arc<Own>,
+    own: Arc<WriteSet>,
     /// Writes made before it was opened.
     writes: u64,
     bounds: Bounds,
-    reads: Arc<Mutex<Reads>>,
+    reads: Arc<Mutex<ReadSet>>,
     span: Option<SpanId>,
     at: At,
     /// Which way it has gone.
@@ -72,10 +72,10 @@ fn go(base: &mut Cursor, back: bool) -> Result<bool, OutOfMemory> {
 
 impl Merge {
     pub(super) fn new(
-        own: Arc<Own>,
+        own: Arc<WriteSet>,
         writes: u64,
         bounds: Bounds,
-        reads: Arc<Mutex<Reads>>,
+        reads: Arc<Mutex<ReadSet>>,
     ) -> Merge {
         let (span, at, back, ahead, found) = (None, At::New, false, None, false);
         Merge { own, writes, bounds, reads, span, at, back, ahead, found }
@@ -100,7 +100,7 @@ impl Merge {
         match self.at {
             At::New | At::BeforeFirst => self.first(base),
             At::AfterLast => Ok(false),
-            At::Base | At::Own(..) => self.step(base, false),
+            At::Base | At::WriteSet(..) => self.step(base, false),
         }
     }
 
@@ -108,7 +108,7 @@ impl Merge {
         match self.at {
             At::New | At::AfterLast => self.last(base),
             At::BeforeFirst => Ok(false),
-            At::Base | At::Own(..) => self.step(base, true),
+            At::Base | At::WriteSet(..) => self.step(base, true),
         }
     }
 
@@ -131,12 +131,12 @@ impl Merge {
     fn step(&mut self, base: &mut Cursor, back: bool) -> DBResult<bool> {
         let turned = self.back != back;
         let ahead = match &self.at {
-            At::Own(key, _) if turned => Some(self.beyond(key.get(), back)),
+            At::WriteSet(key, _) if turned => Some(self.beyond(key.get(), back)),
             _ if turned => Some(self.beyond(base.key().unwrap_or_default(), back)),
             _ => None,
         };
         let stays = match &self.at {
-            At::Own(key, _) if !turned => !self.found || base.key() != Some(key.get()),
+            At::WriteSet(key, _) if !turned => !self.found || base.key() != Some(key.get()),
             _ => false,
         };
         let mut steps = Steps { base, back, taken: 0 };
@@ -182,29 +182,29 @@ impl Merge {
             };
             ahead = Some(self.beyond(own.get(), back));
             match value {
-                Some(value) => break At::Own(own, value),
+                Some(value) => break At::WriteSet(own, value),
                 None if order == Ordering::Equal => found = steps.step()?,
                 None => {}
             }
         };
         let reached = match &at {
-            At::Own(key, _) => Bound::Included(key.get()),
+            At::WriteSet(key, _) => Bound::Included(key.get()),
             At::Base => Bound::Included(steps.base.key().unwrap_or_default()),
             _ if back => self.bounds.low(),
             _ => self.bounds.high(),
         };
         if let Some(span) = self.span {
-            self.reads.lock()?.reach(span, reached, back);
+            self.reads.lock()?.extend(span, reached, back);
         }
         self.ahead = ahead.unwrap_or_else(|| self.ahead.take());
         (self.at, self.back, self.found) = (at, back, found);
-        Ok(matches!(self.at, At::Own(..) | At::Base))
+        Ok(matches!(self.at, At::WriteSet(..) | At::Base))
     }
 
     pub(in super::super) fn key_with_nul<'a>(&'a self, base: &'a Cursor) -> Option<&'a [u8]> {
         match &self.at {
             At::Base => base.key_with_nul(),
-            At::Own(key, _) => Some(key.with_nul()),
+            At::WriteSet(key, _) => Some(key.with_nul()),
             _ => None,
         }
     }
@@ -212,7 +212,7 @@ impl Merge {
     pub(in super::super) fn value_with_nul<'a>(&'a self, base: &'a Cursor) -> Option<&'a [u8]> {
         match &self.at {
             At::Base => base.value_with_nul(),
-            At::Own(_, value) => Some(value.with_nul()),
+            At::WriteSet(_, value) => Some(value.with_nul()),
             _ => None,
         }
     }

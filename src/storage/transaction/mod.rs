@@ -20,10 +20,10 @@
 //! [`merge`] is a cursor over both the view and the writes.
 
 mod merge;
-mod own;
-mod reads;
+mod read_set;
 #[cfg(test)]
 mod tests;
+mod write_set;
 
 pub(super) use merge::Merge;
 
@@ -36,8 +36,8 @@ use super::persistent_db::PersistentDB;
 use super::snapshot::{Cursor, Snapshot};
 use crate::error::DBResult;
 use crate::sync::{Arc, Mutex};
-use own::{Own, Says};
-use reads::Reads;
+use read_set::ReadSet;
+use write_set::{Lookup, WriteSet};
 
 /// Bytes of writes for which a transaction keeps memory when it begins anew.
 const PAYLOAD_KEPT: usize = 1 << 20;
@@ -80,9 +80,9 @@ pub struct Transaction {
     /// How many there are.
     writes: u64,
     /// The same to be looked up, as far as they are.
-    own: Arc<Own>,
+    own: Arc<WriteSet>,
     owned: (usize, u64),
-    reads: Arc<Mutex<Reads>>,
+    reads: Arc<Mutex<ReadSet>>,
 }
 
 /// A snapshot for which commits are noted.
@@ -151,7 +151,7 @@ impl Transaction {
     }
 
     /// Its own writes, to be looked up. Who only writes never needs them.
-    fn own(&mut self) -> DBResult<&Own> {
+    fn own(&mut self) -> DBResult<&WriteSet> {
         if self.owned.0 < self.payload.len() {
             let own = Arc::make_mut(&mut self.own);
             let (from, mut at) = self.owned;
@@ -174,9 +174,9 @@ impl Transaction {
         self.begin_anew()?;
         self.own()?;
         Ok(match self.own.says(key) {
-            Says::Value(value) => look(Some(value.get())),
-            Says::Gone => look(None),
-            Says::Nothing => {
+            Lookup::Value(value) => look(Some(value.get())),
+            Lookup::Gone => look(None),
+            Lookup::Nothing => {
                 if read {
                     self.reads.lock()?.key(key)?;
                 }
@@ -341,7 +341,7 @@ impl Transaction {
         self.base.memory().memory_bytes()
     }
 
-    /// Says that all of the view was read.
+    /// Lookup that all of the view was read.
     pub(crate) fn read_everything(&mut self) -> DBResult<()> {
         self.begin_anew()?;
         self.reads.lock()?.all();

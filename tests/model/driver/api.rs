@@ -359,7 +359,7 @@ pub fn borrowed(cursor: Handle, want_len: bool, meanwhile: impl FnOnce()) -> [An
     })
 }
 
-/// Reads into `buffer`, or into NULL with the length that stands there.
+/// ReadSet into `buffer`, or into NULL with the length that stands there.
 pub fn read(
     cursor: Handle,
     buffer: Result<&mut [u8], usize>,

@@ -3,8 +3,8 @@
 use std::alloc::{Layout, dealloc};
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
-use super::super::page::{BlobId, HEADER, PageId, UNIT};
-use super::lock::PageLock;
+use super::latch::PageLatch;
+use super::page::{BlobId, HEADER, PageId, UNIT};
 use crate::os::memory::{HUGE_PAGE, Region};
 use crate::segments::Segments;
 use crate::sync::OnceLock;
@@ -65,7 +65,7 @@ impl Memory {
     }
 
     #[inline(always)]
-    fn page_lock(&self, id: PageId) -> &AtomicU32 {
+    fn page_latch(&self, id: PageId) -> &AtomicU32 {
         // SAFETY: it stands after the origin, aligned, and is only ever accessed as
         // an atomic while a page is there.
         unsafe { AtomicU32::from_ptr(self.page_start(id).add(12).cast()) }
@@ -73,24 +73,24 @@ impl Memory {
 
     /// Lets nobody change a page until the guard is gone.
     #[inline]
-    pub(super) fn lock_to_read(&self, id: PageId) -> PageLock<'_> {
-        PageLock::to_read(self.page_lock(id))
+    pub(super) fn latch_to_read(&self, id: PageId) -> PageLatch<'_> {
+        PageLatch::to_read(self.page_latch(id))
     }
 
     /// Lets nobody else read or change a page until the guard is gone.
     #[inline]
-    pub(super) fn lock_to_change(&self, id: PageId) -> PageLock<'_> {
-        PageLock::to_change(self.page_lock(id))
+    pub(super) fn latch_to_edit(&self, id: PageId) -> PageLatch<'_> {
+        PageLatch::to_edit(self.page_latch(id))
     }
 
     /// Forgets who holds the lock of a page: nobody, as it is new.
-    pub(super) fn new_lock(&self, id: PageId) {
-        self.page_lock(id).store(0, Ordering::Relaxed);
+    pub(super) fn new_latch(&self, id: PageId) {
+        self.page_latch(id).store(0, Ordering::Relaxed);
     }
 
     /// # Safety
     ///
-    /// Until the slice is gone nobody may change the page's body.
+    /// Coverage the slice is gone nobody may change the page's body.
     #[inline(always)]
     pub(super) unsafe fn page(&self, id: PageId) -> &[u8] {
         // SAFETY: the whole page lies in the arena, which lives as long as
@@ -105,7 +105,7 @@ impl Memory {
 
     /// # Safety
     ///
-    /// Until the slice is gone nobody may free the blob.
+    /// Coverage the slice is gone nobody may free the blob.
     pub(super) unsafe fn blob(&self, id: BlobId) -> &[u8] {
         let blob = self.blob_entry(id);
         let start = blob.start.load(Ordering::Relaxed);

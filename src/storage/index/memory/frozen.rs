@@ -2,39 +2,39 @@
 
 use std::sync::atomic::Ordering;
 
-use super::super::epochs::Ticket;
-use super::super::page::{BlobId, PageId, Source, UNIT};
 use super::arena::{LINE, Memory, SEARCHED_LINES, prefetch, prefetch_line};
+use super::epochs::SnapshotRef;
+use super::page::{BlobId, PageId, Source, UNIT};
 use crate::sync::Arc;
 
 /// The pages and blobs as they were when it was made, readable without a lock.
 #[derive(Clone, Debug)]
-pub(in crate::storage::index) struct Frozen(pub(super) Arc<Ticket<Arc<Memory>>>);
+pub(crate) struct Frozen(pub(super) Arc<SnapshotRef<Arc<Memory>>>);
 
 impl Frozen {
     /// What to tell [`Pages::forget`] when the snapshot has been dropped, if that
     /// may leave something to [`Pages::collect`].
-    pub(in crate::storage::index) fn pins(&self) -> Option<u64> {
-        self.0.pins()
+    pub(crate) fn pinned_epoch(&self) -> Option<u64> {
+        self.0.pinned_epoch()
     }
 
     /// The epoch that the snapshot has ended.
-    pub(in crate::storage::index) fn epoch(&self) -> u64 {
+    pub(crate) fn epoch(&self) -> u64 {
         self.0.epoch
     }
 
     /// The epoch in which a page was made or last changed.
-    pub(in crate::storage::index) fn birth(&self, id: PageId) -> u64 {
+    pub(crate) fn birth(&self, id: PageId) -> u64 {
         self.0.memory.page_birth(id).load(Ordering::Relaxed)
     }
 
     /// The end of the page that this one was when the latest image was begun.
-    pub(in crate::storage::index) fn origin(&self, id: PageId) -> u32 {
+    pub(crate) fn origin(&self, id: PageId) -> u32 {
         self.0.memory.page_origin(id).load(Ordering::Relaxed)
     }
 
     /// The epoch in which a blob was made.
-    pub(in crate::storage::index) fn blob_birth(&self, id: BlobId) -> u64 {
+    pub(crate) fn blob_birth(&self, id: BlobId) -> u64 {
         self.0.memory.blob_entry(id).birth.load(Ordering::Relaxed)
     }
 }
@@ -64,7 +64,7 @@ impl Source for Frozen {
 
 /// A snapshot with one of its pages at hand, for who reads that page often.
 #[derive(Debug)]
-pub(in crate::storage::index) struct Reader {
+pub(crate) struct Reader {
     frozen: Frozen,
     start: *const u8,
     len: usize,
@@ -80,40 +80,40 @@ unsafe impl Send for Reader {}
 unsafe impl Sync for Reader {}
 
 impl Reader {
-    pub(in crate::storage::index) fn new(frozen: Frozen, id: PageId) -> Reader {
+    pub(crate) fn new(frozen: Frozen, id: PageId) -> Reader {
         let none = std::ptr::null();
         let mut reader = Reader { frozen, start: none, len: 0, ahead: none, ahead_lines: 0 };
         reader.turn_to(id);
         reader
     }
 
-    pub(in crate::storage::index) fn turn_to(&mut self, id: PageId) {
+    pub(crate) fn turn_to(&mut self, id: PageId) {
         let page = self.frozen.page(id);
         (self.start, self.len) = (page.as_ptr(), page.len());
     }
 
     /// The body of the page at hand.
     #[inline]
-    pub(in crate::storage::index) fn page(&self) -> &[u8] {
+    pub(crate) fn page(&self) -> &[u8] {
         // SAFETY: `turn_to` had it from a page that `self.frozen` keeps.
         unsafe { std::slice::from_raw_parts(self.start, self.len) }
     }
 
-    pub(in crate::storage::index) fn frozen(&self) -> &Frozen {
+    pub(crate) fn frozen(&self) -> &Frozen {
         &self.frozen
     }
 
-    /// Says that the page at hand will be read soon from `at` on: three
+    /// Lookup that the page at hand will be read soon from `at` on: three
     /// cache lines, as a short entry takes.
     #[inline]
-    pub(in crate::storage::index) fn prefetch(&self, at: usize) {
+    pub(crate) fn prefetch(&self, at: usize) {
         for line in self.page()[at..].chunks(LINE).take(3) {
             prefetch_line(line.as_ptr());
         }
     }
 
-    /// Says which page will be read next.
-    pub(in crate::storage::index) fn expect(&mut self, id: Option<PageId>) {
+    /// Lookup which page will be read next.
+    pub(crate) fn expect(&mut self, id: Option<PageId>) {
         self.ahead_lines = 0;
         if let Some(id) = id {
             self.ahead = self.frozen.0.memory.page_start(id);
@@ -124,7 +124,7 @@ impl Reader {
     /// Fetches a little of that page; to be called while this one is read, so
     /// that the memory works meanwhile.
     #[inline]
-    pub(in crate::storage::index) fn fetch_some(&mut self) {
+    pub(crate) fn fetch_some(&mut self) {
         if self.ahead_lines > 0 {
             for _ in 0..4 {
                 prefetch_line(self.ahead);

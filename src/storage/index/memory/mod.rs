@@ -17,8 +17,8 @@
 //!    called for, no page is refused.
 //!
 //! Where things are: [`arena`] has the bytes, [`frozen`] reads them for snapshots,
-//! [`lock`] keeps
-//! readers and a change of one page apart, [`pages`] changes them for the living tree, [`restore`] loads them.
+//! [`latch`] keeps
+//! readers and a change of one page apart, [`pages`] changes them for the living tree, [`load`] loads them.
 //!
 //! This is the only folder of the index with `unsafe`, and its interface is safe:
 //! every id is checked against the bounds of the arena, one `&mut Pages` is the
@@ -26,21 +26,26 @@
 //! ones that snapshots read without a lock.
 //!
 //! Beside readers of the living tree one writer may change a page in place, under
-//! the lock in its header that they read it under ([`Pages::edit_locked`]).
+//! the lock in its header that they read it under ([`Pages::edit_latched`]).
 //!
 //! Not here: what the bytes mean, and who may write.
 
 #![allow(unsafe_code)] // the bytes of pages and blobs
 
 mod arena;
+mod epochs;
 mod frozen;
-mod lock;
+mod latch;
+mod load;
+mod page;
 mod pages;
-mod restore;
+mod slabs;
 
 use std::sync::atomic::AtomicU32; // also in tests/loom, which has it from elsewhere
 
 pub(crate) use arena::prefetch_bytes;
-pub(super) use frozen::{Frozen, Reader};
-pub(super) use pages::Pages;
-pub(super) use restore::RESTORED;
+pub(crate) use frozen::{Frozen, Reader};
+pub(crate) use load::RESTORED;
+pub(crate) use page::{BODY_MAX, BlobId, HEADER, PageId, Source, UNIT, UNITS_MAX, round_body};
+pub(crate) use pages::Pages;
+pub(crate) use slabs::{CLASSES, SLAB_UNITS};

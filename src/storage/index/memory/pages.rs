@@ -3,34 +3,34 @@
 use std::alloc::{Layout, alloc};
 use std::sync::atomic::Ordering;
 
-use super::super::epochs::{Epochs, Item};
-use super::super::page::{BlobId, HEADER, PageId, Source, UNIT};
-use super::super::slab::{SLAB_UNITS, Slabs};
 use super::arena::{Blob, FIRST_CHUNK_UNITS, Memory, SEARCHED_LINES, chunk_of, prefetch};
+use super::epochs::{Epochs, Item};
 use super::frozen::Frozen;
+use super::page::{BlobId, HEADER, PageId, Source, UNIT};
+use super::slabs::{SLAB_UNITS, Slabs};
 use crate::error::OutOfMemory;
 use crate::os::memory::Region;
 use crate::sync::Arc;
 
 /// The pages and blobs of the living tree: the one who may change them.
 #[derive(Debug)]
-pub(in crate::storage::index) struct Pages {
+pub(crate) struct Pages {
     pub(super) memory: Arc<Memory>,
-    pub(super) slabs: Slabs,
-    pub(super) chunks: usize,
+    pub(crate) slabs: Slabs,
+    pub(crate) chunks: usize,
     /// Blob ids that can be used; room for all that were ever made is reserved.
-    pub(super) free_blobs: Vec<u32>,
+    pub(crate) free_blobs: Vec<u32>,
     blob_segments: usize,
     blobs: usize,
     blob_bytes: usize,
     pub(super) epochs: Epochs<Arc<Memory>>,
     /// The epoch that ended when the latest image was begun: what was born until
     /// then may be in a file under its own name.
-    pub(super) image: u64,
+    pub(crate) image: u64,
 }
 
 impl Pages {
-    pub(in crate::storage::index) fn new() -> Pages {
+    pub(crate) fn new() -> Pages {
         Pages {
             memory: Arc::default(),
             slabs: Slabs::default(),
@@ -46,7 +46,7 @@ impl Pages {
 
     /// Makes sure that `pages` pages can be taken.
     #[inline]
-    pub(in crate::storage::index) fn reserve(&mut self, pages: usize) -> Result<(), OutOfMemory> {
+    pub(crate) fn reserve(&mut self, pages: usize) -> Result<(), OutOfMemory> {
         // Each of them might be the first of a slab.
         while self.slabs.spare() < pages {
             self.add_chunk()?;
@@ -56,15 +56,12 @@ impl Pages {
 
     /// Makes sure that `count` things can be released.
     #[inline]
-    pub(in crate::storage::index) fn reserve_notes(
-        &mut self,
-        count: usize,
-    ) -> Result<(), OutOfMemory> {
+    pub(crate) fn reserve_notes(&mut self, count: usize) -> Result<(), OutOfMemory> {
         self.epochs.reserve(count)
     }
 
     #[cold]
-    pub(super) fn add_chunk(&mut self) -> Result<(), OutOfMemory> {
+    pub(crate) fn add_chunk(&mut self) -> Result<(), OutOfMemory> {
         let slot = self.memory.chunks.get(self.chunks).ok_or(OutOfMemory)?;
         let units = FIRST_CHUNK_UNITS << self.chunks.saturating_sub(1);
         if slot.get().is_none() {
@@ -81,13 +78,13 @@ impl Pages {
     }
 
     /// A new page whose body has at least `len` bytes. They are not cleared.
-    pub(in crate::storage::index) fn alloc(&mut self, len: usize) -> PageId {
+    pub(crate) fn alloc(&mut self, len: usize) -> PageId {
         let units = ((len + HEADER).div_ceil(UNIT)) as u32;
         assert!((1..=8).contains(&units), "no page has {len} bytes");
         let id = PageId::new(self.slabs.take(units), units);
         self.memory.page_birth(id).store(self.epochs.birth(), Ordering::Relaxed);
         self.memory.page_origin(id).store(id.end(), Ordering::Relaxed);
-        self.memory.new_lock(id);
+        self.memory.new_latch(id);
         self.epochs.changed();
         id
     }
@@ -95,7 +92,7 @@ impl Pages {
     /// The page that may be edited in place of this one: itself, or, if a
     /// snapshot can see it, a copy. A copy's parent must be told.
     #[inline]
-    pub(in crate::storage::index) fn own(&mut self, id: PageId) -> PageId {
+    pub(crate) fn own(&mut self, id: PageId) -> PageId {
         let birth = self.memory.page_birth(id).load(Ordering::Relaxed);
         if !self.epochs.is_still_frozen(birth) {
             return id;
@@ -110,24 +107,24 @@ impl Pages {
 
     /// Whether a snapshot may see the page.
     #[inline]
-    pub(in crate::storage::index) fn is_shared(&self, id: PageId) -> bool {
+    pub(crate) fn is_shared(&self, id: PageId) -> bool {
         self.epochs.is_frozen(self.memory.page_birth(id).load(Ordering::Relaxed))
     }
 
     /// Whether a snapshot may see the blob.
-    pub(in crate::storage::index) fn is_shared_blob(&self, id: BlobId) -> bool {
+    pub(crate) fn is_shared_blob(&self, id: BlobId) -> bool {
         self.epochs.is_frozen(self.memory.blob_entry(id).birth.load(Ordering::Relaxed))
     }
 
     /// The body of a page that is owned, to be changed.
     #[inline]
-    pub(in crate::storage::index) fn edit(&mut self, id: PageId) -> &mut [u8] {
+    pub(crate) fn edit(&mut self, id: PageId) -> &mut [u8] {
         self.edit_from(id, []).0
     }
 
     /// The same, beside the bodies of other pages.
     #[inline]
-    pub(in crate::storage::index) fn edit_from<const N: usize>(
+    pub(crate) fn edit_from<const N: usize>(
         &mut self,
         id: PageId,
         others: [PageId; N],
@@ -138,7 +135,7 @@ impl Pages {
             "a page that a snapshot can see is not to be edited"
         );
         if birth != self.epochs.birth() {
-            self.reborn(id, birth);
+            self.stamp(id, birth);
         }
         for other in others {
             let apart =
@@ -158,7 +155,7 @@ impl Pages {
     }
 
     /// Notes that a page was made from another whose end it shares.
-    pub(in crate::storage::index) fn descends(&mut self, page: PageId, from: PageId) {
+    pub(crate) fn descends(&mut self, page: PageId, from: PageId) {
         let origin = match self.memory.page_birth(from).load(Ordering::Relaxed) <= self.image {
             true => from.end(),
             false => self.memory.page_origin(from).load(Ordering::Relaxed),
@@ -169,7 +166,7 @@ impl Pages {
     /// Notes that a page is about to change which no living snapshot can see, so
     /// that it may as well be made now.
     #[cold]
-    fn reborn(&mut self, id: PageId, birth: u64) {
+    fn stamp(&mut self, id: PageId, birth: u64) {
         self.memory.page_birth(id).store(self.epochs.birth(), Ordering::Relaxed);
         if birth <= self.image {
             self.memory.page_origin(id).store(id.end(), Ordering::Relaxed);
@@ -179,33 +176,28 @@ impl Pages {
     /// Whether a page was made, or changed alone, since the newest snapshot that
     /// ever was: so it can be changed in place, with nothing to be noted.
     #[inline]
-    pub(in crate::storage::index) fn is_newborn(&self, id: PageId) -> bool {
+    pub(crate) fn is_unshared_since_freeze(&self, id: PageId) -> bool {
         self.memory.page_birth(id).load(Ordering::Relaxed) == self.epochs.birth()
     }
 
     /// Shows `view` the body of a page that a writer may want to change beside
     /// readers.
     #[inline]
-    pub(in crate::storage::index) fn read_locked<T>(
-        &self,
-        id: PageId,
-        view: impl FnOnce(&[u8]) -> T,
-    ) -> T {
-        let _lock = self.memory.lock_to_read(id);
-        // SAFETY: with `&self` only `edit_locked` changes a page, under its lock.
+    pub(crate) fn read_latched<T>(&self, id: PageId, view: impl FnOnce(&[u8]) -> T) -> T {
+        let _lock = self.memory.latch_to_read(id);
+        // SAFETY: with `&self` only `edit_latched` changes a page, under its lock.
         view(unsafe { self.memory.page(id) })
     }
 
     /// Changes the body of a newborn page beside readers, who read it under its
     /// lock: all but who has the turn to write, which the caller has.
     #[inline]
-    pub(in crate::storage::index) fn edit_locked(
-        &self,
-        id: PageId,
-        change: impl FnOnce(&mut [u8]),
-    ) {
-        assert!(self.is_newborn(id), "a page that a snapshot can see is not to be edited");
-        let _lock = self.memory.lock_to_change(id);
+    pub(crate) fn edit_latched(&self, id: PageId, change: impl FnOnce(&mut [u8])) {
+        assert!(
+            self.is_unshared_since_freeze(id),
+            "a page that a snapshot can see is not to be edited"
+        );
+        let _lock = self.memory.latch_to_edit(id);
         // SAFETY: the page lies in the arena and its bytes are initialised, as
         // `Memory::page` has it. No snapshot sees it; readers of the living tree
         // hold its lock; and whoever writes has the turn, as the caller does.
@@ -216,13 +208,13 @@ impl Pages {
     }
 
     /// Takes a page out of the living tree.
-    pub(in crate::storage::index) fn release(&mut self, id: PageId) {
+    pub(crate) fn release(&mut self, id: PageId) {
         let birth = self.memory.page_birth(id).load(Ordering::Relaxed);
         self.retire(Item::Page(id), birth);
     }
 
     /// Takes a blob out of the living tree.
-    pub(in crate::storage::index) fn release_blob(&mut self, id: BlobId) {
+    pub(crate) fn release_blob(&mut self, id: BlobId) {
         let birth = self.memory.blob_entry(id).birth.load(Ordering::Relaxed);
         self.retire(Item::Blob(id), birth);
     }
@@ -257,10 +249,7 @@ impl Pages {
     }
 
     /// A new blob with a copy of the bytes.
-    pub(in crate::storage::index) fn new_blob(
-        &mut self,
-        bytes: &[u8],
-    ) -> Result<BlobId, OutOfMemory> {
+    pub(crate) fn new_blob(&mut self, bytes: &[u8]) -> Result<BlobId, OutOfMemory> {
         let len = u32::try_from(bytes.len()).map_err(|_| OutOfMemory)?;
         if self.free_blobs.is_empty() {
             self.add_blob_segment()?;
@@ -273,7 +262,7 @@ impl Pages {
         Ok(id)
     }
 
-    pub(super) fn set_blob(&mut self, id: BlobId, start: *mut u8, len: u32) {
+    pub(crate) fn set_blob(&mut self, id: BlobId, start: *mut u8, len: u32) {
         let blob = self.memory.blob_entry(id);
         blob.start.store(start, Ordering::Relaxed);
         blob.len.store(len, Ordering::Relaxed);
@@ -284,7 +273,7 @@ impl Pages {
     }
 
     #[cold]
-    pub(super) fn add_blob_segment(&mut self) -> Result<(), OutOfMemory> {
+    pub(crate) fn add_blob_segment(&mut self) -> Result<(), OutOfMemory> {
         let ids = self.memory.blobs.grow(self.blob_segments)?;
         // Room for every id there is, so that freeing a blob never allocates.
         self.free_blobs.try_reserve(ids.end as usize)?;
@@ -293,34 +282,34 @@ impl Pages {
         Ok(())
     }
 
-    /// Says that an image of a snapshot is about to be taken.
-    pub(in crate::storage::index) fn image_of(&mut self, frozen: &Frozen) {
+    /// Lookup that an image of a snapshot is about to be taken.
+    pub(crate) fn image_of(&mut self, frozen: &Frozen) {
         self.image = frozen.epoch();
     }
 
     /// Freezes what there is now.
-    pub(in crate::storage::index) fn freeze(&mut self) -> Result<Frozen, OutOfMemory> {
+    pub(crate) fn freeze(&mut self) -> Result<Frozen, OutOfMemory> {
         Ok(Frozen(self.epochs.freeze(self.memory.clone())?))
     }
 
     /// The newest snapshot again, if nothing was changed since.
-    pub(in crate::storage::index) fn frozen_already(&self) -> Option<Frozen> {
-        self.epochs.frozen_already().map(Frozen)
+    pub(crate) fn existing_freeze(&self) -> Option<Frozen> {
+        self.epochs.existing_freeze().map(Frozen)
     }
 
-    /// Says that a snapshot of an epoch was dropped.
-    pub(in crate::storage::index) fn forget(&mut self, epoch: u64) {
+    /// Lookup that a snapshot of an epoch was dropped.
+    pub(crate) fn forget(&mut self, epoch: u64) {
         self.epochs.forget(epoch);
     }
 
-    /// Says that the newest snapshot may have been dropped.
-    pub(in crate::storage::index) fn forget_newest(&mut self) {
+    /// Lookup that the newest snapshot may have been dropped.
+    pub(crate) fn forget_newest(&mut self) {
         self.epochs.forget_newest();
     }
 
     /// Looks at up to `limit` things that only snapshots needed, and frees those
     /// that none needs any more. Returns whether there may be more.
-    pub(in crate::storage::index) fn collect(&mut self, mut limit: usize) -> bool {
+    pub(crate) fn collect(&mut self, mut limit: usize) -> bool {
         while let Some(item) = self.epochs.collect(&mut limit) {
             self.free(item);
         }
@@ -329,20 +318,20 @@ impl Pages {
 
     /// Does a little of what is left to [`Pages::collect`].
     #[inline]
-    pub(in crate::storage::index) fn collect_some(&mut self) {
+    pub(crate) fn collect_some(&mut self) {
         if self.epochs.has_orphans() {
             self.collect(16);
         }
     }
 
-    /// Says that all that was retired since `newest`, which must be the newest
+    /// Lookup that all that was retired since `newest`, which must be the newest
     /// snapshot, is in the living tree again.
-    pub(in crate::storage::index) fn revive(&mut self, newest: &Frozen) {
+    pub(crate) fn revive(&mut self, newest: &Frozen) {
         self.epochs.revive(&newest.0);
     }
 
     /// Bytes of memory held, snapshots included.
-    pub(in crate::storage::index) fn memory_bytes(&self) -> usize {
+    pub(crate) fn memory_bytes(&self) -> usize {
         self.slabs.resident_bytes()
             + self.blob_bytes
             + self.free_blobs.capacity() * (size_of::<u32>() + size_of::<Blob>())
@@ -350,18 +339,18 @@ impl Pages {
     }
 
     /// Number of pages and of blobs there are; for the invariants.
-    pub(in crate::storage::index) fn population(&self) -> (usize, usize) {
+    pub(crate) fn population(&self) -> (usize, usize) {
         (self.slabs.pages(), self.blobs)
     }
 
     /// Number of pages and blobs kept for snapshots only; for the invariants.
-    pub(in crate::storage::index) fn retired(&self) -> (usize, usize) {
+    pub(crate) fn retired(&self) -> (usize, usize) {
         self.epochs.population()
     }
 }
 
 /// Memory for a blob of `len` bytes, with the NUL after them.
-pub(super) fn blob_memory(len: usize) -> Result<*mut u8, OutOfMemory> {
+pub(crate) fn blob_memory(len: usize) -> Result<*mut u8, OutOfMemory> {
     let layout = Layout::array::<u8>(len + 1).map_err(|_| OutOfMemory)?;
     // SAFETY: the layout has at least one byte.
     let start = unsafe { alloc(layout) };

@@ -11,14 +11,14 @@ use super::{
     Fields, Found, Identity, InMemoryDB, LogMark, Opened, Opening, expect_log, failed, in_the_way,
 };
 use crate::error::{DBError, DBResult};
-use crate::os::disk::{File, How, unfinished};
+use crate::os::disk::{File, OpenMode, unfinished};
 use crate::planted::{self, Bug};
 
 impl Opening<'_> {
     /// Makes what was found safe in the file, and begins a new log.
     pub(super) fn begin(&self, mut found: Found, file: &dyn File) -> DBResult<Opened> {
         let mut folder = Folder { data: found.data, since: found.since, log: None };
-        let snapshot = found.index.snapshot_for_image()?;
+        let snapshot = found.index.checkpoint_snapshot()?;
         if planted::is(Bug::LogBegunTooEarly) {
             folder.since = None; // which leaves the folding to the end
         }
@@ -66,14 +66,14 @@ impl Opening<'_> {
         let ahead = if self.options.no_sync { 0 } else { self.options.ahead() };
         let create = |file, path: &Path| Log::create(file, path.to_owned(), identity, lsn, ahead);
         if planted::is(Bug::LogNotRenewed)
-            && let Some(old) = self.open_log(self.log_path, How::Write)?
+            && let Some(old) = self.open_log(self.log_path, OpenMode::Write)?
         {
             return create(old, self.log_path);
         }
         let unfinished = unfinished(self.log_path);
         self.clear_away(self.log_path, 0)?;
         self.clear_away(&unfinished, log::EMPTY_BYTES)?;
-        let file = self.disk.open(&unfinished, How::Private);
+        let file = self.disk.open(&unfinished, OpenMode::Private);
         let file = file.map_err(|error| unmade(&unfinished, &error))?;
         let ours = file.lock(false).and_then(|locked| Ok(locked && file.is_at(&unfinished)?));
         if !ours.map_err(failed("lock", &unfinished))? {
@@ -97,7 +97,7 @@ impl Opening<'_> {
     ) -> DBResult<Log> {
         let failed = failed("create", path);
         // What is in the file will be in the log.
-        like.permits().and_then(|permits| file.permit(permits)).map_err(&failed)?;
+        like.permissions().and_then(|permits| file.set_permissions(permits)).map_err(&failed)?;
         let log = create(file, path)?;
         let named = self.disk.rename_new(path, self.log_path);
         named.map_err(|error| unmade(self.log_path, &error))?;
@@ -109,7 +109,7 @@ impl Opening<'_> {
     /// file been replaced while it was in use, two would write to one log.
     fn clear_away(&self, path: &Path, short: u64) -> DBResult<()> {
         let none = || DBError::NotFound(path.display().to_string());
-        let open = || self.open_log(path, How::Write)?.ok_or_else(none);
+        let open = || self.open_log(path, OpenMode::Write)?.ok_or_else(none);
         let file = match self.lock_at(path, &open) {
             Err(DBError::NotFound(_)) => return Ok(()),
             file => file?,

@@ -25,7 +25,7 @@ use super::commit::Commits;
 use super::fold::{Folder, Wake};
 use super::{Closer, Options, PersistentDB, Progress, Shared};
 use crate::error::{DBError, DBResult};
-use crate::os::disk::{Disk, File, How, unfinished};
+use crate::os::disk::{Disk, File, OpenMode, unfinished};
 use crate::sync::atomic::AtomicU64;
 use crate::sync::{Arc, Condvar, Mutex};
 
@@ -181,19 +181,23 @@ impl Opening<'_> {
     fn lock(&self) -> DBResult<(Box<dyn File>, bool)> {
         let created = Cell::new(false);
         let open = |how| {
-            created.set(how == How::New);
+            created.set(how == OpenMode::New);
             self.disk.open(self.path, how)
         };
         let open = || match self.options {
-            Options { read_only: true, .. } => open(How::Read),
-            Options { existing: true, .. } => open(How::Write),
-            Options { new: true, .. } => open(How::New),
-            _ => match open(How::Write) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => match open(How::New) {
-                    // Somebody else was faster.
-                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => open(How::Write),
-                    done => done,
-                },
+            Options { read_only: true, .. } => open(OpenMode::Read),
+            Options { existing: true, .. } => open(OpenMode::Write),
+            Options { new: true, .. } => open(OpenMode::New),
+            _ => match open(OpenMode::Write) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    match open(OpenMode::New) {
+                        // Somebody else was faster.
+                        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                            open(OpenMode::Write)
+                        }
+                        done => done,
+                    }
+                }
                 done => done,
             },
         };
@@ -224,7 +228,7 @@ impl Opening<'_> {
     }
 
     /// Opens what lies where a log, or one in the making, is expected.
-    fn open_log(&self, path: &Path, how: How) -> DBResult<Option<Box<dyn File>>> {
+    fn open_log(&self, path: &Path, how: OpenMode) -> DBResult<Option<Box<dyn File>>> {
         let file = match self.disk.open(path, how) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -240,7 +244,7 @@ impl Opening<'_> {
     }
 
     fn log_beside(&self) -> DBResult<Option<Beside>> {
-        let how = if self.options.read_only { How::Read } else { How::Write };
+        let how = if self.options.read_only { OpenMode::Read } else { OpenMode::Write };
         let file = match self.open_log(self.log_path, how) {
             // Who only reads wants to have nothing there.
             Err(DBError::Format(_)) if self.options.read_only => None,
@@ -256,7 +260,7 @@ impl Opening<'_> {
         Ok(Some(Beside { file, identity, has_records }))
     }
 
-    /// Reads everything.
+    /// ReadSet everything.
     fn find(&self, file: std::sync::Arc<dyn File>) -> DBResult<Found> {
         let len = file.len().map_err(failed("read", self.path))?;
         let roots = Roots::read(&*file, self.path)?;
@@ -299,7 +303,7 @@ impl Opening<'_> {
             return Ok(());
         }
         let unfinished = unfinished(self.log_path);
-        if let Some(file) = self.open_log(&unfinished, How::Read)? {
+        if let Some(file) = self.open_log(&unfinished, OpenMode::Read)? {
             expect_log(&*file, &unfinished, log::EMPTY_BYTES)?;
         }
         let Some(log) = log else { return Ok(()) };

@@ -18,23 +18,23 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// What a snapshot holds on to: its epoch, and the memory it reads.
 #[derive(Debug)]
-pub(super) struct Ticket<M> {
-    pub(super) epoch: u64,
-    pub(super) memory: M,
+pub(crate) struct SnapshotRef<M> {
+    pub(crate) epoch: u64,
+    pub(crate) memory: M,
     /// Whether anything was retired that only this snapshot may still need.
-    pins: AtomicBool,
+    pinned_epoch: AtomicBool,
 }
 
-impl<M> Ticket<M> {
+impl<M> SnapshotRef<M> {
     /// Its epoch, for [`Epochs::forget`], if dropping it may leave something to
     /// [`Epochs::collect`].
-    pub(super) fn pins(&self) -> Option<u64> {
-        self.pins.load(Ordering::Relaxed).then_some(self.epoch)
+    pub(crate) fn pinned_epoch(&self) -> Option<u64> {
+        self.pinned_epoch.load(Ordering::Relaxed).then_some(self.epoch)
     }
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Item {
+pub(crate) enum Item {
     Page(PageId),
     Blob(BlobId),
 }
@@ -51,21 +51,21 @@ struct Retired {
 /// taken and before the next one was.
 #[derive(Debug)]
 struct Living<M> {
-    ticket: Arc<Ticket<M>>,
+    ticket: Arc<SnapshotRef<M>>,
     retired: Vec<Retired>,
 }
 
 impl<M> Living<M> {
     /// Notes that this is the newest snapshot to need `retired`; there is room.
     fn keep(&mut self, retired: Retired) {
-        self.ticket.pins.store(true, Ordering::Relaxed);
+        self.ticket.pinned_epoch.store(true, Ordering::Relaxed);
         self.retired.push(retired);
     }
 }
 
 /// The books of one store.
 #[derive(Debug)]
-pub(super) struct Epochs<M> {
+pub(crate) struct Epochs<M> {
     /// What is born now is born in this epoch; 1 to begin with.
     now: u64,
     /// The epoch of the newest living snapshot, 0 if there is none.
@@ -81,7 +81,7 @@ pub(super) struct Epochs<M> {
 }
 
 impl<M> Epochs<M> {
-    pub(super) fn new() -> Epochs<M> {
+    pub(crate) fn new() -> Epochs<M> {
         Epochs {
             now: 1,
             newest: 0,
@@ -93,30 +93,30 @@ impl<M> Epochs<M> {
     }
 
     /// The books of a store in which all there is was born in `epoch`, or before.
-    pub(super) fn after(epoch: u64) -> Epochs<M> {
+    pub(crate) fn after(epoch: u64) -> Epochs<M> {
         Epochs { now: epoch + 1, ..Epochs::new() }
     }
 
     /// The epoch that something is born in which is made now.
-    pub(super) fn birth(&self) -> u64 {
+    pub(crate) fn birth(&self) -> u64 {
         self.now
     }
 
     /// Notes that the living tree is no longer what the newest snapshot shows.
     #[inline]
-    pub(super) fn changed(&mut self) {
+    pub(crate) fn changed(&mut self) {
         self.changed = true;
     }
 
     /// Whether a snapshot may see what was born in an epoch.
     #[inline]
-    pub(super) fn is_frozen(&self, birth: u64) -> bool {
+    pub(crate) fn is_frozen(&self, birth: u64) -> bool {
         birth <= self.newest
     }
 
     /// The same, with snapshots forgotten that are no longer in use.
     #[inline]
-    pub(super) fn is_still_frozen(&mut self, birth: u64) -> bool {
+    pub(crate) fn is_still_frozen(&mut self, birth: u64) -> bool {
         if !self.is_frozen(birth) {
             return false;
         }
@@ -126,7 +126,7 @@ impl<M> Epochs<M> {
 
     /// Makes room for `count` notes, so that retiring so many things cannot fail.
     #[inline]
-    pub(super) fn reserve(&mut self, count: usize) -> Result<(), OutOfMemory> {
+    pub(crate) fn reserve(&mut self, count: usize) -> Result<(), OutOfMemory> {
         match self.living.back_mut() {
             Some(newest) => Ok(newest.retired.try_reserve(count)?),
             None => Ok(()),
@@ -135,7 +135,7 @@ impl<M> Epochs<M> {
 
     /// Takes something out of the living tree; returns it if it is to be freed
     /// at once.
-    pub(super) fn retire(&mut self, item: Item, birth: u64) -> Option<Item> {
+    pub(crate) fn retire(&mut self, item: Item, birth: u64) -> Option<Item> {
         self.changed = true;
         if !self.is_still_frozen(birth) {
             return Some(item);
@@ -146,8 +146,8 @@ impl<M> Epochs<M> {
     }
 
     /// Freezes what there is now, which lies in `memory`.
-    pub(super) fn freeze(&mut self, memory: M) -> Result<Arc<Ticket<M>>, OutOfMemory> {
-        if let Some(ticket) = self.frozen_already() {
+    pub(crate) fn freeze(&mut self, memory: M) -> Result<Arc<SnapshotRef<M>>, OutOfMemory> {
+        if let Some(ticket) = self.existing_freeze() {
             return Ok(ticket);
         }
         self.forget_newest();
@@ -155,7 +155,8 @@ impl<M> Epochs<M> {
             self.sweep();
         }
         self.living.try_reserve(1)?;
-        let ticket = Arc::new(Ticket { epoch: self.now, memory, pins: AtomicBool::new(false) });
+        let ticket =
+            Arc::new(SnapshotRef { epoch: self.now, memory, pinned_epoch: AtomicBool::new(false) });
         self.living.push_back(Living { ticket: ticket.clone(), retired: Vec::new() });
         self.newest = self.now;
         self.now += 1;
@@ -164,7 +165,7 @@ impl<M> Epochs<M> {
     }
 
     /// The snapshot taken last again, if it is living and nothing was changed since.
-    pub(super) fn frozen_already(&self) -> Option<Arc<Ticket<M>>> {
+    pub(crate) fn existing_freeze(&self) -> Option<Arc<SnapshotRef<M>>> {
         let newest = self.living.back()?;
         let taken_last = newest.ticket.epoch + 1 == self.now;
         (taken_last && !self.changed).then(|| newest.ticket.clone())
@@ -172,7 +173,7 @@ impl<M> Epochs<M> {
 
     /// Forgets the newest snapshots as far as they are no longer in use.
     #[cold]
-    pub(super) fn forget_newest(&mut self) {
+    pub(crate) fn forget_newest(&mut self) {
         while !self.living.is_empty() && self.forget_at(self.living.len() - 1) {}
         self.newest = self.living.back().map_or(0, |living| living.ticket.epoch);
     }
@@ -198,12 +199,12 @@ impl<M> Epochs<M> {
 
     /// Whether [`Epochs::collect`] has something to do that is known already.
     #[inline]
-    pub(super) fn has_orphans(&self) -> bool {
+    pub(crate) fn has_orphans(&self) -> bool {
         !self.orphans.is_empty()
     }
 
     /// Forgets the snapshot of an epoch if it is no longer in use.
-    pub(super) fn forget(&mut self, epoch: u64) {
+    pub(crate) fn forget(&mut self, epoch: u64) {
         if let Ok(at) = self.living.binary_search_by_key(&epoch, |living| living.ticket.epoch) {
             self.forget_at(at);
         }
@@ -222,7 +223,7 @@ impl<M> Epochs<M> {
 
     /// Returns a retired thing that no snapshot needs any more, having looked at
     /// no more than `limit`, which is counted down.
-    pub(super) fn collect(&mut self, limit: &mut usize) -> Option<Item> {
+    pub(crate) fn collect(&mut self, limit: &mut usize) -> Option<Item> {
         while *limit > 0 {
             let &orphan = self.orphans.last()?;
             let older = self.living.partition_point(|l| l.ticket.epoch < orphan.death);
@@ -245,9 +246,9 @@ impl<M> Epochs<M> {
         None
     }
 
-    /// Says that all that was retired since `newest`, which must be the newest
+    /// Lookup that all that was retired since `newest`, which must be the newest
     /// snapshot, is in the living tree again.
-    pub(super) fn revive(&mut self, newest: &Arc<Ticket<M>>) {
+    pub(crate) fn revive(&mut self, newest: &Arc<SnapshotRef<M>>) {
         let living = self.living.back_mut().expect("the snapshot is living");
         assert!(Arc::ptr_eq(&living.ticket, newest), "only the newest snapshot can be revived");
         living.retired.clear();
@@ -261,12 +262,12 @@ impl<M> Epochs<M> {
     }
 
     /// Bytes that the books take.
-    pub(super) fn memory_bytes(&self) -> usize {
+    pub(crate) fn memory_bytes(&self) -> usize {
         self.retired().map(Vec::capacity).sum::<usize>() * size_of::<Retired>()
     }
 
     /// Number of pages and blobs kept for snapshots only; for the invariants.
-    pub(super) fn population(&self) -> (usize, usize) {
+    pub(crate) fn population(&self) -> (usize, usize) {
         self.retired().flatten().fold((0, 0), |(pages, blobs), retired| match retired.item {
             Item::Page(_) => (pages + 1, blobs),
             Item::Blob(_) => (pages, blobs + 1),

@@ -2,9 +2,9 @@
 
 use std::cmp::Ordering;
 
-use super::inner::Inner;
-use super::leaf::{Leaf, Value};
-use super::page::{BlobId, PageId, Source};
+use super::super::memory::{BlobId, PageId, Source};
+use super::super::node::inner::Inner;
+use super::super::node::leaf::{Leaf, Value};
 use super::{Index, LEVELS_MAX, Snapshot, Totals, Tree};
 
 /// A whole key as nodes hold it.

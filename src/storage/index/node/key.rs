@@ -9,18 +9,18 @@
 use std::cmp::Ordering;
 
 /// How many bytes of a key a node holds.
-pub(super) const INLINE: usize = 512;
+pub(crate) const INLINE: usize = 512;
 
 /// A key, cut in two where nodes cut it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Key<'a> {
-    pub(super) inline: &'a [u8],
-    pub(super) tail: &'a [u8],
+pub(crate) struct Key<'a> {
+    pub(crate) inline: &'a [u8],
+    pub(crate) tail: &'a [u8],
 }
 
 impl<'a> Key<'a> {
     #[inline]
-    pub(super) fn new(key: &'a [u8]) -> Key<'a> {
+    pub(crate) fn new(key: &'a [u8]) -> Key<'a> {
         let (inline, tail) = key.split_at(key.len().min(INLINE));
         Key { inline, tail }
     }
@@ -28,7 +28,7 @@ impl<'a> Key<'a> {
     /// The inline part after a prefix that it begins with; else on which side
     /// of all keys with that prefix this one is.
     #[inline]
-    pub(super) fn after(self, prefix: &[u8]) -> Result<&'a [u8], Ordering> {
+    pub(crate) fn after(self, prefix: &[u8]) -> Result<&'a [u8], Ordering> {
         match self.inline.split_at_checked(prefix.len()) {
             Some((start, rest)) if start == prefix => Ok(rest),
             _ => Err(self.inline.cmp(prefix)),
@@ -38,7 +38,7 @@ impl<'a> Key<'a> {
 
 /// The first four bytes as a number that compares as they do.
 #[inline]
-pub(super) fn head4(bytes: &[u8]) -> u32 {
+pub(crate) fn head4(bytes: &[u8]) -> u32 {
     match bytes.first_chunk() {
         Some(first) => u32::from_be_bytes(*first),
         None => {
@@ -51,7 +51,7 @@ pub(super) fn head4(bytes: &[u8]) -> u32 {
 
 /// The first eight bytes as a number that compares as they do.
 #[inline]
-pub(super) fn head8(bytes: &[u8]) -> u64 {
+pub(crate) fn head8(bytes: &[u8]) -> u64 {
     match bytes.first_chunk() {
         Some(first) => u64::from_be_bytes(*first),
         None => {

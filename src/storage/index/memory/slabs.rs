@@ -8,10 +8,10 @@
 use crate::error::OutOfMemory;
 
 /// Units in a slab.
-pub(super) const SLAB_UNITS: u32 = 128;
+pub(crate) const SLAB_UNITS: u32 = 128;
 
 /// The sizes that a page can have: 1 to 8 units.
-pub(super) const CLASSES: usize = 8;
+pub(crate) const CLASSES: usize = 8;
 
 /// Empty slabs whose memory is kept for reuse, beside 1/16 of those in use.
 const KEPT_EMPTY: usize = 8;
@@ -26,7 +26,7 @@ struct Slab {
 
 /// Keeps the books of all slabs.
 #[derive(Debug, Default)]
-pub(super) struct Slabs {
+pub(crate) struct Slabs {
     slabs: Vec<Slab>,
     /// For each size, the slabs of that size that have room.
     with_room: [LowSet; CLASSES],
@@ -38,7 +38,7 @@ pub(super) struct Slabs {
 
 impl Slabs {
     /// Adds `count` empty slabs at the end.
-    pub(super) fn grow(&mut self, count: usize) -> Result<(), OutOfMemory> {
+    pub(crate) fn grow(&mut self, count: usize) -> Result<(), OutOfMemory> {
         let len = self.slabs.len() + count;
         self.slabs.try_reserve(count)?;
         for set in self.with_room.iter_mut().chain([&mut self.bare, &mut self.kept]) {
@@ -52,19 +52,19 @@ impl Slabs {
     }
 
     /// Empty slabs.
-    pub(super) fn spare(&self) -> usize {
+    pub(crate) fn spare(&self) -> usize {
         self.bare.count + self.kept.count
     }
 
     /// Bytes of memory that the slabs may hold.
-    pub(super) fn resident_bytes(&self) -> usize {
+    pub(crate) fn resident_bytes(&self) -> usize {
         (self.in_use + self.kept.count) * SLAB_UNITS as usize * super::page::UNIT
             + self.slabs.len() * size_of::<Slab>()
     }
 
     /// Takes a page of `units` units; returns its first unit. There must be a
     /// spare slab.
-    pub(super) fn take(&mut self, units: u32) -> u32 {
+    pub(crate) fn take(&mut self, units: u32) -> u32 {
         let room = &mut self.with_room[units as usize - 1];
         let at = match room.first() {
             Some(at) => at,
@@ -88,7 +88,7 @@ impl Slabs {
     }
 
     /// Takes the very page whose first unit this is. False if it cannot be.
-    pub(super) fn claim(&mut self, unit: u32, units: u32) -> bool {
+    pub(crate) fn claim(&mut self, unit: u32, units: u32) -> bool {
         let (at, within) = ((unit / SLAB_UNITS) as usize, unit % SLAB_UNITS);
         let Some(slab) = self.slabs.get_mut(at) else {
             return false;
@@ -114,12 +114,12 @@ impl Slabs {
     }
 
     /// Whether no page is taken.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.in_use == 0
     }
 
     /// Gives a page back.
-    pub(super) fn give(&mut self, unit: u32, units: u32) {
+    pub(crate) fn give(&mut self, unit: u32, units: u32) {
         let at = (unit / SLAB_UNITS) as usize;
         let slab = &mut self.slabs[at];
         let bit = 1 << (unit % SLAB_UNITS / units);
@@ -139,7 +139,7 @@ impl Slabs {
 
     /// An empty slab whose memory is to be discarded, being more than is worth
     /// keeping.
-    pub(super) fn surplus(&mut self) -> Option<u32> {
+    pub(crate) fn surplus(&mut self) -> Option<u32> {
         if self.kept.count <= KEPT_EMPTY + self.in_use / 16 {
             return None;
         }
@@ -150,7 +150,7 @@ impl Slabs {
     }
 
     /// Number of pages taken; for the invariants.
-    pub(super) fn pages(&self) -> usize {
+    pub(crate) fn pages(&self) -> usize {
         self.slabs.iter().map(|slab| slab.taken.count_ones() as usize).sum()
     }
 }

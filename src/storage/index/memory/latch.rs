@@ -10,14 +10,14 @@ const CHANGING: u32 = 1 << 31;
 
 /// A page's lock, held.
 #[derive(Debug)]
-pub(super) struct PageLock<'a> {
+pub(super) struct PageLatch<'a> {
     lock: &'a AtomicU32,
     held: u32,
 }
 
-impl PageLock<'_> {
+impl PageLatch<'_> {
     #[inline]
-    pub(super) fn to_read(lock: &AtomicU32) -> PageLock<'_> {
+    pub(super) fn to_read(lock: &AtomicU32) -> PageLatch<'_> {
         point();
         let mut turns = 0;
         loop {
@@ -26,14 +26,14 @@ impl PageLock<'_> {
             if readers & CHANGING == 0
                 && lock.compare_exchange_weak(readers, more, order, Ordering::Relaxed).is_ok()
             {
-                return PageLock { lock, held: 1 };
+                return PageLatch { lock, held: 1 };
             }
             wait(&mut turns);
         }
     }
 
     #[inline]
-    pub(super) fn to_change(lock: &AtomicU32) -> PageLock<'_> {
+    pub(super) fn to_edit(lock: &AtomicU32) -> PageLatch<'_> {
         point();
         let mut turns = 0;
         // First nobody comes any more, then all go.
@@ -43,11 +43,11 @@ impl PageLock<'_> {
         while lock.load(Ordering::Acquire) != CHANGING {
             wait(&mut turns);
         }
-        PageLock { lock, held: CHANGING }
+        PageLatch { lock, held: CHANGING }
     }
 }
 
-impl Drop for PageLock<'_> {
+impl Drop for PageLatch<'_> {
     #[inline]
     fn drop(&mut self) {
         self.lock.fetch_sub(self.held, Ordering::Release);

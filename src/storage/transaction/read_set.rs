@@ -9,8 +9,9 @@ use std::collections::BTreeSet;
 use std::ops::{Bound, RangeBounds};
 
 use super::super::change::Change;
-use super::own::{Own, Point, Until};
+use super::write_set::{Coverage, Point, WriteSet};
 use crate::error::DBResult;
+use crate::fallible::copy;
 
 /// With more keys than this, or spans of cursors that have none yet, everything
 /// counts as read.
@@ -29,7 +30,7 @@ struct Span {
 
 /// What was read.
 #[derive(Debug, Default)]
-pub(super) struct Reads {
+pub(super) struct ReadSet {
     keys: BTreeSet<Vec<u8>>,
     spans: Vec<Span>,
     everything: bool,
@@ -38,10 +39,6 @@ pub(super) struct Reads {
 /// Names a span.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SpanId(usize);
-
-fn copy(bytes: &[u8]) -> DBResult<Vec<u8>> {
-    super::super::in_memory_db::to_vec(bytes)
-}
 
 fn copy_bound(bound: Bound<&[u8]>) -> DBResult<Bound<Vec<u8>>> {
     Ok(match bound {
@@ -101,7 +98,7 @@ impl Span {
 
     /// Whether there may be a key from `from` up to `to` in it that had not been
     /// written before.
-    fn meets(&self, from: Option<&[u8]>, to: Option<&[u8]>, own: &Own) -> bool {
+    fn meets(&self, from: Option<&[u8]>, to: Option<&[u8]>, own: &WriteSet) -> bool {
         let (Some(low), Some(high)) = (&self.low, &self.high) else {
             return false;
         };
@@ -123,15 +120,15 @@ impl Span {
                 return false;
             }
             match own.written_from(at, self.writes) {
-                Until::Nothing => return true,
-                Until::Key(next) => at = next,
-                Until::End => return false,
+                Coverage::Nothing => return true,
+                Coverage::Key(next) => at = next,
+                Coverage::End => return false,
             }
         }
     }
 }
 
-impl Reads {
+impl ReadSet {
     pub(super) fn is_empty(&self) -> bool {
         !self.everything && self.keys.is_empty() && self.spans.is_empty()
     }
@@ -151,7 +148,7 @@ impl Reads {
 
     /// Everything was looked at.
     pub(super) fn all(&mut self) {
-        *self = Reads { everything: true, ..Reads::default() };
+        *self = ReadSet { everything: true, ..ReadSet::default() };
     }
 
     /// A walk begins, of a cursor opened after so many writes: upwards from a
@@ -172,9 +169,9 @@ impl Reads {
                 return Ok(id);
             }
             if full {
-                self.reach(id, from, !back);
+                self.extend(id, from, !back);
                 if from != Bound::Unbounded {
-                    self.reach(id, from, back);
+                    self.extend(id, from, back);
                 }
                 return Ok(id);
             }
@@ -191,7 +188,7 @@ impl Reads {
     }
 
     /// A walk has gone up, or down (`back`), as far as `to`.
-    pub(super) fn reach(&mut self, span: SpanId, to: Bound<&[u8]>, back: bool) {
+    pub(super) fn extend(&mut self, span: SpanId, to: Bound<&[u8]>, back: bool) {
         let Some(span) = self.spans.get_mut(span.0) else {
             return;
         };
@@ -202,7 +199,7 @@ impl Reads {
     }
 
     /// Whether what another transaction has changed was read.
-    pub(super) fn has(&self, change: Change<'_>, own: &Own) -> bool {
+    pub(super) fn has(&self, change: Change<'_>, own: &WriteSet) -> bool {
         match change {
             Change::Put(key, _) | Change::Delete(key) => {
                 let foreign = |span: &Span| own.written_at(key).is_none_or(|at| at >= span.writes);

@@ -39,11 +39,11 @@ impl Index {
     }
 
     fn let_go(&mut self, held: Option<Snapshot>) {
-        let Some(pins) = held.as_ref().map(Snapshot::pins) else {
+        let Some(pinned_epoch) = held.as_ref().map(Snapshot::pinned_epoch) else {
             return;
         };
         drop(held);
-        match pins {
+        match pinned_epoch {
             Some(epoch) => self.forget(epoch),
             None => self.pages.forget_newest(),
         }

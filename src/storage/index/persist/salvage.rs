@@ -18,15 +18,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Included, Unbounded};
 
-use super::LEVELS_MAX;
+use super::super::memory::SLAB_UNITS;
+use super::super::memory::{BlobId, HEADER, PageId, UNIT};
+use super::super::node::inner::Inner;
+use super::super::node::leaf::{Leaf, Value};
+use super::super::tree::LEVELS_MAX;
 use super::image::Image;
-use super::inner::Inner;
-use super::leaf::{Leaf, Value};
-use super::page::{BlobId, HEADER, PageId, UNIT};
-use super::slab::SLAB_UNITS;
 
 /// Units and blobs, those that are left.
-pub(crate) trait Wreck {
+pub(crate) trait PageSource {
     type Error;
     fn units(&self) -> impl Iterator<Item = u32> + '_;
     fn unit(&self, unit: u32) -> Option<&[u8; UNIT]>;
@@ -89,7 +89,7 @@ type Keys = Vec<Option<Vec<u8>>>;
 
 /// Calls `each` with every entry that can be read and whose key is wanted, in no
 /// order. Returns how many there were, and in which ranges others are lost.
-pub(crate) fn salvage<W: Wreck>(
+pub(crate) fn salvage<W: PageSource>(
     wreck: &W,
     image: &Image,
     wanted: &Ranges,
@@ -118,7 +118,7 @@ pub(crate) fn salvage<W: Wreck>(
 /// A page that can be read, with its header.
 type Page = Vec<u8>;
 
-struct Salvage<'a, W: Wreck> {
+struct Salvage<'a, W: PageSource> {
     wreck: &'a W,
     wanted: &'a Ranges,
     each: Each<'a, W::Error>,
@@ -130,7 +130,7 @@ struct Salvage<'a, W: Wreck> {
     found: u64,
 }
 
-impl<W: Wreck> Salvage<'_, W> {
+impl<W: PageSource> Salvage<'_, W> {
     fn page(&self, id: PageId) -> Option<Page> {
         let mut page = Vec::with_capacity(id.units() as usize * UNIT);
         for unit in id.unit()..id.unit() + id.units() {
@@ -319,8 +319,9 @@ fn is_leaf(page: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::image::Piece;
-    use super::super::{Index, OutOfMemory};
     use super::*;
+    use crate::error::OutOfMemory;
+    use crate::storage::index::tree::Index;
 
     type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -330,7 +331,7 @@ mod tests {
         blobs: BTreeMap<u32, Vec<u8>>,
     }
 
-    impl Wreck for Parts {
+    impl PageSource for Parts {
         type Error = OutOfMemory;
 
         fn units(&self) -> impl Iterator<Item = u32> + '_ {
@@ -357,7 +358,7 @@ mod tests {
             index.put(&key, &value, |_| Ok::<(), OutOfMemory>(())).unwrap();
             entries.insert(key, value);
         }
-        let (snapshot, mut parts) = (index.snapshot_for_image().unwrap(), Parts::default());
+        let (snapshot, mut parts) = (index.checkpoint_snapshot().unwrap(), Parts::default());
         let take = &mut |piece: Piece<'_>| {
             match piece {
                 Piece::NewPage { unit, units, .. } => {

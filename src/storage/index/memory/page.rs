@@ -1,78 +1,78 @@
 //! Pages and blobs: their names and sizes, and where they are read from.
 
 /// Pages are a multiple of this many bytes.
-pub(super) const UNIT: usize = 512;
+pub(crate) const UNIT: usize = 512;
 /// What of a page is not its body: the epoch of its birth, and its origin.
-pub(super) const HEADER: usize = 16;
+pub(crate) const HEADER: usize = 16;
 /// Units of the largest page.
-pub(super) const UNITS_MAX: usize = 8;
+pub(crate) const UNITS_MAX: usize = 8;
 /// The longest body of a page.
-pub(super) const BODY_MAX: usize = UNITS_MAX * UNIT - HEADER;
+pub(crate) const BODY_MAX: usize = UNITS_MAX * UNIT - HEADER;
 
 /// Names a page: its first unit, and its size in units less one in the low 3 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct PageId(u32);
+pub(crate) struct PageId(u32);
 
 impl PageId {
-    pub(super) fn new(unit: u32, units: u32) -> PageId {
+    pub(crate) fn new(unit: u32, units: u32) -> PageId {
         PageId(unit << 3 | (units - 1))
     }
 
-    pub(super) fn unit(self) -> u32 {
+    pub(crate) fn unit(self) -> u32 {
         self.0 >> 3
     }
 
-    pub(super) fn units(self) -> u32 {
+    pub(crate) fn units(self) -> u32 {
         (self.0 & 7) + 1
     }
 
     /// The unit after its last.
-    pub(super) fn end(self) -> u32 {
+    pub(crate) fn end(self) -> u32 {
         self.unit() + self.units()
     }
 
     /// As it stands in an inner node.
-    pub(super) fn to_bytes(self) -> [u8; 4] {
+    pub(crate) fn to_bytes(self) -> [u8; 4] {
         self.0.to_le_bytes()
     }
 
-    pub(super) fn from_bytes(bytes: [u8; 4]) -> PageId {
+    pub(crate) fn from_bytes(bytes: [u8; 4]) -> PageId {
         PageId(u32::from_le_bytes(bytes))
     }
 
     /// Length of the page's body.
-    pub(super) fn body_len(self) -> usize {
+    pub(crate) fn body_len(self) -> usize {
         self.units() as usize * UNIT - HEADER
     }
 }
 
 /// The least body length of a page that has `len` bytes.
-pub(super) fn round_body(len: usize) -> usize {
+pub(crate) fn round_body(len: usize) -> usize {
     (len + HEADER).next_multiple_of(UNIT) - HEADER
 }
 
 /// Names a blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct BlobId(pub(super) u32);
+pub(crate) struct BlobId(pub(crate) u32);
 
 impl BlobId {
     /// As it stands in a node.
-    pub(super) fn to_bytes(self) -> [u8; 4] {
+    pub(crate) fn to_bytes(self) -> [u8; 4] {
         self.0.to_le_bytes()
     }
 
-    pub(super) fn from_bytes(bytes: [u8; 4]) -> BlobId {
+    pub(crate) fn from_bytes(bytes: [u8; 4]) -> BlobId {
         BlobId(u32::from_le_bytes(bytes))
     }
 }
 
 /// Where pages and blobs are read from: the living tree or a snapshot.
-pub(super) trait Source {
+pub(crate) trait Source {
     /// The body of a page.
     fn page(&self, id: PageId) -> &[u8];
     /// The bytes of a blob, with a NUL after them that belongs to the slice.
     fn blob_with_nul(&self, id: BlobId) -> &[u8];
-    /// Says that a page will be searched soon.
+    /// Lookup that a page will be searched soon.
     fn prefetch(&self, id: PageId);
 
     /// The bytes of a blob.

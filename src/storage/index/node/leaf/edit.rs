@@ -2,30 +2,30 @@
 
 use std::ops::Range;
 
-use super::super::node::{FIXED, get16, put16, rename_blob, slots_start};
-use super::super::page::BlobId;
+use super::super::{FIXED, get16, put16, rename_blob, slots_start};
 use super::{BLOB_ID, HAS_TAIL, IS_BLOB, LEN_MASK, Leaf, NewEntry, RUN, SLOT, Value, slot_of};
+use crate::storage::index::memory::BlobId;
 
 /// An entry's slot, removed.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::storage::index) struct Removed {
+pub(crate) struct Removed {
     slot: u64,
     run: usize,
 }
 
 /// A leaf, to be changed.
 #[derive(Debug)]
-pub(in crate::storage::index) struct LeafMut<'a> {
+pub(crate) struct LeafMut<'a> {
     body: &'a mut [u8],
 }
 
 impl<'a> LeafMut<'a> {
-    pub(in crate::storage::index) fn new(body: &'a mut [u8]) -> LeafMut<'a> {
+    pub(crate) fn new(body: &'a mut [u8]) -> LeafMut<'a> {
         LeafMut { body }
     }
 
     /// Makes the block an empty leaf with a prefix.
-    pub(in crate::storage::index) fn init(body: &'a mut [u8], prefix: &[u8]) -> LeafMut<'a> {
+    pub(crate) fn init(body: &'a mut [u8], prefix: &[u8]) -> LeafMut<'a> {
         let len = body.len();
         body[..slots_start(prefix.len())].fill(0);
         put16(body, 2, prefix.len());
@@ -35,7 +35,7 @@ impl<'a> LeafMut<'a> {
     }
 
     /// Makes the block, which is longer, the same leaf as another.
-    pub(in crate::storage::index) fn copy(body: &'a mut [u8], from: Leaf<'_>) -> LeafMut<'a> {
+    pub(crate) fn copy(body: &'a mut [u8], from: Leaf<'_>) -> LeafMut<'a> {
         let (end, top, longer) =
             (from.slots_end(), get16(from.body, 4), body.len() - from.body.len());
         body[..end].copy_from_slice(&from.body[..end]);
@@ -74,7 +74,7 @@ impl<'a> LeafMut<'a> {
 
     /// Inserts an entry, for which there must be room, at `i`.
     #[inline]
-    pub(in crate::storage::index) fn insert(&mut self, i: usize, entry: &NewEntry<'_>) {
+    pub(crate) fn insert(&mut self, i: usize, entry: &NewEntry<'_>) {
         let prefix = get16(self.body, 2);
         let suffix = &entry.key.inline[prefix..];
         let offset = self.open(i, entry.space(prefix) - SLOT);
@@ -111,7 +111,7 @@ impl<'a> LeafMut<'a> {
     /// Puts the value in the place of another of the same kind and length;
     /// false, and nothing done, if it is not.
     #[inline]
-    pub(in crate::storage::index) fn replace(&mut self, i: usize, value: Value<'_>) -> bool {
+    pub(crate) fn replace(&mut self, i: usize, value: Value<'_>) -> bool {
         let place = self.read().place(i);
         let bytes = match (value, place.value_len) {
             (Value::Inline(bytes), Some(len)) if len == bytes.len() => bytes,
@@ -124,10 +124,7 @@ impl<'a> LeafMut<'a> {
 
     /// Puts what `new` says in the place of each blob; false if it says nothing.
     /// As [`Leaf::place`] does, it keeps within a leaf that was checked before.
-    pub(in crate::storage::index) fn rename_blobs(
-        &mut self,
-        new: &dyn Fn(BlobId) -> Option<BlobId>,
-    ) -> bool {
+    pub(crate) fn rename_blobs(&mut self, new: &dyn Fn(BlobId) -> Option<BlobId>) -> bool {
         (0..self.read().len()).all(|i| {
             let place = self.read().place(i);
             let tail = place.has_tail.then(|| place.value - BLOB_ID);
@@ -138,7 +135,7 @@ impl<'a> LeafMut<'a> {
 
     /// Removes an entry; its blobs are the caller's to release. Returns what
     /// [`LeafMut::restore`] needs to take that back.
-    pub(in crate::storage::index) fn remove(&mut self, i: usize) -> Removed {
+    pub(crate) fn remove(&mut self, i: usize) -> Removed {
         let removed = Removed { slot: self.read().slot(i), run: get16(self.body, 10) };
         let dead = get16(self.body, 6) + self.read().heap_space(i);
         let (n, end) = (self.read().len(), self.read().slots_end());
@@ -151,7 +148,7 @@ impl<'a> LeafMut<'a> {
     }
 
     /// Takes back the latest removal, with nothing done to the leaf since.
-    pub(in crate::storage::index) fn restore(&mut self, i: usize, removed: Removed) {
+    pub(crate) fn restore(&mut self, i: usize, removed: Removed) {
         self.open(i, 0);
         self.set_slot(i, removed.slot);
         let dead = get16(self.body, 6) - self.read().heap_space(i);
@@ -160,7 +157,7 @@ impl<'a> LeafMut<'a> {
     }
 
     /// Adds entries of another leaf at the end, for which there must be room.
-    pub(in crate::storage::index) fn append(&mut self, from: Leaf<'_>, range: Range<usize>) {
+    pub(crate) fn append(&mut self, from: Leaf<'_>, range: Range<usize>) {
         let (old, new) = (get16(from.body, 2), get16(self.body, 2));
         for i in range {
             let slot = from.slot(i);
@@ -190,13 +187,13 @@ impl<'a> LeafMut<'a> {
 
     /// Takes over from the leaf that this one was, but for the latest insertion
     /// at `i`, how insertions have been coming.
-    pub(in crate::storage::index) fn inherit_run(&mut self, from: Leaf<'_>, i: usize) {
+    pub(crate) fn inherit_run(&mut self, from: Leaf<'_>, i: usize) {
         let run = if get16(from.body, 8) + 1 == i { get16(from.body, 10) + 1 } else { 0 };
         put16(self.body, 10, run.min(RUN));
     }
 
-    /// Says that insertions have been coming in order up to the last entry.
-    pub(in crate::storage::index) fn expect_more(&mut self) {
+    /// Lookup that insertions have been coming in order up to the last entry.
+    pub(crate) fn expect_more(&mut self) {
         let last = self.read().len() - 1;
         put16(self.body, 8, last);
         put16(self.body, 10, RUN);

@@ -8,10 +8,10 @@
 //! Taking an image reads a snapshot: it disturbs nobody. The way back is
 //! [`super::restore`]. Not here: files and checksums.
 
-use super::inner::Inner;
-use super::leaf::Leaf;
-use super::page::{BlobId, HEADER, PageId, Source, UNIT, UNITS_MAX};
-use super::{Index, Snapshot, Totals, Tree};
+use super::super::memory::{BlobId, HEADER, PageId, Source, UNIT, UNITS_MAX};
+use super::super::node::inner::Inner;
+use super::super::node::leaf::Leaf;
+use super::super::tree::{Index, Snapshot, Totals, Tree};
 use crate::error::{DBResult, OutOfMemory};
 
 /// What a file must remember beside the pieces.
@@ -50,7 +50,7 @@ pub(crate) enum Piece<'a> {
 
 impl Index {
     /// A snapshot of what readers see, to take an image of.
-    pub(crate) fn snapshot_for_image(&mut self) -> Result<Snapshot, OutOfMemory> {
+    pub(crate) fn checkpoint_snapshot(&mut self) -> Result<Snapshot, OutOfMemory> {
         match &self.shown {
             Some(shown) => {
                 let shown = shown.clone();

@@ -7,25 +7,19 @@
 
 use std::ops::{Bound, Range};
 
-use super::key::Key;
-use super::leaf::{Leaf, Value};
-use super::memory::Reader;
-use super::page::{PageId, Source};
+use super::super::memory::Reader;
+use super::super::memory::{PageId, Source};
+use super::super::node::key::Key;
+use super::super::node::leaf::{Leaf, Value};
 use super::{Path, Snapshot, Tree};
 use crate::error::OutOfMemory;
+use crate::fallible::copy;
 
 /// The keys from `from` up to, but not including, `to`; `None` is no bound.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Bounds {
     from: Option<Vec<u8>>,
     to: Option<Vec<u8>>,
-}
-
-fn copy(bytes: &[u8]) -> Result<Vec<u8>, OutOfMemory> {
-    let mut copy = Vec::new();
-    copy.try_reserve_exact(bytes.len())?;
-    copy.extend_from_slice(bytes);
-    Ok(copy)
 }
 
 impl Bounds {
@@ -142,8 +136,8 @@ impl Cursor {
     }
 
     /// As those of its snapshot.
-    pub(crate) fn pins(&self) -> Option<u64> {
-        self.reader.frozen().pins()
+    pub(crate) fn pinned_epoch(&self) -> Option<u64> {
+        self.reader.frozen().pinned_epoch()
     }
 
     /// The moves return whether they found an entry; if not, the cursor is past
@@ -185,7 +179,7 @@ impl Cursor {
     /// is like most, and returns its key and value, each with a NUL. Else it does
     /// nothing.
     #[inline(always)]
-    pub(crate) fn next_near(&mut self) -> Option<(&[u8], &[u8])> {
+    pub(crate) fn next_in_leaf(&mut self) -> Option<(&[u8], &[u8])> {
         let at = self.spot.at + 1;
         if !self.walking || at >= self.spot.end {
             return None;

@@ -13,13 +13,14 @@
 //!
 //! Not here: files and checksums.
 
+use super::super::memory::{BlobId, PageId, Source, UNIT};
+use super::super::memory::{Pages, RESTORED};
+use super::super::node::inner::{Inner, InnerMut};
+use super::super::node::leaf::{Leaf, LeafMut};
+use super::super::tree::{Index, LEVELS_MAX, Numbers, Totals, Tree};
 use super::image::Image;
-use super::inner::{Inner, InnerMut};
-use super::leaf::{Leaf, LeafMut};
-use super::memory::{Pages, RESTORED};
-use super::page::{BlobId, PageId, Source, UNIT};
-use super::{Index, LEVELS_MAX, Numbers, Totals, Tree};
 use crate::error::OutOfMemory;
+use crate::fallible::filled;
 
 /// What the tables of blobs take for each number, and what there may be beyond
 /// the greatest.
@@ -62,14 +63,6 @@ impl From<OutOfMemory> for Unrestored {
     }
 }
 
-/// So many times the same.
-fn many<T: Clone>(what: T, count: usize) -> Result<Vec<T>, OutOfMemory> {
-    let mut all = Vec::new();
-    all.try_reserve_exact(count)?;
-    all.resize(count, what);
-    Ok(all)
-}
-
 impl Renaming {
     /// Makes a page of the tree of one that was loaded, if it was and is in the
     /// tree for the first time.
@@ -108,14 +101,15 @@ impl Restoring {
         };
         let renaming = match sparse {
             true => Some(Renaming {
-                contents: many([0; UNIT], units.len())?,
-                taken: many(false, units.len())?,
+                contents: filled([0; UNIT], units.len())?,
+                taken: filled(false, units.len())?,
                 units,
                 blobs,
             }),
             false => None,
         };
-        let (pages, used) = (Pages::restoring(unit_end, blob_end as u32)?, many(false, blob_end)?);
+        let (pages, used) =
+            (Pages::restoring(unit_end, blob_end as u32)?, filled(false, blob_end)?);
         Ok(Restoring { pages, count: 0, bytes: 0, used, renaming })
     }
 

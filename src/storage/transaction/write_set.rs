@@ -5,6 +5,7 @@ use std::ops::Bound;
 
 use super::super::change::Change;
 use crate::error::DBResult;
+use crate::fallible::concat;
 use crate::sync::Arc;
 
 /// Bytes with a NUL after them, that copies share.
@@ -13,11 +14,7 @@ pub(super) struct Bytes(Arc<Vec<u8>>);
 
 impl Bytes {
     fn copy(bytes: &[u8]) -> DBResult<Bytes> {
-        let mut copy = Vec::new();
-        copy.try_reserve_exact(bytes.len() + 1)?;
-        copy.extend_from_slice(bytes);
-        copy.push(0);
-        Ok(Bytes(Arc::new(copy)))
+        Ok(Bytes(Arc::new(concat([bytes, &[0]])?)))
     }
 
     pub(super) fn with_nul(&self) -> &[u8] {
@@ -114,7 +111,7 @@ impl<'a> Point<'a> {
 
 /// Up to where all keys from a point on were written.
 #[derive(Debug)]
-pub(super) enum Until<'a> {
+pub(super) enum Coverage<'a> {
     /// Not even the point.
     Nothing,
     /// Up to this, but perhaps not including it.
@@ -124,21 +121,21 @@ pub(super) enum Until<'a> {
 
 /// All that a transaction has written.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Own {
+pub(super) struct WriteSet {
     keys: BTreeMap<Key, Written>,
     cleared: Vec<Cleared>,
 }
 
 /// What a transaction's own writes say about a key.
 #[derive(Debug)]
-pub(super) enum Says<'a> {
+pub(super) enum Lookup<'a> {
     Value(&'a Bytes),
     Gone,
     /// What the view has.
     Nothing,
 }
 
-impl Own {
+impl WriteSet {
     pub(super) fn is_empty(&self) -> bool {
         self.keys.is_empty() && self.cleared.is_empty()
     }
@@ -186,15 +183,15 @@ impl Own {
     }
 
     /// Up to where the first so many writes have written all keys from a point on.
-    pub(super) fn written_from<'a>(&'a self, at: Point<'a>, writes: u64) -> Until<'a> {
+    pub(super) fn written_from<'a>(&'a self, at: Point<'a>, writes: u64) -> Coverage<'a> {
         let from = if at.after { Bound::Excluded(at.key) } else { Bound::Included(at.key) };
         let next = self.keys.range::<[u8], _>((from, Bound::Unbounded)).next();
         if let Some((Key(key), written)) = next
             && at.is(key.get())
         {
             return match written.first < writes {
-                true => Until::Key(Point::after(key.get())),
-                false => Until::Nothing,
+                true => Coverage::Key(Point::after(key.get())),
+                false => Coverage::Nothing,
             };
         }
         let here = |range: &&Cleared| {
@@ -203,18 +200,18 @@ impl Own {
             range.at < writes && from && to
         };
         match self.cleared.iter().find(here) {
-            None => Until::Nothing,
-            Some(Cleared { to: Some(to), .. }) => Until::Key(Point::of(to.get())),
-            Some(Cleared { to: None, .. }) => Until::End,
+            None => Coverage::Nothing,
+            Some(Cleared { to: Some(to), .. }) => Coverage::Key(Point::of(to.get())),
+            Some(Cleared { to: None, .. }) => Coverage::End,
         }
     }
 
-    pub(super) fn says(&self, key: &[u8]) -> Says<'_> {
+    pub(super) fn says(&self, key: &[u8]) -> Lookup<'_> {
         match self.keys.get(key) {
-            Some(Written { value: Some(value), .. }) => Says::Value(value),
-            Some(Written { value: None, .. }) => Says::Gone,
-            None if self.has_cleared(key) => Says::Gone,
-            None => Says::Nothing,
+            Some(Written { value: Some(value), .. }) => Lookup::Value(value),
+            Some(Written { value: None, .. }) => Lookup::Gone,
+            None if self.has_cleared(key) => Lookup::Gone,
+            None => Lookup::Nothing,
         }
     }
 

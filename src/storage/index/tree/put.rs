@@ -5,10 +5,10 @@
 
 use std::ops::Range;
 
-use super::inner::{self, Branch, Inner, InnerMut, Separator};
-use super::key::{Key, common_prefix};
-use super::leaf::{INLINE_VALUE, Leaf, LeafMut, NewEntry, Plan, Value};
-use super::page::{BODY_MAX, BlobId, PageId, Source, round_body};
+use super::super::memory::{BODY_MAX, BlobId, PageId, Source, round_body};
+use super::super::node::inner::{self, Branch, Inner, InnerMut, Separator};
+use super::super::node::key::{Key, common_prefix};
+use super::super::node::leaf::{INLINE_VALUE, Leaf, LeafMut, NewEntry, Plan, Value};
 use super::{Index, Numbers, Path, Totals, empty_leaf};
 use crate::error::OutOfMemory;
 
@@ -33,7 +33,7 @@ impl Index {
 
     /// The same, where a path leads to the leaf that the key belongs to.
     #[inline(always)]
-    pub(super) fn put_at<T, E: From<OutOfMemory>>(
+    pub(crate) fn put_at<T, E: From<OutOfMemory>>(
         &mut self,
         mut path: Path,
         leaf: PageId,
@@ -60,7 +60,7 @@ impl Index {
 
     /// The value of an entry.
     #[inline]
-    pub(super) fn value(&self, leaf: PageId, at: usize) -> &[u8] {
+    pub(crate) fn value(&self, leaf: PageId, at: usize) -> &[u8] {
         match Leaf::new(self.pages.page(leaf)).entry(at).value {
             Value::Inline(bytes) => bytes,
             Value::Blob(id) => self.pages.blob(id),
@@ -234,7 +234,7 @@ impl Index {
     }
 
     /// A new leaf with some entries of another, and perhaps a new one.
-    pub(super) fn build_leaf(
+    pub(crate) fn build_leaf(
         &mut self,
         from: PageId,
         range: Range<usize>,
@@ -328,7 +328,7 @@ impl Index {
     }
 
     /// A new inner node.
-    pub(super) fn build_inner(&mut self, first: PageId, branches: &[Branch]) -> PageId {
+    pub(crate) fn build_inner(&mut self, first: PageId, branches: &[Branch]) -> PageId {
         let len = inner::plan(branches);
         let page = self.pages.alloc(round_body(len + SLACK).min(BODY_MAX));
         InnerMut::build(self.pages.edit(page), first, branches);
@@ -336,7 +336,7 @@ impl Index {
     }
 
     /// Makes the tree empty.
-    pub(super) fn plant(&mut self) {
+    pub(crate) fn plant(&mut self) {
         self.tree.root = empty_leaf(&mut self.pages);
         self.tree.height = 0;
         let commits = self.numbers.commits.get();

@@ -4,10 +4,10 @@
 //! are small, else moved to a smaller page if that saves enough. The same is
 //! done for inner nodes, upwards.
 
-use super::inner::{self, Inner, InnerMut};
-use super::key::Key;
-use super::leaf::{Leaf, LeafMut};
-use super::page::{BODY_MAX, PageId, Source, UNIT, round_body};
+use super::super::memory::{BODY_MAX, PageId, Source, UNIT, round_body};
+use super::super::node::inner::{self, Inner, InnerMut};
+use super::super::node::key::Key;
+use super::super::node::leaf::{Leaf, LeafMut};
 use super::{Index, Path};
 use crate::error::OutOfMemory;
 
@@ -104,7 +104,7 @@ impl Index {
     }
 
     /// Sees to a leaf from which entries have gone.
-    pub(super) fn settle_leaf(&mut self, path: &Path, leaf: PageId) {
+    pub(crate) fn settle_leaf(&mut self, path: &Path, leaf: PageId) {
         let node = Leaf::new(self.pages.page(leaf));
         let (used, len) = (node.used(), node.len());
         if len == 0 && path.len > 0 {

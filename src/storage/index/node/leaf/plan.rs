@@ -4,21 +4,21 @@ use std::cmp::Ordering;
 use std::ops::Range;
 
 use super::super::key::common_prefix;
-use super::super::node::{get16, slots_start};
-use super::super::page::BODY_MAX;
+use super::super::{get16, slots_start};
 use super::{Leaf, NewEntry, RUN, SLOT};
+use crate::storage::index::memory::BODY_MAX;
 
 /// What a leaf to be built will take.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::storage::index) struct Plan {
+pub(crate) struct Plan {
     /// Length of its prefix.
-    pub(in crate::storage::index) prefix: usize,
+    pub(crate) prefix: usize,
     /// Bytes of its block.
-    pub(in crate::storage::index) len: usize,
+    pub(crate) len: usize,
 }
 
 impl Plan {
-    pub(in crate::storage::index) fn fits(self) -> bool {
+    pub(crate) fn fits(self) -> bool {
         self.len <= BODY_MAX
     }
 }
@@ -32,7 +32,7 @@ impl Leaf<'_> {
 
     /// What the leaf would take with one more entry if its bytes were copied as
     /// they are; `None` if they cannot be, or would not fit.
-    pub(in crate::storage::index) fn grown(self, entry: &NewEntry<'_>) -> Option<usize> {
+    pub(crate) fn grown(self, entry: &NewEntry<'_>) -> Option<usize> {
         if get16(self.body, 6) != 0 || !entry.key.inline.starts_with(self.prefix()) {
             return None;
         }
@@ -41,7 +41,7 @@ impl Leaf<'_> {
     }
 
     /// What the leaf would take, and the prefix it would have, with one more entry.
-    pub(in crate::storage::index) fn with_entry(self, entry: &NewEntry<'_>) -> Plan {
+    pub(crate) fn with_entry(self, entry: &NewEntry<'_>) -> Plan {
         let prefix = match self.len() {
             0 => 0,
             n => self.shared(0..n).min(common_prefix(&self.inline_key(0), entry.key.inline)),
@@ -61,13 +61,13 @@ impl Leaf<'_> {
 
     /// Whether insertions have been coming in order and this one, at `at`, is
     /// the next beyond the end.
-    pub(in crate::storage::index) fn is_append(self, at: usize) -> bool {
+    pub(crate) fn is_append(self, at: usize) -> bool {
         at == self.len() && at > 0 && get16(self.body, 8) + 1 == at && get16(self.body, 10) >= RUN
     }
 
     /// Where to cut the leaf in two, given that one more entry goes to `at`:
     /// the number of entries on the left, and whether the new one is there.
-    pub(in crate::storage::index) fn cut(self, at: usize, entry: &NewEntry<'_>) -> (usize, bool) {
+    pub(crate) fn cut(self, at: usize, entry: &NewEntry<'_>) -> (usize, bool) {
         if !entry.key.inline.starts_with(self.prefix()) {
             return (at, at == 0);
         }
@@ -88,11 +88,7 @@ impl Leaf<'_> {
     }
 
     /// What a leaf with some of the entries, and perhaps a new one, would take.
-    pub(in crate::storage::index) fn part(
-        self,
-        range: Range<usize>,
-        new: Option<&NewEntry<'_>>,
-    ) -> Plan {
+    pub(crate) fn part(self, range: Range<usize>, new: Option<&NewEntry<'_>>) -> Plan {
         let prefix = match (range.len(), new) {
             (0, _) | (1, None) => 0,
             (1, Some(new)) => common_prefix(&self.inline_key(range.start), new.key.inline),
@@ -106,7 +102,7 @@ impl Leaf<'_> {
     }
 
     /// What the leaf would take together with the one after it.
-    pub(in crate::storage::index) fn joined(self, next: Leaf<'_>) -> Plan {
+    pub(crate) fn joined(self, next: Leaf<'_>) -> Plan {
         let prefix = match (self.len(), next.len()) {
             (0, n) => next.shared(0..n),
             (n, 0) => self.shared(0..n),

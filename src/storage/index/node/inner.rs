@@ -26,9 +26,9 @@
 
 use std::cmp::Ordering;
 
+use super::super::memory::{BODY_MAX, BlobId, PageId, Source};
 use super::key::{Key, common_prefix, head8};
-use super::node::{FIXED, get16, put16, rename_blob, slots_start};
-use super::page::{BODY_MAX, BlobId, PageId, Source};
+use super::{FIXED, get16, put16, rename_blob, slots_start};
 
 const SLOT: usize = 16;
 const HEAD: usize = 8;
@@ -39,9 +39,9 @@ const HAS_TAIL: u16 = 0x8000;
 
 /// A separator outside a node: its inline part, and the blob of its tail.
 #[derive(Clone, Debug)]
-pub(super) struct Separator {
-    pub(super) inline: Vec<u8>,
-    pub(super) tail: Option<BlobId>,
+pub(crate) struct Separator {
+    pub(crate) inline: Vec<u8>,
+    pub(crate) tail: Option<BlobId>,
 }
 
 impl Separator {
@@ -52,7 +52,7 @@ impl Separator {
 }
 
 /// A separator and the child to the right of it.
-pub(super) type Branch = (Separator, PageId);
+pub(crate) type Branch = (Separator, PageId);
 
 #[derive(Clone, Copy)]
 struct Slot<'a>(&'a [u8; SLOT]);
@@ -97,19 +97,19 @@ impl Slot<'_> {
 
 /// An inner node, to be read.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Inner<'a> {
+pub(crate) struct Inner<'a> {
     body: &'a [u8],
 }
 
 impl<'a> Inner<'a> {
     #[inline]
-    pub(super) fn new(body: &'a [u8]) -> Inner<'a> {
+    pub(crate) fn new(body: &'a [u8]) -> Inner<'a> {
         Inner { body }
     }
 
     /// Number of separators, one less than of children.
     #[inline]
-    pub(super) fn len(self) -> usize {
+    pub(crate) fn len(self) -> usize {
         get16(self.body, 0)
     }
 
@@ -130,7 +130,7 @@ impl<'a> Inner<'a> {
 
     /// Child `i`, counted from 0.
     #[inline]
-    pub(super) fn child(self, i: usize) -> PageId {
+    pub(crate) fn child(self, i: usize) -> PageId {
         match i.checked_sub(1) {
             None => PageId::from_bytes([self.body[8], self.body[9], self.body[10], self.body[11]]),
             Some(slot) => self.slot(slot).child(),
@@ -156,7 +156,7 @@ impl<'a> Inner<'a> {
     /// The number of the child that a key belongs to: that of separators not
     /// greater than the key.
     #[inline]
-    pub(super) fn find(self, source: &impl Source, key: Key<'_>) -> usize {
+    pub(crate) fn find(self, source: &impl Source, key: Key<'_>) -> usize {
         let rest = match key.after(self.prefix()) {
             Ok(rest) => rest,
             Err(Ordering::Less) => return 0,
@@ -178,7 +178,7 @@ impl<'a> Inner<'a> {
     }
 
     /// A separator, whole.
-    pub(super) fn separator(self, i: usize) -> Separator {
+    pub(crate) fn separator(self, i: usize) -> Separator {
         let slot = self.slot(i);
         let rest = &self.body[slot.offset()..slot.offset() + slot.rest()];
         let head = slot.head().to_be_bytes();
@@ -187,7 +187,7 @@ impl<'a> Inner<'a> {
     }
 
     /// The blob of a separator's tail.
-    pub(super) fn tail(self, i: usize) -> Option<BlobId> {
+    pub(crate) fn tail(self, i: usize) -> Option<BlobId> {
         self.tail_of(self.slot(i))
     }
 
@@ -197,7 +197,7 @@ impl<'a> Inner<'a> {
     }
 
     /// All separators, each with the child to its right.
-    pub(super) fn branches(self) -> Vec<Branch> {
+    pub(crate) fn branches(self) -> Vec<Branch> {
         let mut branches = Vec::with_capacity(self.len() + 1); // one is often added
         branches.extend((0..self.len()).map(|i| (self.separator(i), self.slot(i).child())));
         branches
@@ -208,19 +208,19 @@ impl<'a> Inner<'a> {
     }
 
     /// Bytes that the node would take with nothing wasted.
-    pub(super) fn used(self) -> usize {
+    pub(crate) fn used(self) -> usize {
         self.slots_end() + self.body.len() - get16(self.body, 4) - get16(self.body, 6)
     }
 
     /// Whether the separator fits in place.
-    pub(super) fn has_room(self, separator: &Separator) -> bool {
+    pub(crate) fn has_room(self, separator: &Separator) -> bool {
         let free = get16(self.body, 4) - self.slots_end();
         separator.inline.starts_with(self.prefix())
             && free >= SLOT + separator.heap_space(get16(self.body, 2))
     }
 
     /// The first rule that the node breaks, as far as it shows without blobs.
-    pub(super) fn check(self) -> Result<(), &'static str> {
+    pub(crate) fn check(self) -> Result<(), &'static str> {
         let top = get16(self.body, 4);
         if self.body.len() > BODY_MAX || self.slots_end() > top || top > self.body.len() {
             return Err("slots and heap of an inner node overlap");
@@ -241,7 +241,7 @@ impl<'a> Inner<'a> {
 }
 
 /// What an inner node with these separators would take.
-pub(super) fn plan(branches: &[Branch]) -> usize {
+pub(crate) fn plan(branches: &[Branch]) -> usize {
     let prefix = shared(branches);
     let heap: usize = branches.iter().map(|(s, _)| SLOT + s.heap_space(prefix)).sum();
     slots_start(prefix) + heap
@@ -258,7 +258,7 @@ fn shared(branches: &[Branch]) -> usize {
 
 /// Where to cut separators that do not fit one node: the number of the one
 /// that moves up, such that both sides fit and are as equal as can be.
-pub(super) fn cut(branches: &[Branch], appending: bool) -> usize {
+pub(crate) fn cut(branches: &[Branch], appending: bool) -> usize {
     if appending {
         // More will come at the end: leave the left side full.
         let most = branches.len() - 1;
@@ -276,17 +276,17 @@ pub(super) fn cut(branches: &[Branch], appending: bool) -> usize {
 
 /// An inner node, to be changed.
 #[derive(Debug)]
-pub(super) struct InnerMut<'a> {
+pub(crate) struct InnerMut<'a> {
     body: &'a mut [u8],
 }
 
 impl<'a> InnerMut<'a> {
-    pub(super) fn new(body: &'a mut [u8]) -> InnerMut<'a> {
+    pub(crate) fn new(body: &'a mut [u8]) -> InnerMut<'a> {
         InnerMut { body }
     }
 
     /// Makes the block a node; [`plan`] has said how long it must be.
-    pub(super) fn build(body: &'a mut [u8], first: PageId, branches: &[Branch]) {
+    pub(crate) fn build(body: &'a mut [u8], first: PageId, branches: &[Branch]) {
         let (prefix, len) = (shared(branches), body.len());
         body[..slots_start(prefix)].fill(0);
         put16(body, 2, prefix);
@@ -310,7 +310,7 @@ impl<'a> InnerMut<'a> {
     }
 
     /// Puts a page in the place of child `i`.
-    pub(super) fn set_child(&mut self, i: usize, child: PageId) {
+    pub(crate) fn set_child(&mut self, i: usize, child: PageId) {
         let at = match i.checked_sub(1) {
             None => 8,
             Some(slot) => self.slot_start(slot) + 8,
@@ -319,7 +319,7 @@ impl<'a> InnerMut<'a> {
     }
 
     /// Puts what `new` says in the place of each tail; false if it says nothing.
-    pub(super) fn rename_tails(&mut self, new: &dyn Fn(BlobId) -> Option<BlobId>) -> bool {
+    pub(crate) fn rename_tails(&mut self, new: &dyn Fn(BlobId) -> Option<BlobId>) -> bool {
         (0..self.read().len()).all(|i| {
             let slot = self.read().slot(i);
             let (has_tail, at) = (slot.has_tail(), slot.offset() + slot.rest());
@@ -329,7 +329,7 @@ impl<'a> InnerMut<'a> {
 
     /// Inserts separator `i`, for which there must be room, and the child to
     /// its right.
-    pub(super) fn insert(&mut self, i: usize, separator: &Separator, child: PageId) {
+    pub(crate) fn insert(&mut self, i: usize, separator: &Separator, child: PageId) {
         let prefix = get16(self.body, 2);
         let suffix = &separator.inline[prefix..];
         let space = separator.heap_space(prefix);
@@ -357,7 +357,7 @@ impl<'a> InnerMut<'a> {
 
     /// Removes child `i` of several, and a separator beside it, whose tail is
     /// returned: the caller's to release.
-    pub(super) fn remove_child(&mut self, i: usize) -> Option<BlobId> {
+    pub(crate) fn remove_child(&mut self, i: usize) -> Option<BlobId> {
         let slot = i.saturating_sub(1);
         if i == 0 {
             let second = self.read().child(1);

@@ -31,15 +31,15 @@
 mod edit;
 mod plan;
 
-pub(super) use edit::LeafMut;
-pub(super) use plan::Plan;
+pub(crate) use edit::LeafMut;
+pub(crate) use plan::Plan;
 
 use std::cmp::Ordering;
 use std::ops::Range;
 
+use super::super::memory::{BODY_MAX, BlobId, Source};
 use super::key::{INLINE, Key, head4};
-use super::node::{FIXED, get16, slots_start};
-use super::page::{BODY_MAX, BlobId, Source};
+use super::{FIXED, get16, slots_start};
 
 const SLOT: usize = 8;
 const BLOB_ID: usize = 4;
@@ -50,14 +50,14 @@ const IS_BLOB: u64 = 0x8000;
 
 /// The longest value that stands in a leaf; a longer one is a blob, so that
 /// copying a leaf stays cheap.
-pub(super) const INLINE_VALUE: usize = 1024;
+pub(crate) const INLINE_VALUE: usize = 1024;
 
 /// Insertions in a row that make a leaf split at its end, in expectation of more.
 const RUN: usize = 4;
 
 /// A value as a leaf holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Value<'a> {
+pub(crate) enum Value<'a> {
     /// The bytes. As read from a leaf, a NUL stands after them.
     Inline(&'a [u8]),
     Blob(BlobId),
@@ -74,10 +74,10 @@ impl Value<'_> {
 
 /// An entry to be stored.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct NewEntry<'a> {
-    pub(super) key: Key<'a>,
-    pub(super) tail: Option<BlobId>,
-    pub(super) value: Value<'a>,
+pub(crate) struct NewEntry<'a> {
+    pub(crate) key: Key<'a>,
+    pub(crate) tail: Option<BlobId>,
+    pub(crate) value: Value<'a>,
 }
 
 impl NewEntry<'_> {
@@ -90,26 +90,26 @@ impl NewEntry<'_> {
 
 /// An entry as it stands in a leaf.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Entry<'a> {
+pub(crate) struct Entry<'a> {
     /// The inline key after the prefix.
-    pub(super) suffix: &'a [u8],
-    pub(super) tail: Option<BlobId>,
-    pub(super) value: Value<'a>,
+    pub(crate) suffix: &'a [u8],
+    pub(crate) tail: Option<BlobId>,
+    pub(crate) value: Value<'a>,
 }
 
 /// Where the parts of an entry are in the block of its leaf.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
-    pub(super) suffix: Range<usize>,
-    pub(super) has_tail: bool,
-    pub(super) value: usize,
+pub(crate) struct Place {
+    pub(crate) suffix: Range<usize>,
+    pub(crate) has_tail: bool,
+    pub(crate) value: usize,
     /// Length of an inline value, a NUL after it not counted.
-    pub(super) value_len: Option<usize>,
+    pub(crate) value_len: Option<usize>,
 }
 
 /// A leaf, to be read.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Leaf<'a> {
+pub(crate) struct Leaf<'a> {
     body: &'a [u8],
 }
 
@@ -119,17 +119,17 @@ fn slot_of(suffix: &[u8], offset: usize, flags: u64) -> u64 {
 
 impl<'a> Leaf<'a> {
     #[inline]
-    pub(super) fn new(body: &'a [u8]) -> Leaf<'a> {
+    pub(crate) fn new(body: &'a [u8]) -> Leaf<'a> {
         Leaf { body }
     }
 
     #[inline]
-    pub(super) fn len(self) -> usize {
+    pub(crate) fn len(self) -> usize {
         get16(self.body, 0)
     }
 
     #[inline]
-    pub(super) fn prefix(self) -> &'a [u8] {
+    pub(crate) fn prefix(self) -> &'a [u8] {
         &self.body[FIXED..FIXED + get16(self.body, 2)]
     }
 
@@ -151,7 +151,7 @@ impl<'a> Leaf<'a> {
     }
 
     #[inline]
-    pub(super) fn entry(self, i: usize) -> Entry<'a> {
+    pub(crate) fn entry(self, i: usize) -> Entry<'a> {
         let place = self.place(i);
         let blob = |at: usize| {
             let id = self.body[at..].first_chunk().expect("an entry lies in its leaf");
@@ -167,7 +167,7 @@ impl<'a> Leaf<'a> {
 
     /// Where an entry's parts are in the block.
     #[inline(always)]
-    pub(super) fn place(self, i: usize) -> Place {
+    pub(crate) fn place(self, i: usize) -> Place {
         let slot = self.slot(i);
         let offset = (slot >> 16) as u16 as usize;
         let has_tail = slot & HAS_TAIL != 0;
@@ -179,7 +179,7 @@ impl<'a> Leaf<'a> {
 
     /// Where the slots are in the block.
     #[inline]
-    pub(super) fn slots_at(self) -> usize {
+    pub(crate) fn slots_at(self) -> usize {
         slots_start(get16(self.body, 2))
     }
 
@@ -187,7 +187,7 @@ impl<'a> Leaf<'a> {
     /// that, and where a value and a NUL are in the block, if that is all there is
     /// to it. `slots` is where the slots are.
     #[inline(always)]
-    pub(super) fn plain(self, slots: usize, i: usize) -> Option<(&'a [u8], usize, Range<usize>)> {
+    pub(crate) fn plain(self, slots: usize, i: usize) -> Option<(&'a [u8], usize, Range<usize>)> {
         let slot = u64::from_le_bytes(*self.body.get(slots + i * SLOT..)?.first_chunk()?);
         if slot & (HAS_TAIL | IS_BLOB) != 0 {
             return None;
@@ -200,18 +200,18 @@ impl<'a> Leaf<'a> {
 
     /// Where an entry begins in the block.
     #[inline]
-    pub(super) fn entry_start(self, i: usize) -> usize {
+    pub(crate) fn entry_start(self, i: usize) -> usize {
         (self.slot(i) >> 16) as u16 as usize
     }
 
     /// The part of a block that [`Leaf::place`] named.
     #[inline]
-    pub(super) fn bytes(self, range: Range<usize>) -> &'a [u8] {
+    pub(crate) fn bytes(self, range: Range<usize>) -> &'a [u8] {
         &self.body[range]
     }
 
     /// The blobs that an entry refers to.
-    pub(super) fn blobs(self, i: usize) -> impl Iterator<Item = BlobId> + use<> {
+    pub(crate) fn blobs(self, i: usize) -> impl Iterator<Item = BlobId> + use<> {
         let Entry { tail, value, .. } = self.entry(i);
         let value = match value {
             Value::Blob(id) => Some(id),
@@ -221,7 +221,7 @@ impl<'a> Leaf<'a> {
     }
 
     /// Lengths of an entry's key and value.
-    pub(super) fn lens(self, i: usize, source: &impl Source) -> (usize, usize) {
+    pub(crate) fn lens(self, i: usize, source: &impl Source) -> (usize, usize) {
         let entry = self.entry(i);
         let tail = entry.tail.map_or(0, |id| source.blob(id).len());
         let value = match entry.value {
@@ -232,7 +232,7 @@ impl<'a> Leaf<'a> {
     }
 
     /// Bytes of an entry's key and value.
-    pub(super) fn entry_len(self, i: usize, source: &impl Source) -> usize {
+    pub(crate) fn entry_len(self, i: usize, source: &impl Source) -> usize {
         let (key, value) = self.lens(i, source);
         key + value
     }
@@ -258,7 +258,7 @@ impl<'a> Leaf<'a> {
 
     /// Where the key is, or where it would go.
     #[inline]
-    pub(super) fn find(self, source: &impl Source, key: Key<'_>) -> Result<usize, usize> {
+    pub(crate) fn find(self, source: &impl Source, key: Key<'_>) -> Result<usize, usize> {
         let rest = match key.after(self.prefix()) {
             Ok(rest) => rest,
             Err(Ordering::Less) => return Err(0),
@@ -292,7 +292,7 @@ impl<'a> Leaf<'a> {
     }
 
     /// The inline part of an entry's key.
-    pub(super) fn inline_key(self, i: usize) -> Vec<u8> {
+    pub(crate) fn inline_key(self, i: usize) -> Vec<u8> {
         [self.prefix(), self.suffix(self.slot(i))].concat()
     }
 
@@ -307,19 +307,19 @@ impl<'a> Leaf<'a> {
     }
 
     /// Bytes that the leaf would take with nothing wasted.
-    pub(super) fn used(self) -> usize {
+    pub(crate) fn used(self) -> usize {
         self.body.len() - self.free() - get16(self.body, 6)
     }
 
     /// Whether the entry fits in place.
     #[inline]
-    pub(super) fn has_room(self, entry: &NewEntry<'_>) -> bool {
+    pub(crate) fn has_room(self, entry: &NewEntry<'_>) -> bool {
         entry.key.inline.starts_with(self.prefix())
             && self.free() >= entry.space(get16(self.body, 2))
     }
 
     /// The first rule that the leaf breaks, as far as it shows without blobs.
-    pub(super) fn check(self) -> Result<(), &'static str> {
+    pub(crate) fn check(self) -> Result<(), &'static str> {
         let top = get16(self.body, 4);
         if self.body.len() > BODY_MAX || self.slots_end() > top || top > self.body.len() {
             return Err("slots and heap of a leaf overlap");

@@ -6,9 +6,9 @@
 //!
 //! Not here: anything else that writes. It needs to be alone.
 
-use super::key::Key;
-use super::leaf::{Leaf, LeafMut, NewEntry, Value};
-use super::page::{PageId, Source};
+use super::super::memory::{PageId, Source};
+use super::super::node::key::Key;
+use super::super::node::leaf::{Leaf, LeafMut, NewEntry, Value};
 use super::{Index, Inner, Path};
 use crate::error::OutOfMemory;
 
@@ -46,7 +46,7 @@ impl Local {
 impl Index {
     /// Shows `view` the value of a key as readers see it, beside a writer.
     #[inline]
-    pub(crate) fn get_beside<T>(&self, key: &[u8], view: impl FnOnce(Option<&[u8]>) -> T) -> T {
+    pub(crate) fn get_latched<T>(&self, key: &[u8], view: impl FnOnce(Option<&[u8]>) -> T) -> T {
         let tree = match &self.shown {
             None => &self.tree,
             // Its pages are frozen.
@@ -59,7 +59,7 @@ impl Index {
             page = inner.child(inner.find(&self.pages, key));
             self.pages.prefetch(page);
         }
-        self.pages.read_locked(page, |body| {
+        self.pages.read_latched(page, |body| {
             let leaf = Leaf::new(body);
             let found = leaf.find(&self.pages, key).ok().map(|at| leaf.entry(at).value);
             view(found.map(|value| match value {
@@ -89,7 +89,7 @@ impl Index {
     /// The same, of a key that belongs to a leaf.
     #[inline(always)]
     fn local_in(&self, page: PageId, parts: Key<'_>, value: &[u8]) -> Option<Local> {
-        if !self.pages.is_newborn(page) {
+        if !self.pages.is_unshared_since_freeze(page) {
             return None;
         }
         let leaf = Leaf::new(self.pages.page(page));
@@ -118,9 +118,9 @@ impl Index {
     /// Sets the value of a key, as [`Index::local`] has found out, with nothing
     /// changed since; the caller has had the turn to write all the time.
     #[inline]
-    pub(crate) fn put_local(&self, local: &Local, key: &[u8], value: &[u8]) {
+    pub(crate) fn put_in_place(&self, local: &Local, key: &[u8], value: &[u8]) {
         let entry = NewEntry { key: Key::new(key), tail: None, value: Value::Inline(value) };
-        self.pages.edit_locked(local.leaf, |body| local.change(LeafMut::new(body), &entry));
+        self.pages.edit_latched(local.leaf, |body| local.change(LeafMut::new(body), &entry));
         self.count_local(local, key, value);
         self.numbers.commits.add(1);
     }
@@ -142,7 +142,7 @@ impl Index {
 
     /// Sets the value of a key, looking first in the leaf that such a put has come
     /// to before; nothing else may have changed the tree since.
-    pub(crate) fn put_near(
+    pub(crate) fn put_with_hint(
         &mut self,
         near: &mut Option<Near>,
         key: &[u8],

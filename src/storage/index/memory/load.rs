@@ -6,21 +6,18 @@
 
 use std::sync::atomic::Ordering;
 
-use super::super::epochs::Epochs;
-use super::super::page::{BlobId, HEADER, PageId, UNIT};
 use super::arena::chunk_of;
+use super::epochs::Epochs;
+use super::page::{BlobId, HEADER, PageId, UNIT};
 use super::pages::{Pages, blob_memory};
 use crate::error::OutOfMemory;
 
 /// What is restored was born in this epoch, which an image has ended.
-pub(in crate::storage::index) const RESTORED: u64 = 1;
+pub(crate) const RESTORED: u64 = 1;
 
 impl Pages {
     /// Room for `units` units and the blobs whose numbers are below `blobs`.
-    pub(in crate::storage::index) fn restoring(
-        units: u32,
-        blobs: u32,
-    ) -> Result<Pages, OutOfMemory> {
+    pub(crate) fn restoring(units: u32, blobs: u32) -> Result<Pages, OutOfMemory> {
         let mut pages = Pages::new();
         while units > 0 && chunk_of(units - 1).0 >= pages.chunks {
             pages.add_chunk()?;
@@ -32,7 +29,7 @@ impl Pages {
     }
 
     /// Loads one unit, below the number that room was made for.
-    pub(in crate::storage::index) fn load(&mut self, unit: u32, bytes: &[u8; UNIT]) {
+    pub(crate) fn load(&mut self, unit: u32, bytes: &[u8; UNIT]) {
         assert!(self.slabs.is_empty(), "pages are loaded before any is claimed");
         let start = self.memory.page_start(PageId::new(unit, 1));
         // SAFETY: the unit lies in the arena, and no page is there that anybody
@@ -42,7 +39,7 @@ impl Pages {
 
     /// Loads a blob of `len` bytes, which `fill` is to provide. Its number is
     /// below the one that room was made for, and its first use.
-    pub(in crate::storage::index) fn load_blob<E: From<OutOfMemory>>(
+    pub(crate) fn load_blob<E: From<OutOfMemory>>(
         &mut self,
         id: BlobId,
         len: u32,
@@ -60,30 +57,26 @@ impl Pages {
     }
 
     /// Whether there is a blob with this number.
-    pub(in crate::storage::index) fn has_blob(&self, id: BlobId) -> bool {
+    pub(crate) fn has_blob(&self, id: BlobId) -> bool {
         let blob = self.memory.blobs.get(id.0);
         blob.is_some_and(|blob| !blob.start.load(Ordering::Relaxed).is_null())
     }
 
     /// Takes a page that was loaded into the tree. False if there is no room for
     /// it where it says, or another page.
-    pub(in crate::storage::index) fn claim(&mut self, id: PageId) -> bool {
+    pub(crate) fn claim(&mut self, id: PageId) -> bool {
         if !self.slabs.claim(id.unit(), id.units()) {
             return false;
         }
         self.memory.page_birth(id).store(RESTORED, Ordering::Relaxed);
         self.memory.page_origin(id).store(id.end(), Ordering::Relaxed);
-        self.memory.new_lock(id);
+        self.memory.new_latch(id);
         true
     }
 
     /// Makes a page with the content of one that lies elsewhere, and is `from` in
     /// the file.
-    pub(in crate::storage::index) fn adopt(
-        &mut self,
-        from: PageId,
-        content: &[u8],
-    ) -> Result<PageId, OutOfMemory> {
+    pub(crate) fn adopt(&mut self, from: PageId, content: &[u8]) -> Result<PageId, OutOfMemory> {
         self.reserve(1)?;
         let id = self.alloc(from.body_len());
         self.edit(id).copy_from_slice(&content[HEADER..]);
@@ -93,7 +86,7 @@ impl Pages {
 
     /// Ends the restoration. What was born up to `image` is from now on as if it
     /// had just been written to a file.
-    pub(in crate::storage::index) fn restored(&mut self, image: u64) {
+    pub(crate) fn restored(&mut self, image: u64) {
         self.image = image;
         self.epochs = Epochs::after(RESTORED);
         let memory = self.memory.clone();

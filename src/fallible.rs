@@ -1,0 +1,42 @@
+//! Allocations that the system may refuse: each returns [`OutOfMemory`] instead of
+//! aborting the host.
+
+use crate::error::OutOfMemory;
+
+/// A copy of some bytes.
+pub(crate) fn copy(bytes: &[u8]) -> Result<Vec<u8>, OutOfMemory> {
+    concat([bytes])
+}
+
+/// Some byte strings in a row.
+pub(crate) fn concat<const N: usize>(parts: [&[u8]; N]) -> Result<Vec<u8>, OutOfMemory> {
+    let mut all = Vec::new();
+    all.try_reserve_exact(parts.iter().map(|part| part.len()).sum())?;
+    parts.iter().for_each(|part| all.extend_from_slice(part));
+    Ok(all)
+}
+
+/// A vector with `count` clones of a value.
+pub(crate) fn filled<T: Clone>(value: T, count: usize) -> Result<Vec<T>, OutOfMemory> {
+    let mut all = Vec::new();
+    all.try_reserve_exact(count)?;
+    all.resize(count, value);
+    Ok(all)
+}
+
+/// A vector of what an iterator yields.
+pub(crate) fn collect<T>(items: impl Iterator<Item = T>) -> Result<Vec<T>, OutOfMemory> {
+    let mut all = Vec::new();
+    all.try_reserve(items.size_hint().0)?;
+    for item in items {
+        push(&mut all, item)?;
+    }
+    Ok(all)
+}
+
+/// Appends an item to a vector.
+pub(crate) fn push<T>(all: &mut Vec<T>, item: T) -> Result<(), OutOfMemory> {
+    all.try_reserve(1)?;
+    all.push(item);
+    Ok(())
+}
