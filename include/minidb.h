@@ -498,7 +498,7 @@ MINIDB_API int minidb_sync(minidb_t *db);
 MINIDB_API int minidb_checkpoint(minidb_t *db);
 
 /**
- * ReadSet all that a view holds, in memory and on disk, and verifies every
+ * Reads all that a view holds, in memory and on disk, and verifies every
  * checksum and the order of the keys. Returns MINIDB_CORRUPT if something is
  * wrong; minidb_strerror then says what and where.
  */

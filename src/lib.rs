@@ -61,7 +61,8 @@ mod sync;
 pub use error::{DBError, DBResult};
 pub(crate) use storage::Sink;
 pub use storage::{
-    Cursor, DBIterator, InMemoryDB, Options, PersistentDB, Progress, Snapshot, Transaction,
+    Cursor, DBIterator, Database, InMemoryDB, Options, PersistentDB, Progress, Snapshot,
+    Transaction,
 };
 pub use storage::{Salvaged, salvage, salvage_on};
 

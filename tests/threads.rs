@@ -109,7 +109,7 @@ fn frozen_views() {
                 count += 1;
                 bytes += (key.len() + value.len()) as u64;
             }
-            assert_eq!((count, bytes), (snapshot.count(), snapshot.data_bytes()));
+            assert_eq!((count, bytes), (snapshot.count().unwrap(), snapshot.data_bytes().unwrap()));
         }
         reading.fetch_sub(1, Ordering::Relaxed);
     };
@@ -145,7 +145,7 @@ fn in_place() {
             };
             assert!(db.get_with(&key(n), whole).unwrap(), "half of a value");
             if n % 1000 == 0 {
-                assert_eq!(db.snapshot().unwrap().count(), KEYS);
+                assert_eq!(db.snapshot().unwrap().count().unwrap(), KEYS);
             }
         }
     };

@@ -49,7 +49,7 @@ fn snapshot(db: &InMemoryDB) -> DBResult<()> {
     let before = db.snapshot()?;
     db.put(b"apple", b"golden")?;
     db.delete(b"plum")?;
-    println!("before: {} fruits, apple {}", before.count(), text(before.get(b"apple")?));
+    println!("before: {} fruits, apple {}", before.count()?, text(before.get(b"apple")?));
     println!("now: {} fruits, apple {}", db.count()?, text(db.get(b"apple")?));
     Ok(())
 }

@@ -6,13 +6,12 @@ use super::code::*;
 use super::text::{Failure, invalid};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex};
-use crate::{Cursor, DBError, DBResult, InMemoryDB, PersistentDB, Snapshot, Transaction};
+use crate::{Cursor, DBError, DBResult, Database, Snapshot, Transaction};
 
-/// What a view shows.
+/// A view, of one of three kinds.
 #[derive(Debug)]
 pub(super) enum View {
-    InMemory(InMemoryDB),
-    Persistent(PersistentDB),
+    Database(Database),
     Snapshot(Snapshot),
     /// For one thread at a time; but misuse is not to do harm.
     Transaction(Mutex<Transaction>),
@@ -23,8 +22,8 @@ pub(super) enum View {
 struct Store {
     /// How many there are.
     handles: AtomicU64,
-    /// The file, which is closed with the last of them.
-    file: Option<PersistentDB>,
+    /// The database, whose file is closed with the last of them.
+    database: Database,
 }
 
 /// One handle's share of its store.
@@ -33,21 +32,16 @@ pub(super) struct Open(Arc<Store>);
 
 impl Open {
     /// The first handle on a store.
-    pub(super) fn first(view: &View) -> Open {
-        let file = match view {
-            View::Persistent(db) => Some(db.clone()),
-            _ => None,
-        };
-        Open(Arc::new(Store { handles: AtomicU64::new(1), file }))
+    pub(super) fn first(database: Database) -> Open {
+        Open(Arc::new(Store { handles: AtomicU64::new(1), database }))
     }
 
     pub(super) fn count(&self) -> u64 {
         self.0.handles.load(Ordering::Relaxed)
     }
 
-    /// The file, if the store has one.
-    pub(super) fn file(&self) -> Option<&PersistentDB> {
-        self.0.file.as_ref()
+    pub(super) fn database(&self) -> &Database {
+        &self.0.database
     }
 }
 
@@ -64,11 +58,32 @@ impl Drop for Open {
     }
 }
 
+/// Evaluates an expression on what a view is: the one place that tells the kinds apart.
+macro_rules! on_view {
+    ($view:expr, $it:ident => $result:expr) => {
+        on_view!($view, $it => $result, View::Snapshot($it) => $result)
+    };
+    (writable $view:expr, $it:ident => $result:expr) => {
+        on_view!($view, $it => $result, View::Snapshot(_) => Err(read_only_snapshot()))
+    };
+    ($view:expr, $it:ident => $result:expr, $snapshot:pat => $otherwise:expr) => {
+        match $view {
+            View::Database($it) => $result,
+            $snapshot => $otherwise,
+            View::Transaction(transaction) => {
+                let mut held = transaction.lock()?;
+                let $it = &mut *held;
+                $result
+            }
+        }
+    };
+}
+
 impl View {
-    /// Refuses all but databases.
-    pub(super) fn expect_database(&self) -> Result<(), Failure> {
+    /// The database, if the view is one.
+    pub(super) fn database(&self) -> Result<&Database, Failure> {
         match self {
-            View::InMemory(_) | View::Persistent(_) => Ok(()),
+            View::Database(db) => Ok(db),
             View::Snapshot(_) => Err(invalid("the handle is one of a snapshot, not of a database")),
             View::Transaction(_) => {
                 Err(invalid("the handle is one of a transaction, not of a database"))
@@ -78,16 +93,10 @@ impl View {
 
     /// Begins a transaction on the database.
     pub(super) fn begin(&self) -> Result<View, Failure> {
-        self.expect_database()?;
-        let transaction = match self {
-            View::Persistent(db) => db.begin()?,
-            View::InMemory(db) => db.begin()?,
-            _ => return Err(DBError::Internal.into()),
-        };
-        Ok(View::Transaction(Mutex::new(transaction)))
+        Ok(View::Transaction(Mutex::new(self.database()?.begin()?)))
     }
 
-    /// Commits the transaction; says whether that could be.
+    /// Commits the transaction; returns false if it is in conflict.
     pub(super) fn commit(&self) -> Result<bool, Failure> {
         match self {
             View::Transaction(transaction) => Ok(transaction.lock()?.commit()?),
@@ -101,12 +110,7 @@ impl View {
         key: &[u8],
         f: impl FnOnce(Option<&[u8]>) -> DBResult<T>,
     ) -> DBResult<T> {
-        match self {
-            View::InMemory(db) => db.get_with(key, f)?,
-            View::Persistent(db) => db.get_with(key, f)?,
-            View::Snapshot(snapshot) => snapshot.get_with(key, f),
-            View::Transaction(transaction) => transaction.lock()?.get_with(key, f)?,
-        }
+        on_view!(self, it => it.get_with(key, f)?)
     }
 
     /// In a transaction the old value is looked at only if it is wanted.
@@ -119,20 +123,15 @@ impl View {
         old: impl FnOnce(Option<&[u8]>) -> DBResult<T>,
     ) -> DBResult<T> {
         match self {
-            View::InMemory(db) => db.put_with(key, value, old),
-            View::Persistent(db) => db.put_with(key, value, old),
-            View::Snapshot(_) => Err(of_snapshot()),
-            View::Transaction(transaction) if is_wanted => {
-                transaction.lock()?.put_with(key, value, old)
-            }
-            View::Transaction(transaction) => {
+            View::Transaction(transaction) if !is_wanted => {
                 transaction.lock()?.put(key, value)?;
                 old(None)
             }
+            _ => on_view!(writable self, it => it.put_with(key, value, old)),
         }
     }
 
-    /// As for [`View::put_with`].
+    /// In a transaction the old value is looked at only if it is wanted.
     pub(super) fn delete_with<T>(
         &self,
         key: &[u8],
@@ -140,25 +139,15 @@ impl View {
         old: impl FnOnce(&[u8]) -> DBResult<T>,
     ) -> DBResult<Option<T>> {
         match self {
-            View::InMemory(db) => db.delete_with(key, old),
-            View::Persistent(db) => db.delete_with(key, old),
-            View::Snapshot(_) => Err(of_snapshot()),
-            View::Transaction(transaction) if is_wanted => {
-                transaction.lock()?.delete_with(key, old)
-            }
-            View::Transaction(transaction) => {
+            View::Transaction(transaction) if !is_wanted => {
                 transaction.lock()?.delete(key)?.then(|| old(&[])).transpose()
             }
+            _ => on_view!(writable self, it => it.delete_with(key, old)),
         }
     }
 
     pub(super) fn clear(&self, from: Option<&[u8]>, to: Option<&[u8]>) -> DBResult<()> {
-        match self {
-            View::InMemory(db) => db.clear(from, to),
-            View::Persistent(db) => db.clear(from, to),
-            View::Snapshot(_) => Err(of_snapshot()),
-            View::Transaction(transaction) => transaction.lock()?.clear(from, to),
-        }
+        on_view!(writable self, it => it.clear(from, to))
     }
 
     pub(super) fn cas(
@@ -167,129 +156,60 @@ impl View {
         expected: Option<&[u8]>,
         desired: Option<&[u8]>,
     ) -> DBResult<bool> {
-        match self {
-            View::InMemory(db) => db.cas(key, expected, desired),
-            View::Persistent(db) => db.cas(key, expected, desired),
-            View::Snapshot(_) => Err(of_snapshot()),
-            View::Transaction(transaction) => transaction.lock()?.cas(key, expected, desired),
-        }
+        on_view!(writable self, it => it.cas(key, expected, desired))
     }
 
     pub(super) fn write_all<'a>(
         &self,
         entries: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
     ) -> DBResult<()> {
-        match self {
-            View::InMemory(db) => db.write_all(entries),
-            View::Persistent(db) => db.write_all(entries),
-            View::Snapshot(_) => Err(of_snapshot()),
-            View::Transaction(transaction) => transaction.lock()?.write_all(entries),
-        }
+        on_view!(writable self, it => it.write_all(entries))
     }
 
     pub(super) fn scan(&self, from: Option<&[u8]>, to: Option<&[u8]>) -> DBResult<Cursor> {
-        match self {
-            View::InMemory(db) => db.scan(from, to),
-            View::Persistent(db) => db.scan(from, to),
-            View::Snapshot(snapshot) => snapshot.scan(from, to),
-            View::Transaction(transaction) => transaction.lock()?.scan(from, to),
-        }
+        on_view!(self, it => it.scan(from, to))
     }
 
     pub(super) fn scan_prefix(&self, prefix: &[u8]) -> DBResult<Cursor> {
-        match self {
-            View::InMemory(db) => db.scan_prefix(prefix),
-            View::Persistent(db) => db.scan_prefix(prefix),
-            View::Snapshot(snapshot) => snapshot.scan_prefix(prefix),
-            View::Transaction(transaction) => transaction.lock()?.scan_prefix(prefix),
-        }
+        on_view!(self, it => it.scan_prefix(prefix))
     }
 
     pub(super) fn snapshot(&self) -> Result<Snapshot, Failure> {
         match self {
             View::Transaction(_) => Err(invalid("there is no snapshot of a transaction")),
-            _ => Ok(self.all()?),
+            _ => Ok(self.contents()?),
         }
     }
 
-    /// All that the view holds.
-    pub(super) fn all(&self) -> DBResult<Snapshot> {
+    /// A snapshot with all that the view holds.
+    pub(super) fn contents(&self) -> DBResult<Snapshot> {
+        on_view!(self, it => it.snapshot())
+    }
+
+    /// Verifies all that the view holds in memory, and the files of its store.
+    pub(super) fn check(&self, open: &Open) -> DBResult<()> {
         match self {
-            View::InMemory(db) => db.snapshot(),
-            View::Persistent(db) => db.snapshot(),
-            View::Snapshot(snapshot) => Ok(snapshot.clone()),
-            View::Transaction(transaction) => transaction.lock()?.copy(),
+            View::Database(db) => db.check(),
+            other => {
+                on_view!(other, it => it.check())?;
+                open.database().check_files()
+            }
         }
     }
 
-    /// Waits until all that was committed is on disk.
-    pub(super) fn sync(&self) -> Result<(), Failure> {
-        self.expect_database()?;
-        match self {
-            View::Persistent(db) => Ok(db.sync()?),
-            _ => Ok(()),
-        }
-    }
-
-    /// Folds the log into the file.
-    pub(super) fn checkpoint(&self) -> Result<(), Failure> {
-        self.expect_database()?;
-        match self {
-            View::Persistent(db) => Ok(db.checkpoint()?),
-            _ => Ok(()),
-        }
-    }
-
-    /// Verifies what is in memory.
-    pub(super) fn check(&self) -> DBResult<()> {
-        match self {
-            View::InMemory(db) => db.check(),
-            View::Persistent(db) => db.memory().check(),
-            View::Snapshot(snapshot) => snapshot.check(),
-            View::Transaction(transaction) => transaction.lock()?.check(),
-        }
-    }
-
-    /// A number about the view; those that are not about the store.
+    /// A number about the view; those about the files are not known here.
     pub(super) fn stat(&self, what: c_int) -> Result<u64, Failure> {
-        let db = match self {
-            View::InMemory(db) => db,
-            View::Persistent(db) => db.memory(),
-            View::Snapshot(snapshot) => {
-                return match what {
-                    MINIDB_STAT_COUNT => Ok(snapshot.count()),
-                    MINIDB_STAT_DATA_BYTES => Ok(snapshot.data_bytes()),
-                    MINIDB_STAT_MEMORY_BYTES => Ok(snapshot.memory_bytes()?),
-                    MINIDB_STAT_COMMITS => Ok(snapshot.commits()),
-                    _ => Err(unknown(what)),
-                };
-            }
-            View::Transaction(transaction) => {
-                let mut transaction = transaction.lock()?;
-                return match what {
-                    MINIDB_STAT_COUNT => Ok(transaction.count()?),
-                    MINIDB_STAT_DATA_BYTES => Ok(transaction.data_bytes()?),
-                    MINIDB_STAT_MEMORY_BYTES => Ok(transaction.memory_bytes()?),
-                    MINIDB_STAT_COMMITS => Ok(transaction.commits()),
-                    _ => Err(unknown(what)),
-                };
-            }
-        };
         Ok(match what {
-            MINIDB_STAT_COUNT => db.count()?,
-            MINIDB_STAT_DATA_BYTES => db.data_bytes()?,
-            MINIDB_STAT_MEMORY_BYTES => db.memory_bytes()?,
-            MINIDB_STAT_COMMITS => db.commits()?,
-            _ => return Err(unknown(what)),
+            MINIDB_STAT_COUNT => on_view!(self, it => it.count())?,
+            MINIDB_STAT_DATA_BYTES => on_view!(self, it => it.data_bytes())?,
+            MINIDB_STAT_MEMORY_BYTES => on_view!(self, it => it.memory_bytes())?,
+            MINIDB_STAT_COMMITS => on_view!(self, it => it.commits())?,
+            _ => return Err(invalid(format!("there is no MINIDB_STAT_* with the value {what}"))),
         })
     }
 }
 
 #[cold]
-fn of_snapshot() -> DBError {
+fn read_only_snapshot() -> DBError {
     DBError::ReadOnly("it is a snapshot".into())
-}
-
-fn unknown(what: c_int) -> Failure {
-    invalid(format!("there is no MINIDB_STAT_* with the value {what}"))
 }

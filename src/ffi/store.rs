@@ -17,7 +17,7 @@ pub unsafe extern "C" fn minidb_stat(db: *const minidb_t, what: c_int, value: *m
         let mut out = Out::new(value, 0);
         let number = view::with(db, |view, open| match what {
             MINIDB_STAT_HANDLES => Ok(open.count()),
-            MINIDB_STAT_FILE_BYTES => Ok(open.file().map_or(0, |db| db.file_bytes())),
+            MINIDB_STAT_FILE_BYTES => Ok(open.database().file_bytes()),
             _ => view.stat(what),
         })?;
         out.give(number);
@@ -30,7 +30,7 @@ pub unsafe extern "C" fn minidb_stat(db: *const minidb_t, what: c_int, value: *m
 /// (MINIDB_INVALID if not); in memory both have nothing to do.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn minidb_sync(db: *mut minidb_t) -> c_int {
-    guard(|| view::with(db, |view, _| view.sync().map(|()| MINIDB_OK)))
+    guard(|| view::with(db, |view, _| Ok(view.database()?.sync().map(|()| MINIDB_OK)?)))
 }
 
 /// Folds the log into the file, so that the next open need not replay it.
@@ -38,21 +38,15 @@ pub unsafe extern "C" fn minidb_sync(db: *mut minidb_t) -> c_int {
 /// fails, the file and the log are as they were, and writing goes on.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn minidb_checkpoint(db: *mut minidb_t) -> c_int {
-    guard(|| view::with(db, |view, _| view.checkpoint().map(|()| MINIDB_OK)))
+    guard(|| view::with(db, |view, _| Ok(view.database()?.checkpoint().map(|()| MINIDB_OK)?)))
 }
 
-/// ReadSet all that a view holds, in memory and on disk, and verifies every
+/// Reads all that a view holds, in memory and on disk, and verifies every
 /// checksum and the order of the keys. Returns MINIDB_CORRUPT if something is
 /// wrong; minidb_strerror then says what and where.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn minidb_check(db: *const minidb_t) -> c_int {
-    guard(|| {
-        view::with(db, |view, open| {
-            view.check()?;
-            Ok(open.file().map_or(Ok(()), |db| db.check_files())?)
-        })?;
-        Ok(MINIDB_OK)
-    })
+    guard(|| view::with(db, |view, open| Ok(view.check(open).map(|()| MINIDB_OK)?)))
 }
 
 /// Writes all that a view holds to a new database file at `path`, which
@@ -65,7 +59,7 @@ pub unsafe extern "C" fn minidb_check(db: *const minidb_t) -> c_int {
 pub unsafe extern "C" fn minidb_backup(db: *const minidb_t, path: *const c_char) -> c_int {
     guard(|| {
         // Not inside of the call on the view: closing it need not wait so long.
-        let (snapshot, _open) = view::with(db, |view, open| Ok((view.all()?, open.clone())))?;
+        let (snapshot, _open) = view::with(db, |view, open| Ok((view.contents()?, open.clone())))?;
         if path.is_null() {
             return Err(invalid("path is NULL"));
         }

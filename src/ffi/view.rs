@@ -7,7 +7,7 @@ use super::code::*;
 use super::handle::view as handle;
 use super::object::{Open, View};
 use super::text::{Failure, invalid};
-use crate::{InMemoryDB, Options, PersistentDB};
+use crate::{Database, InMemoryDB, Options, PersistentDB};
 
 /// A view: a database, a snapshot or a transaction.
 #[allow(missing_debug_implementations)] // never made: C has pointers to it only
@@ -74,12 +74,12 @@ pub unsafe extern "C" fn minidb_open(
             unsafe { (handle_out(db)?, (!path.is_null()).then(|| path_of(path))) };
         let path = path.filter(|path| !is_in_memory(path));
         check_flags(flags, path.is_none())?;
-        let view = match path {
-            None => View::InMemory(InMemoryDB::new()?),
-            Some(path) => View::Persistent(PersistentDB::open(path, options(flags))?),
+        let db: Database = match path {
+            None => InMemoryDB::new()?.into(),
+            Some(path) => PersistentDB::open(path, options(flags))?.into(),
         };
-        let open = Open::first(&view);
-        out.give(handle::open(view, open)?);
+        let open = Open::first(db.clone());
+        out.give(handle::open(View::Database(db), open)?);
         Ok(MINIDB_OK)
     })
 }

@@ -3,9 +3,9 @@
 use std::io;
 use std::path::Path;
 
+use super::database::Database;
 use super::file::{DataFile, Fields, META, Roots};
-use super::in_memory_db::InMemoryDB;
-use super::persistent_db::{PersistentDB, write_all_of};
+use super::journal::write_snapshot;
 use super::snapshot::Snapshot;
 use crate::error::{DBError, DBResult};
 use crate::os::disk::{Disk, OpenMode, unfinished};
@@ -40,7 +40,7 @@ impl Snapshot {
         // Keeps the file locked to the end.
         let mut data = begin(disk, &making)?;
         let fields = *data.fields();
-        let done = write_all_of(&mut data, self.view(), fields).and_then(|()| {
+        let done = write_snapshot(&mut data, self.view(), None, fields).and_then(|()| {
             disk.rename_new(&making, path).map_err(|error| match error.kind() {
                 io::ErrorKind::AlreadyExists => exists(),
                 _ => failed(error),
@@ -90,17 +90,9 @@ fn begin(disk: &dyn Disk, path: &Path) -> DBResult<DataFile> {
     Ok(DataFile::create(file.into(), path.to_owned(), fields))
 }
 
-impl InMemoryDB {
-    /// Writes all that the database holds to a new file, as [`Snapshot::backup`]
+impl Database {
+    /// Writes all that the database holds to another file, as [`Snapshot::backup`]
     /// does; readers and writers go on meanwhile.
-    pub fn backup(&self, path: impl AsRef<Path>) -> DBResult<()> {
-        self.snapshot()?.backup(path)
-    }
-}
-
-impl PersistentDB {
-    /// Writes all that the database holds to another file, as
-    /// [`Snapshot::backup`] does; readers and writers go on meanwhile.
     pub fn backup(&self, path: impl AsRef<Path>) -> DBResult<()> {
         self.snapshot()?.backup(path)
     }

@@ -22,20 +22,28 @@
 
 mod backup;
 mod change;
+mod cursor;
+mod database;
 mod file;
 mod history;
 mod image;
 mod in_memory_db;
 mod index;
+mod journal;
 mod log;
+mod options;
 mod persistent_db;
 mod salvage;
 mod snapshot;
+mod store;
 mod transaction;
 
+pub use cursor::{Cursor, DBIterator};
+pub use database::Database;
 pub use in_memory_db::InMemoryDB;
 pub(crate) use index::Sink;
-pub use persistent_db::{Options, PersistentDB, Progress};
+pub use options::{Options, Progress};
+pub use persistent_db::PersistentDB;
 pub use salvage::{Salvaged, salvage, salvage_on};
-pub use snapshot::{Cursor, DBIterator, Snapshot};
+pub use snapshot::Snapshot;
 pub use transaction::Transaction;

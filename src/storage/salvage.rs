@@ -20,8 +20,8 @@ use super::file::{ReadableSectors, Root, Roots, roots};
 use super::image;
 use super::in_memory_db::InMemoryDB;
 use super::index::{self, PageSource, Ranges};
+use super::journal::open_to_read;
 use super::log::{self, Identity};
-use super::persistent_db::open_to_read;
 use crate::error::{DBError, DBResult};
 use crate::os::disk::{Disk, File, OpenMode, Permissions, retry};
 use crate::os::system::System;
@@ -109,7 +109,7 @@ pub fn salvage_on(disk: &dyn Disk, damaged: &Path, new: &Path) -> DBResult<Salva
     }
     let snapshot = db.snapshot()?;
     snapshot.backup_on(disk, new)?;
-    salvaged.entries = snapshot.count();
+    salvaged.entries = snapshot.count()?;
     Ok(salvaged)
 }
 
@@ -179,12 +179,12 @@ impl Salvager {
                 return Ok(());
             };
             if lsns.start < newest {
-                return make(db, changes.iter().flat_map(|change| within(lost, *change)));
+                return db.store().replay(changes.iter().flat_map(|change| within(lost, *change)));
             }
             salvaged.gaps += u64::from(lsns.start != next);
             salvaged.commits += 1;
             next = lsns.end;
-            make(db, changes.into_iter())
+            db.store().replay(changes)
         })?;
         Ok(())
     }
@@ -230,14 +230,6 @@ impl PageSource for ReadableSectors<'_> {
     fn blob(&self, id: u32) -> DBResult<Option<Vec<u8>>> {
         self.blob(id)
     }
-}
-
-/// Makes the changes of one commit.
-fn make<'a>(db: &InMemoryDB, mut changes: impl Iterator<Item = Change<'a>>) -> DBResult<()> {
-    let mut index = db.write()?;
-    changes.try_for_each(|change| index.apply_change(change))?;
-    index.committed();
-    Ok(())
 }
 
 /// The part of a change that is about these keys.

@@ -13,7 +13,7 @@ mod br_lock;
 #[cfg(minidb_shuttle)]
 mod shuttled;
 
-pub(crate) use br_lock::{BrLock, ReadGuard, UpgradableGuard, WriteGuard};
+pub(crate) use br_lock::{BrLock, ReadGuard, WriteGuard};
 
 use crate::error::DBError;
 

@@ -79,12 +79,11 @@ mod tests {
 
     use super::super::{GENERATION_BITS, KIND_BITS, SLOT_BITS};
     use super::*;
-    use crate::InMemoryDB;
+    use crate::{Database, InMemoryDB};
 
     fn open_database() -> *mut minidb_t {
-        let view = View::InMemory(InMemoryDB::new().unwrap());
-        let first = Open::first(&view);
-        open(view, first).unwrap()
+        let db = Database::from(InMemoryDB::new().unwrap());
+        open(View::Database(db.clone()), Open::first(db)).unwrap()
     }
 
     fn number(addr: usize) -> *mut minidb_t {

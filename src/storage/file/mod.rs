@@ -26,7 +26,6 @@ mod space;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use checkpoint::Checkpoint;
 pub(crate) use root::{Fields, LogMark, META, Root};
 pub(crate) use salvage::{ReadableSectors, roots};
 

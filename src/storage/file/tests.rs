@@ -1,6 +1,7 @@
 //! The file against a model, on a disk whose calls fail when told to.
 
 use super::array::{Place, Sector, hash};
+use super::checkpoint::Checkpoint;
 use super::*;
 use crate::os::disk::{Disk, OpenMode};
 use crate::os::sim::{Call, Fate, Fault, Random, SimDisk};

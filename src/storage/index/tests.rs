@@ -356,7 +356,7 @@ fn hidden_changes_are_shown_or_undone() {
     for _ in 0..200 {
         let reader = (rng.below(2) == 0).then(|| index.snapshot().unwrap());
         let before = model.clone();
-        index.hide().unwrap();
+        index.begin_unpublished().unwrap();
         for _ in 0..1 + rng.below(20) {
             random_step(&mut index, &mut model, &mut rng, 500);
         }
@@ -371,14 +371,13 @@ fn hidden_changes_are_shown_or_undone() {
             index.undo();
             model = before.clone();
         } else {
-            index.show(sealed);
+            index.publish(Some(sealed));
             assert_eq!(contents(&index.snapshot().unwrap()), middle);
             if rng.below(2) == 0 {
                 index.undo();
                 model = middle;
             } else {
-                let sealed = index.seal().unwrap();
-                index.show(sealed);
+                index.publish(None);
             }
         }
         assert!(reader.is_none_or(|reader| contents(&reader) == before));

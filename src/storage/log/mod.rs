@@ -377,6 +377,13 @@ impl Log {
         Ok(())
     }
 
+    /// Makes the log refuse everything from now on with `error`, and drops what is pending:
+    /// nobody knows how far its plan has come.
+    pub(crate) fn abandon(&mut self, error: DBError) {
+        self.fail(error);
+        self.drop_pending();
+    }
+
     fn drop_pending(&mut self) {
         self.pending.clear();
         self.end = self.written;

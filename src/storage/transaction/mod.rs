@@ -30,24 +30,20 @@ pub(super) use merge::Merge;
 use std::fmt;
 
 use super::change::{Change, Changes};
-use super::in_memory_db::{InMemoryDB, check_len, to_vec};
+use super::cursor::Cursor;
+use super::database::{Database, check_len};
+use super::in_memory_db::InMemoryDB;
 use super::index::Bounds;
-use super::persistent_db::PersistentDB;
-use super::snapshot::{Cursor, Snapshot};
+use super::snapshot::Snapshot;
+use super::store::Store;
 use crate::error::DBResult;
+use crate::fallible;
 use crate::sync::{Arc, Mutex};
 use read_set::ReadSet;
 use write_set::{Lookup, WriteSet};
 
 /// Bytes of writes for which a transaction keeps memory when it begins anew.
 const PAYLOAD_KEPT: usize = 1 << 20;
-
-/// What a transaction is on.
-#[derive(Debug)]
-enum Base {
-    InMemory(InMemoryDB),
-    Persistent(PersistentDB),
-}
 
 /// A private view of a database that sees its own writes, which nobody else
 /// sees until [`Transaction::commit`]. Dropping it drops its writes.
@@ -71,7 +67,7 @@ enum Base {
 /// # Ok::<(), minidb::DBError>(())
 /// ```
 pub struct Transaction {
-    base: Base,
+    db: Database,
     view: View,
     /// It has ended, and begins anew when it is used.
     ended: bool,
@@ -88,49 +84,35 @@ pub struct Transaction {
 /// A snapshot for which commits are noted.
 struct View {
     snapshot: Snapshot,
-    db: InMemoryDB,
+    store: Arc<Store>,
 }
 
 impl View {
-    fn of(db: &InMemoryDB) -> DBResult<View> {
-        Ok(View { snapshot: db.snapshot_to_begin()?, db: db.clone() })
+    fn of(db: &Database) -> DBResult<View> {
+        let store = db.store().clone();
+        let snapshot = Snapshot::new(store.freeze_for_transaction()?, store.clone());
+        Ok(View { snapshot, store })
     }
 }
 
 impl Drop for View {
     fn drop(&mut self) {
-        self.db.history().close(self.snapshot.commits());
+        self.store.history().close(self.snapshot.view().commits());
     }
 }
 
-impl InMemoryDB {
-    /// Begins a transaction.
-    pub fn begin(&self) -> DBResult<Transaction> {
-        Transaction::new(Base::InMemory(self.clone()))
-    }
-}
-
-impl PersistentDB {
+impl Database {
     /// Begins a transaction; on a database opened read-only it can only read.
     pub fn begin(&self) -> DBResult<Transaction> {
-        Transaction::new(Base::Persistent(self.clone()))
-    }
-}
-
-impl Base {
-    fn memory(&self) -> &InMemoryDB {
-        match self {
-            Base::InMemory(db) => db,
-            Base::Persistent(db) => db.memory(),
-        }
+        Transaction::new(self.clone())
     }
 }
 
 impl Transaction {
-    fn new(base: Base) -> DBResult<Transaction> {
-        let view = View::of(base.memory())?;
+    fn new(db: Database) -> DBResult<Transaction> {
+        let view = View::of(&db)?;
         Ok(Transaction {
-            base,
+            db,
             view,
             ended: false,
             payload: Vec::new(),
@@ -144,7 +126,7 @@ impl Transaction {
     /// Begins anew if the last commit has not done so.
     fn begin_anew(&mut self) -> DBResult<()> {
         if self.ended {
-            self.view = View::of(self.base.memory())?;
+            self.view = View::of(&self.db)?;
             self.ended = false;
         }
         Ok(())
@@ -180,16 +162,13 @@ impl Transaction {
                 if read {
                     self.reads.lock()?.key(key)?;
                 }
-                self.view.snapshot.get_with(key, look)
+                self.view.snapshot.get_with(key, look)?
             }
         })
     }
 
     fn refuse_if_read_only(&self) -> DBResult<()> {
-        match &self.base {
-            Base::InMemory(_) => Ok(()),
-            Base::Persistent(db) => db.refuse_if_read_only(),
-        }
+        self.db.refuse_if_read_only()
     }
 
     fn write(&mut self, change: Change<'_>) -> DBResult<()> {
@@ -201,7 +180,7 @@ impl Transaction {
 
     /// A copy of the value of `key`.
     pub fn get(&mut self, key: &[u8]) -> DBResult {
-        self.look(key, true, |value| value.map(to_vec).transpose())?
+        self.look(key, true, |value| Ok(value.map(fallible::copy).transpose()?))?
     }
 
     /// Shows `view` the value of `key`, without a copy.
@@ -316,7 +295,7 @@ impl Transaction {
         self.begin_anew()?;
         self.own()?;
         let merge = Merge::new(self.own.clone(), self.writes, bounds.copy()?, self.reads.clone());
-        Ok(self.view.snapshot.cursor_merged(bounds, merge))
+        Ok(self.view.snapshot.cursor(bounds).merged(merge))
     }
 
     /// Number of keys, which counts as reading everything.
@@ -331,14 +310,14 @@ impl Transaction {
 
     /// Number of commits that its view has seen; its own writes are counted from bit
     /// 32 up, so that no number is that of two states of the view.
-    pub fn commits(&self) -> u64 {
-        self.view.snapshot.commits().wrapping_add(self.writes << 32)
+    pub fn commits(&self) -> DBResult<u64> {
+        Ok(self.view.snapshot.view().commits().wrapping_add(self.writes << 32))
     }
 
     /// Bytes of memory that the store holds now, not counting what transactions
     /// have read and written.
     pub fn memory_bytes(&self) -> DBResult<u64> {
-        self.base.memory().memory_bytes()
+        self.db.memory_bytes()
     }
 
     /// Lookup that all of the view was read.
@@ -357,7 +336,7 @@ impl Transaction {
 
     /// A snapshot of its own, with all that the transaction sees; counts as
     /// reading everything.
-    pub(crate) fn copy(&mut self) -> DBResult<Snapshot> {
+    pub(crate) fn snapshot(&mut self) -> DBResult<Snapshot> {
         self.read_everything()?;
         if self.own()?.is_empty() {
             return Ok(self.view.snapshot.clone());
@@ -377,21 +356,21 @@ impl Transaction {
         self.read_everything()?;
         self.own()?;
         let view = &self.view.snapshot;
-        let (mut count, mut bytes) = (view.count(), view.data_bytes());
+        let (mut count, mut bytes) = (view.count()?, view.data_bytes()?);
         let mut cleared = std::collections::BTreeSet::new();
         for (from, to) in self.own.cleared() {
             // Ranges may overlap; each key goes once.
             let mut cursor = view.scan(from, to)?;
             while cursor.next()? {
                 let key = cursor.key().unwrap_or_default();
-                if cleared.insert(to_vec(key)?) {
+                if cleared.insert(fallible::copy(key)?) {
                     count -= 1;
                     bytes -= (key.len() + cursor.value().map_or(0, <[u8]>::len)) as u64;
                 }
             }
         }
         for (key, value) in self.own.keys() {
-            let there = view.get_with(key, |value| value.map(<[u8]>::len));
+            let there = view.get_with(key, |value| value.map(<[u8]>::len))?;
             if let Some(len) = there.filter(|_| !cleared.contains(key)) {
                 count -= 1;
                 bytes -= (key.len() + len) as u64;
@@ -417,17 +396,14 @@ impl Transaction {
         let committed = match writes {
             false => true,
             true => {
-                let begun = self.view.snapshot.commits();
+                let begun = self.view.snapshot.view().commits();
                 let overtaken = || {
                     let held = self.reads.lock()?;
                     let read = |change: Change<'_>| held.has(change, &self.own);
-                    self.base.memory().history().any_since(begun, read)
+                    self.db.store().history().any_since(begun, read)
                 };
                 let valid = || if reads { overtaken().map(|yes| !yes) } else { Ok(true) };
-                match &self.base {
-                    Base::InMemory(db) => db.commit_if(&self.payload, Some(begun), valid)?,
-                    Base::Persistent(db) => db.commit_if(&self.payload, valid)?,
-                }
+                self.db.commit_if(&self.payload, Some(begun), valid)?
             }
         };
         self.ended = true;

@@ -142,7 +142,7 @@ fn a_view_with_its_own_writes_is_as_the_model() {
             (txn.count().unwrap(), txn.data_bytes().unwrap()),
             (model.len() as u64, bytes as u64)
         );
-        let copy = txn.copy().unwrap();
+        let copy = txn.snapshot().unwrap();
         assert!(copy.iter().unwrap().map(Result::unwrap).eq(model.clone()));
         assert!(txn.commit().unwrap());
         assert!(db.iter().unwrap().map(Result::unwrap).eq(model));
@@ -282,11 +282,11 @@ fn an_open_transaction_costs_bounded_memory() {
         db.put(&[&n.to_be_bytes()[..], &[7; 100]].concat(), b"").unwrap();
         db.delete(&[&n.to_be_bytes()[..], &[7; 100]].concat()).unwrap();
     }
-    let bytes = db.history().bytes();
+    let bytes = db.store().history().bytes();
     assert!(bytes > 1 << 20 && bytes <= super::super::history::BYTES_MAX, "{bytes}");
     assert!(!forgotten.commit().unwrap(), "more was committed than is noted");
     drop(forgotten);
-    assert_eq!(db.history().bytes(), 0);
+    assert_eq!(db.store().history().bytes(), 0);
 }
 
 #[test]
@@ -357,7 +357,7 @@ fn commits_are_noted_while_another_transaction_is_open() {
     for _ in 0..3 {
         only.put_with(b"a", b"1", |_| Ok(())).unwrap();
         assert!(only.commit().unwrap());
-        assert_eq!(db.history().bytes(), 0, "nobody will ask");
+        assert_eq!(db.store().history().bytes(), 0, "nobody will ask");
     }
     db.put(b"z", b"").unwrap();
     let (mut a, mut b) = (db.begin().unwrap(), db.begin().unwrap());
@@ -422,20 +422,18 @@ fn too_many_walks_of_one_cursor_count_as_one_over_all_of_them() {
 fn the_first_to_begin_before_hidden_commits_conflicts_with_them_only() {
     for (read, committed) in [("other", true), ("hidden", false), ("later", false)] {
         let db = InMemoryDB::new().unwrap();
-        db.history().always().unwrap();
+        db.store().history().always().unwrap();
         db.put(b"other", b"1").unwrap();
-        db.write().unwrap().hide().unwrap();
+        db.store().begin_unpublished().unwrap();
         db.put(b"hidden", b"1").unwrap();
         let mut txn = db.begin().unwrap();
         assert_eq!(txn.get(read.as_bytes()).unwrap().is_some(), read == "other");
         txn.put(b"result", b"").unwrap();
         db.put(b"later", b"1").unwrap();
-        let all = db.write().unwrap().seal().unwrap();
-        db.write().unwrap().show(all);
-        db.history().shown(db.commits().unwrap());
+        db.store().publish(None).unwrap();
         assert_eq!(txn.commit().unwrap(), committed, "{read}");
         drop(txn);
-        db.history().shown(db.commits().unwrap());
-        assert_eq!(db.history().bytes(), 0);
+        db.store().history().shown(db.commits().unwrap());
+        assert_eq!(db.store().history().bytes(), 0);
     }
 }

@@ -1,15 +1,20 @@
 //! Changes that readers do not see yet: those whose commits are not safe on disk.
 //!
-//! [`Index::hide`] makes readers go on seeing what there is now. The changes made
-//! since can then be shown up to some moment ([`Index::seal`], [`Index::show`]),
+//! [`Index::begin_unpublished`] makes readers go on seeing what there is now. The changes made
+//! since can then be shown up to some moment ([`Index::seal`], [`Index::publish`]),
 //! or undone ([`Index::undo`]).
 
 use super::{Index, Snapshot};
 use crate::error::OutOfMemory;
 
 impl Index {
+    /// Whether readers see a frozen state, and not each change at once.
+    pub(crate) fn is_unpublished(&self) -> bool {
+        self.shown.is_some()
+    }
+
     /// Keeps what is changed from now on from readers.
-    pub(crate) fn hide(&mut self) -> Result<(), OutOfMemory> {
+    pub(crate) fn begin_unpublished(&mut self) -> Result<(), OutOfMemory> {
         if self.shown.is_none() {
             self.shown = Some(self.freeze()?);
         }
@@ -21,10 +26,11 @@ impl Index {
         self.freeze()
     }
 
-    /// Lets readers see what was sealed; all there is, if nothing came after it.
-    pub(crate) fn show(&mut self, sealed: Snapshot) {
-        let all = sealed.totals.commits == self.numbers.commits.get();
-        let before = std::mem::replace(&mut self.shown, (!all).then_some(sealed));
+    /// Publishes a state that was sealed, or else the latest. Changes that follow are
+    /// unpublished, but without memory to freeze the latest state.
+    pub(crate) fn publish(&mut self, sealed: Option<Snapshot>) {
+        let next = sealed.or_else(|| self.freeze().ok());
+        let before = std::mem::replace(&mut self.shown, next);
         self.let_go(before);
     }
 

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
+use super::super::persistent_db::PersistentDB;
 use super::*;
+use crate::DB;
 use crate::os::sim::SimDisk;
 
 fn open(disk: &SimDisk, options: &Options) -> PersistentDB {

@@ -18,12 +18,11 @@ use std::path::{Path, PathBuf};
 use super::super::change::Changes;
 use super::super::file::{DataFile, Fields, LogMark, META, Roots};
 use super::super::image;
-use super::super::in_memory_db::InMemoryDB;
-use super::super::index::{Index, Snapshot};
+use super::super::index::Index;
 use super::super::log::{self, Identity, Position};
-use super::commit::Commits;
-use super::fold::{Folder, Wake};
-use super::{Closer, Options, PersistentDB, Progress, Shared};
+use super::super::options::{Options, Progress};
+use super::super::store::Store;
+use super::{CheckpointTarget, Files, Journal, LogWriter, Worker};
 use crate::error::{DBError, DBResult};
 use crate::os::disk::{Disk, File, OpenMode, unfinished};
 use crate::sync::atomic::AtomicU64;
@@ -56,8 +55,8 @@ struct Found {
     has_log: bool,
 }
 
-/// A database, its files, and where commits go unless it is only read.
-type Opened = (Folder, InMemoryDB, Option<Commits>);
+/// A database, its data file, and its log unless it is only read.
+type Opened = (CheckpointTarget, Arc<Store>, Option<LogWriter>);
 
 /// Opening one database.
 struct Opening<'a> {
@@ -80,13 +79,13 @@ impl<'a> Opening<'a> {
     }
 }
 
-impl PersistentDB {
-    /// The same on a disk of the caller's making.
-    pub fn open_on(
+impl Journal {
+    /// Opens the database file at `path` on a disk: its content, and its journal.
+    pub(in super::super) fn open(
         disk: std::sync::Arc<dyn Disk>,
         path: &Path,
         options: Options,
-    ) -> DBResult<PersistentDB> {
+    ) -> DBResult<(Arc<Store>, Arc<Journal>)> {
         if options.new && (options.existing || options.read_only) {
             return Err(DBError::Invalid("a new file is neither existing nor read-only".into()));
         }
@@ -94,24 +93,21 @@ impl PersistentDB {
         let mut name = path.clone().into_os_string();
         name.push("-log");
         let log_path = PathBuf::from(name);
-        let opening = Opening::new(&*disk, &path, &log_path, &options);
-        let (folder, memory, commits) = opening.run()?;
-        let file_bytes = AtomicU64::new(folder.data.bytes());
-        let log_bytes = AtomicU64::new(commits.as_ref().map_or(0, |it| it.log.bytes()));
-        let shared = Shared {
-            memory,
-            commits: commits.map(Mutex::new),
-            settled: Condvar::default(),
-            folder: Mutex::new(folder),
-            file_bytes,
-            log_bytes,
-            wake: Wake::default(),
+        let (target, store, log) = Opening::new(&*disk, &path, &log_path, &options).run()?;
+        let files = Files {
+            store: store.clone(),
+            file_bytes: AtomicU64::new(target.data.bytes()),
+            log_bytes: AtomicU64::new(log.as_ref().map_or(0, |it| it.log.bytes())),
+            log: log.map(Mutex::new),
+            flushed: Condvar::default(),
+            target: Mutex::new(target),
+            worker: Worker::default(),
             disk,
             path,
             log_path,
             options,
         };
-        Ok(PersistentDB { closer: Arc::new(Closer::new(shared)) })
+        Ok((store, Arc::new(Journal { files: Arc::new(files) })))
     }
 }
 
@@ -153,8 +149,8 @@ impl Opening<'_> {
         let file: std::sync::Arc<dyn File> = file.into();
         let opened = self.find(file.clone()).and_then(|found| match self.options.read_only {
             true => {
-                let folder = Folder { data: found.data, since: found.since, log: None };
-                Ok((folder, InMemoryDB::of(found.index), None))
+                let target = CheckpointTarget { data: found.data, since: found.since, log: None };
+                Ok((target, Store::new(found.index), None))
             }
             false => self.begin(found, &*file),
         });
@@ -260,7 +256,7 @@ impl Opening<'_> {
         Ok(Some(Beside { file, identity, has_records }))
     }
 
-    /// ReadSet everything.
+    /// Reads the file and its log.
     fn find(&self, file: std::sync::Arc<dyn File>) -> DBResult<Found> {
         let len = file.len().map_err(failed("read", self.path))?;
         let roots = Roots::read(&*file, self.path)?;
@@ -414,7 +410,7 @@ impl Opening<'_> {
 
 /// Opens a file to salvage it: its path with symbolic links followed, and the
 /// file, locked against writers.
-pub(in super::super) fn open_to_read(
+pub(in super::super::super) fn open_to_read(
     disk: &dyn Disk,
     path: &Path,
 ) -> DBResult<(PathBuf, Box<dyn File>)> {
@@ -422,14 +418,4 @@ pub(in super::super) fn open_to_read(
     let path = disk.resolve(path).map_err(|error| refused(path, options, &error))?;
     let (file, _) = Opening::new(disk, &path, Path::new(""), options).lock()?;
     Ok((path, file))
-}
-
-/// What backups need of a snapshot.
-pub(in super::super) fn write_all_of(
-    data: &mut DataFile,
-    snapshot: &Snapshot,
-    fields: Fields,
-) -> DBResult<()> {
-    let fields = Fields { meta: image::encode(&snapshot.image()), ..fields };
-    data.checkpoint(fields, &|next| super::fold::fill(snapshot, None, next))
 }

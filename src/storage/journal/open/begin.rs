@@ -5,10 +5,10 @@ use std::io;
 use std::path::Path;
 
 use super::super::super::log::{self, Log};
-use super::super::commit::Commits;
-use super::super::fold::Folder;
+use super::super::super::store::Store;
 use super::{
-    Fields, Found, Identity, InMemoryDB, LogMark, Opened, Opening, expect_log, failed, in_the_way,
+    CheckpointTarget, Fields, Found, Identity, LogMark, LogWriter, Opened, Opening, expect_log,
+    failed, in_the_way,
 };
 use crate::error::{DBError, DBResult};
 use crate::os::disk::{File, OpenMode, unfinished};
@@ -17,22 +17,22 @@ use crate::planted::{self, Bug};
 impl Opening<'_> {
     /// Makes what was found safe in the file, and begins a new log.
     pub(super) fn begin(&self, mut found: Found, file: &dyn File) -> DBResult<Opened> {
-        let mut folder = Folder { data: found.data, since: found.since, log: None };
+        let mut target = CheckpointTarget { data: found.data, since: found.since, log: None };
         let snapshot = found.index.checkpoint_snapshot()?;
         if planted::is(Bug::LogBegunTooEarly) {
-            folder.since = None; // which leaves the folding to the end
+            target.since = None; // which leaves the folding to the end
         }
-        if folder.since.is_some() && found.has_log {
+        if target.since.is_some() && found.has_log {
             // The root may have been read from a cache that never reached the disk,
             // where an older one needs the log that is there.
-            folder.data.confirm()?;
+            target.data.confirm()?;
         }
-        if folder.since.is_some() && (found.needs_log || !found.other_is_whole) {
-            folder.fold(&snapshot, found.lsn, None)?;
+        if target.since.is_some() && (found.needs_log || !found.other_is_whole) {
+            target.checkpoint(&snapshot, found.lsn, None)?;
         }
         let identity = Identity {
-            database: folder.data.fields().database,
-            generation: folder.data.sequence() + 1,
+            database: target.data.fields().database,
+            generation: target.data.sequence() + 1,
             salt: if planted::is(Bug::LogNotRenewed) { 0 } else { self.random()? },
         };
         let log = self.new_log(identity, found.lsn, file)?;
@@ -42,21 +42,22 @@ impl Opening<'_> {
         let Identity { generation, salt, .. } = identity;
         let offset = log.position(found.lsn).offset;
         let mark = LogMark { generation, salt, offset, synced: true };
-        match folder.since {
-            None => folder.fold(&snapshot, found.lsn, Some(mark))?,
+        match target.since {
+            None => target.checkpoint(&snapshot, found.lsn, Some(mark))?,
             Some(_) => {
-                let fields = Fields { log: Some(mark), ..*folder.data.fields() };
-                folder.data.mark(fields)?;
+                let fields = Fields { log: Some(mark), ..*target.data.fields() };
+                target.data.mark(fields)?;
             }
         }
-        folder.log = Some(identity);
-        let commits = Commits::new(log, self.options.due_after(folder.data.bytes()));
-        let memory = InMemoryDB::of(found.index);
+        target.log = Some(identity);
+        let writer = LogWriter::new(log, self.options.due_after(target.data.bytes()));
+        let store = Store::new(found.index);
         if !self.options.no_sync {
-            memory.history().always()?;
+            store.history().always()?;
         }
-        memory.let_go(snapshot);
-        Ok((folder, memory, Some(commits)))
+        let pinned_epoch = snapshot.pinned_epoch();
+        store.release_snapshot(snapshot, pinned_epoch);
+        Ok((target, store, Some(writer)))
     }
 
     /// Makes a new log in the place of the old one, which nothing needs any more, for

@@ -1,0 +1,308 @@
+//! `Database`: each operation once, for databases in memory and in files.
+//!
+//! The two kinds differ in one thing: whether a write passes a [`Journal`], which puts
+//! it into the log before the [`Store`] applies it. Reads go to the store alone.
+
+use std::fmt;
+use std::ops::Deref;
+
+use super::change::{Change, Changes};
+use super::cursor::{Cursor, DBIterator};
+use super::index::Bounds;
+use super::journal::{Journal, Record};
+use super::snapshot::Snapshot;
+use super::store::Store;
+use crate::error::{DBError, DBResult};
+use crate::fallible;
+use crate::planted::{self, Bug};
+use crate::sync::Arc;
+use crate::{DB, MAX_LEN};
+
+/// An ordered key-value store, in memory or in a file.
+///
+/// [`InMemoryDB`](crate::InMemoryDB) and [`PersistentDB`](crate::PersistentDB) make one;
+/// cloning it gives another handle on the same data.
+///
+/// The closures that some methods take are called while the store is locked: they must
+/// not use the database.
+#[derive(Clone)]
+pub struct Database {
+    store: Arc<Store>,
+    journal: Option<Arc<Journal>>,
+}
+
+/// Refuses a key or value that is too long to be stored.
+pub(super) fn check_len(what: &str, bytes: &[u8]) -> DBResult<()> {
+    if bytes.len() > MAX_LEN {
+        let len = bytes.len();
+        return Err(DBError::Invalid(format!("a {what} of {len} bytes is over the limit")));
+    }
+    Ok(())
+}
+
+/// The payload of a commit that puts entries.
+fn puts<'a>(entries: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> DBResult<Vec<u8>> {
+    let mut payload = Vec::new();
+    for (key, value) in entries {
+        check_len("key", key)?;
+        check_len("value", value)?;
+        Change::Put(key, value).add_to(&mut payload)?;
+    }
+    Ok(payload)
+}
+
+impl Database {
+    pub(super) fn new(store: Arc<Store>, journal: Option<Arc<Journal>>) -> Database {
+        Database { store, journal }
+    }
+
+    pub(super) fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// Shows `view` the value of `key`, without a copy.
+    ///
+    /// ```
+    /// # use minidb::{DB, InMemoryDB};
+    /// # let db = InMemoryDB::new()?;
+    /// db.put(b"key", b"value")?;
+    /// assert_eq!(db.get_with(b"key", |value| value.map(<[u8]>::len))?, Some(5));
+    /// # Ok::<(), minidb::DBError>(())
+    /// ```
+    #[inline]
+    pub fn get_with<T>(&self, key: &[u8], view: impl FnOnce(Option<&[u8]>) -> T) -> DBResult<T> {
+        self.store.get_with(key, view)
+    }
+
+    /// Sets the value of `key`. Before that, shows `old` the value that was there; the
+    /// result of `old` is returned, and an error from it stops the put.
+    #[inline]
+    pub fn put_with<T>(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        old: impl FnOnce(Option<&[u8]>) -> DBResult<T>,
+    ) -> DBResult<T> {
+        check_len("key", key)?;
+        check_len("value", value)?;
+        match &self.journal {
+            None => self.store.put(key, value, old),
+            Some(journal) => {
+                let record = Record::Change(Change::Put(key, value));
+                journal.commit(record, |_| Ok(None), |store| store.put(key, value, old))
+            }
+        }
+    }
+
+    /// Removes `key`. Before that, shows `old` its value; the result of `old` is
+    /// returned, and an error from it stops the deletion. `None` if the key is not there.
+    pub fn delete_with<T>(
+        &self,
+        key: &[u8],
+        old: impl FnOnce(&[u8]) -> DBResult<T>,
+    ) -> DBResult<Option<T>> {
+        match &self.journal {
+            None => self.store.delete(key, old),
+            Some(journal) => journal.commit(
+                Record::Change(Change::Delete(key)),
+                |store| store.get_latest(key, |value| value.is_none().then_some(None)),
+                |store| store.delete(key, old),
+            ),
+        }
+    }
+
+    /// Removes every key from `from` up to, but not including, `to`; `None` is no bound.
+    pub fn clear(&self, from: Option<&[u8]>, to: Option<&[u8]>) -> DBResult<()> {
+        match &self.journal {
+            Some(journal) if !planted::is(Bug::ClearNotLogged) => {
+                let record = Record::Change(Change::Clear(from, to));
+                journal.commit(record, |_| Ok(None), |store| store.clear(from, to))
+            }
+            _ => self.store.clear(from, to),
+        }
+    }
+
+    /// Compares and swaps: if the value of `key` equals `expected`, sets it to `desired`
+    /// and returns true. `None` is no value: as `expected`, the key must not be there; as
+    /// `desired`, it is removed.
+    ///
+    /// ```
+    /// # use minidb::{DB, InMemoryDB};
+    /// # let db = InMemoryDB::new()?;
+    /// assert!(db.cas(b"lock", None, Some(b"mine"))?);
+    /// assert!(!db.cas(b"lock", None, Some(b"mine, too"))?);
+    /// assert!(db.cas(b"lock", Some(b"mine"), None)?);
+    /// # Ok::<(), minidb::DBError>(())
+    /// ```
+    pub fn cas(
+        &self,
+        key: &[u8],
+        expected: Option<&[u8]>,
+        desired: Option<&[u8]>,
+    ) -> DBResult<bool> {
+        check_len("key", key)?;
+        check_len("value", desired.unwrap_or_default())?;
+        let change = desired.map_or(Change::Delete(key), |value| Change::Put(key, value));
+        match &self.journal {
+            None => self.store.cas(key, expected, change),
+            Some(journal) => journal.commit(
+                Record::Change(change),
+                |store| store.get_latest(key, |value| (value != expected).then_some(false)),
+                |store| store.cas(key, expected, change),
+            ),
+        }
+    }
+
+    /// Puts every entry in one atomic step; of entries with the same key the last one
+    /// counts.
+    pub fn write_all<'a>(
+        &self,
+        entries: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
+    ) -> DBResult<()> {
+        let payload = puts(entries)?;
+        if planted::is(Bug::HalfBatch) {
+            let mut one = Vec::new();
+            for change in Changes::of(&payload) {
+                change?.add_to(&mut one)?;
+                self.commit_if(&std::mem::take(&mut one), None, || Ok(true))?;
+            }
+        }
+        self.commit_if(&payload, None, || Ok(true)).map(drop)
+    }
+
+    /// Makes all changes of a payload in one atomic step, if it is `valid` while nobody
+    /// else can commit; returns whether it is. `begun` is the commit that the
+    /// transaction began with whose payload it is.
+    pub(super) fn commit_if(
+        &self,
+        payload: &[u8],
+        begun: Option<u64>,
+        valid: impl FnOnce() -> DBResult<bool>,
+    ) -> DBResult<bool> {
+        match &self.journal {
+            None => self.store.apply_if(payload, begun, valid),
+            Some(journal) => journal.commit(
+                Record::Payload(payload),
+                |_| Ok((!valid()?).then_some(false)),
+                |store| store.apply_if(payload, begun, || Ok(true)),
+            ),
+        }
+    }
+
+    /// Refuses a database that was opened read-only.
+    pub(super) fn refuse_if_read_only(&self) -> DBResult<()> {
+        self.journal.as_ref().map_or(Ok(()), |journal| journal.refuse_if_read_only())
+    }
+
+    /// Makes a frozen view of what the database holds now, in constant time.
+    pub fn snapshot(&self) -> DBResult<Snapshot> {
+        Ok(Snapshot::new(self.store.freeze()?, self.store.clone()))
+    }
+
+    /// Opens a cursor on the keys from `from` up to, but not including, `to`, as they are
+    /// now; `None` is no bound.
+    pub fn scan(&self, from: Option<&[u8]>, to: Option<&[u8]>) -> DBResult<Cursor> {
+        self.cursor(Bounds::range(from, to)?)
+    }
+
+    /// Opens a cursor on the keys that begin with `prefix`, as they are now.
+    pub fn scan_prefix(&self, prefix: &[u8]) -> DBResult<Cursor> {
+        self.cursor(Bounds::prefix(prefix)?)
+    }
+
+    fn cursor(&self, bounds: Bounds) -> DBResult<Cursor> {
+        Ok(Cursor::new(self.store.freeze()?, bounds, self.store.clone()))
+    }
+
+    /// Number of keys.
+    pub fn count(&self) -> DBResult<u64> {
+        Ok(self.store.read()?.count())
+    }
+
+    /// Bytes of all keys and values.
+    pub fn data_bytes(&self) -> DBResult<u64> {
+        Ok(self.store.read()?.data_bytes())
+    }
+
+    /// Bytes of memory held, by snapshots too.
+    pub fn memory_bytes(&self) -> DBResult<u64> {
+        self.store.memory_bytes()
+    }
+
+    /// Number of commits since the database was made: of writes that were done, be it
+    /// without a difference.
+    pub fn commits(&self) -> DBResult<u64> {
+        Ok(self.store.read()?.commits())
+    }
+
+    /// Bytes of the file and of its log, 0 in memory.
+    pub fn file_bytes(&self) -> u64 {
+        self.journal.as_ref().map_or(0, |journal| journal.file_bytes())
+    }
+
+    /// Waits until every commit so far is on disk. In memory there is nothing to do.
+    pub fn sync(&self) -> DBResult<()> {
+        self.journal.as_ref().map_or(Ok(()), |journal| journal.sync())
+    }
+
+    /// Makes a checkpoint: folds the log into the file. If it fails, the file and the log
+    /// are as they were, and writing goes on. In memory there is nothing to do.
+    pub fn checkpoint(&self) -> DBResult<()> {
+        self.journal.as_ref().map_or(Ok(()), |journal| journal.checkpoint())
+    }
+
+    /// Verifies every rule that the data structure keeps, and reads all there is on disk
+    /// and verifies it. Writers wait.
+    pub fn check(&self) -> DBResult<()> {
+        self.store.check()?;
+        self.check_files()
+    }
+
+    /// Reads all there is on disk, and verifies every checksum.
+    pub(crate) fn check_files(&self) -> DBResult<()> {
+        self.journal.as_ref().map_or(Ok(()), |journal| journal.check_files())
+    }
+}
+
+impl DB for Database {
+    fn put(&self, key: &[u8], value: &[u8]) -> DBResult {
+        self.put_with(key, value, |old| Ok(old.map(fallible::copy).transpose()?))
+    }
+
+    fn get(&self, key: &[u8]) -> DBResult {
+        Ok(self.get_with(key, |value| value.map(fallible::copy).transpose())??)
+    }
+
+    fn delete(&self, key: &[u8]) -> DBResult {
+        self.delete_with(key, |old| Ok(fallible::copy(old)?))
+    }
+
+    fn iter(&self) -> DBResult<DBIterator> {
+        self.snapshot()?.iter()
+    }
+}
+
+/// A handle on a database is one.
+impl<T: Deref<Target = Database> + Send + Sync> DB for T {
+    fn put(&self, key: &[u8], value: &[u8]) -> DBResult {
+        (**self).put(key, value)
+    }
+
+    fn get(&self, key: &[u8]) -> DBResult {
+        (**self).get(key)
+    }
+
+    fn delete(&self, key: &[u8]) -> DBResult {
+        (**self).delete(key)
+    }
+
+    fn iter(&self) -> DBResult<DBIterator> {
+        (**self).iter()
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Database").field("journal", &self.journal).finish_non_exhaustive()
+    }
+}

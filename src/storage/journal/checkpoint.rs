@@ -1,0 +1,193 @@
+//! Checkpoints: folding the log into the data file, now and then and at the end.
+//!
+//! A checkpoint works from a snapshot, so readers and writers go on. It folds what is
+//! published: with sync, commits that may yet be rolled back stay in the log only.
+
+use super::super::file::{DataFile, Fields, LogMark};
+use super::super::index::{Piece, Snapshot};
+use super::super::log::{Position, verify};
+use super::super::{image, log};
+use super::commit::{LOOK, LogGuard};
+use super::{CheckpointMode, Files, Journal};
+use crate::error::{DBError, DBResult};
+use crate::planted::{self, Bug};
+use crate::sync::Mutex;
+use crate::sync::atomic::Ordering;
+
+/// The data file, and what is in it.
+#[derive(Debug)]
+pub(super) struct CheckpointTarget {
+    pub(super) data: DataFile,
+    /// The epoch of the checkpoint that the file holds; none if all of it is to be
+    /// written anew.
+    pub(super) since: Option<u64>,
+    /// The log that the newest root names.
+    pub(super) log: Option<log::Identity>,
+}
+
+/// Makes `data` the image of a snapshot, with these fields in its root. Pages that are
+/// not newer than the checkpoint epoch `since` are in the file already.
+pub(in super::super) fn write_snapshot(
+    data: &mut DataFile,
+    snapshot: &Snapshot,
+    since: Option<u64>,
+    fields: Fields,
+) -> DBResult<()> {
+    let fields = Fields { meta: image::encode(&snapshot.image()), ..fields };
+    data.checkpoint(fields, &|next| {
+        // First all that stays, so that nothing new takes its place.
+        snapshot.pieces(since, &mut |piece| match piece {
+            Piece::OldPage { unit, units } => next.keep_units(unit, units),
+            Piece::OldBlob(id) => next.keep_blob(id),
+            _ => Ok(()),
+        })?;
+        snapshot.pieces(since, &mut |piece| match piece {
+            Piece::NewPage { unit, origin, units } => next.put_units(unit, origin, units),
+            Piece::NewBlob { id, bytes } => next.put_blob(id, bytes),
+            _ => Ok(()),
+        })
+    })
+}
+
+impl CheckpointTarget {
+    /// Makes the data file the image of a snapshot, which the log goes on from `lsn`.
+    pub(super) fn checkpoint(
+        &mut self,
+        snapshot: &Snapshot,
+        lsn: u64,
+        log: Option<LogMark>,
+    ) -> DBResult<()> {
+        let fields = Fields { lsn, log, ..*self.data.fields() };
+        write_snapshot(&mut self.data, snapshot, self.since, fields)?;
+        self.since = Some(snapshot.moment());
+        Ok(())
+    }
+}
+
+impl Journal {
+    pub(in super::super) fn checkpoint(&self) -> DBResult<()> {
+        self.files.checkpoint()
+    }
+
+    /// Requests a checkpoint: from the worker, or inline where there is none or it
+    /// cannot wait.
+    pub(super) fn request_checkpoint(&self, mode: CheckpointMode) {
+        let files = &*self.files;
+        if let Ok(mut log) = files.writer().and_then(Mutex::lock) {
+            // Not again with the next commit, should it fail.
+            let live = log.log.living_bytes();
+            log.set_checkpoint_at(live.saturating_add(files.options.due_after(0)));
+        }
+        let in_background = files.options.background && mode == CheckpointMode::Background;
+        if !in_background || !self.request_from_worker() {
+            // It reports to nobody: what it could not fold is in the log.
+            let _ = files.checkpoint();
+        }
+    }
+
+    /// Reads all there is on disk, and verifies every checksum.
+    pub(in super::super) fn check_files(&self) -> DBResult<()> {
+        let files = &*self.files;
+        let target = files.target.lock()?;
+        target.data.verify()?;
+        let (Some(log), Some(identity)) = (&files.log, &target.log) else {
+            return Ok(());
+        };
+        // While the data file is locked nothing is retired, and so not overwritten.
+        let (file, start, end) = {
+            let log = &log.lock()?.log;
+            (log.file(), log.position(target.data.fields().lsn), log.written())
+        };
+        verify(&**file, &files.log_path, identity, start, end)
+    }
+}
+
+impl Files {
+    /// The published state, and where in the log it ends.
+    fn checkpoint_snapshot(&self) -> DBResult<(Snapshot, Position)> {
+        let log = self.writer()?.lock()?;
+        let lsn = if self.options.no_sync { log.log.written() } else { log.log.durable() };
+        Ok((self.store.freeze_for_checkpoint()?, log.log.position(lsn)))
+    }
+
+    /// Makes a checkpoint: the published state goes to the data file, and what the log
+    /// has of it is retired.
+    pub(super) fn checkpoint(&self) -> DBResult<()> {
+        self.writer()?;
+        let mut target = self.target.lock()?;
+        let (snapshot, Position { lsn, offset }) = self.checkpoint_snapshot()?;
+        if planted::is(Bug::RetiredTooEarly) {
+            self.writer()?.lock()?.log.retire(lsn);
+        }
+        if lsn != target.data.fields().lsn {
+            let mark = target.log.map(|log::Identity { generation, salt, .. }| LogMark {
+                generation,
+                salt,
+                offset,
+                synced: !self.options.no_sync,
+            });
+            let done = target.checkpoint(&snapshot, lsn, mark);
+            self.file_bytes.store(target.data.bytes(), Ordering::Relaxed);
+            done?;
+        }
+        let pinned_epoch = snapshot.pinned_epoch();
+        self.store.release_snapshot(snapshot, pinned_epoch);
+        let mut log = self.writer()?.lock()?;
+        log.log.retire(lsn);
+        log.set_checkpoint_at(self.options.due_after(target.data.bytes()));
+        Ok(())
+    }
+
+    /// Whether a checkpoint is due, and of which mode: the worker may be too late where
+    /// there might soon be no space for a checkpoint, and so never again any.
+    pub(super) fn due_checkpoint(&self, log: &mut LogGuard<'_>) -> Option<CheckpointMode> {
+        let live = log.log.living_bytes();
+        if live < log.look_at {
+            return None;
+        }
+        // No more than all anew, and no more than some sectors for each change.
+        let all = self.file_bytes.load(Ordering::Relaxed).saturating_add(live * 3);
+        let needed = all.min(live * 100) + 4 * LOOK;
+        let at = log.checkpoint_at;
+        log.set_checkpoint_at(at);
+        if log.log.file().room() < needed {
+            return Some(CheckpointMode::Inline);
+        }
+        (live >= at).then_some(CheckpointMode::Background)
+    }
+
+    /// Folds everything into the data file, so that it alone holds the database.
+    pub(super) fn close(&self) -> DBResult<()> {
+        let Some(log) = &self.log else {
+            return Ok(());
+        };
+        let mut target = self.target.lock()?;
+        let failed = log.lock()?.log.failed();
+        if let Some(error) = failed {
+            return Err(error); // the next open finds out what is on disk
+        }
+        let (snapshot, Position { lsn, .. }) = self.checkpoint_snapshot()?;
+        let fields = Fields { log: None, ..*target.data.fields() };
+        if planted::is(Bug::LogRemovedTooEarly) {
+            let _ = self.disk.remove(&self.log_path);
+        }
+        if lsn == fields.lsn {
+            target.data.mark(fields)?;
+        } else {
+            target.checkpoint(&snapshot, lsn, None)?;
+        }
+        let pinned_epoch = snapshot.pinned_epoch();
+        self.store.release_snapshot(snapshot, pinned_epoch);
+        // Large numbers that were only read would take much memory now.
+        if target.since != Some(0) {
+            // If that fails, the log stays, to tell a torn root from a damaged one.
+            target.data.compact()?;
+        }
+        let log = log.lock()?.log.file();
+        match log.is_at(&self.log_path) {
+            Ok(true) => self.disk.remove(&self.log_path),
+            other => other.map(drop), // it is gone, or another lies there
+        }
+        .map_err(|error| DBError::io("remove", &self.log_path, &error))
+    }
+}

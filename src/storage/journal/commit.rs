@@ -1,0 +1,265 @@
+//! Group commit: how a write gets into the log, and then before the readers.
+//!
+//! One lock orders commits. Without sync, a record is handed to the operating system
+//! under it, then applied, then acknowledged.
+//!
+//! With sync, a commit is applied at once but unpublished, and its thread waits for its
+//! group: all commits that one sync makes durable. The first thread that finds no group
+//! in flight flushes the pending one while others append to the next, and then publishes
+//! it. So threads share syncs, commits see those before them, and no reader sees what a
+//! crash could undo. If a flush fails, all that is unpublished is rolled back.
+//!
+//! Group commit is described by DeWitt et al., "Implementation techniques for main
+//! memory database systems", SIGMOD 1984.
+
+use std::mem::take;
+
+use super::super::change::Change;
+use super::super::index::Snapshot;
+use super::super::log::Log;
+use super::super::store::Store;
+use super::{CheckpointMode, Files, Journal};
+use crate::error::{DBError, DBResult};
+use crate::planted::{self, Bug};
+use crate::sync::atomic::Ordering;
+use crate::sync::{Arc, MutexGuard, OnceLock};
+
+/// The log, and the groups of commits that are on their way into it.
+#[derive(Debug)]
+pub(super) struct LogWriter {
+    pub(super) log: Log,
+    /// The commits that are appended and not yet flushed.
+    pending: Arc<Group>,
+    in_flight: Option<InFlight>,
+    /// A checkpoint is due when so many bytes of log are to be replayed,
+    pub(super) checkpoint_at: u64,
+    /// or sooner: after so many the free space of the disk is looked at.
+    pub(super) look_at: u64,
+}
+
+/// Commits that become durable with one sync: their outcome, once it is known.
+#[derive(Debug, Default)]
+struct Group(OnceLock<DBResult<()>>);
+
+/// The group that a thread is writing and syncing.
+#[derive(Debug)]
+struct InFlight {
+    group: Arc<Group>,
+    /// The state of the store at the group's end, if commits were applied since.
+    end: Option<Snapshot>,
+}
+
+/// What a commit puts into the log.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) enum Record<'a> {
+    Change(Change<'a>),
+    /// Changes that are encoded already.
+    Payload(&'a [u8]),
+}
+
+/// After so many bytes of log the free space of the disk is looked at.
+pub(super) const LOOK: u64 = if cfg!(minidb_shuttle) { 1 << 10 } else { 32 << 10 };
+
+pub(super) type LogGuard<'a> = MutexGuard<'a, LogWriter>;
+
+impl LogWriter {
+    pub(super) fn new(log: Log, checkpoint_at: u64) -> LogWriter {
+        let (pending, in_flight, look_at) = (Arc::default(), None, 0);
+        let mut writer = LogWriter { log, pending, in_flight, checkpoint_at, look_at };
+        writer.set_checkpoint_at(checkpoint_at);
+        writer
+    }
+
+    /// Sets at how many live bytes of log the next checkpoint is due.
+    pub(super) fn set_checkpoint_at(&mut self, live_bytes: u64) {
+        self.checkpoint_at = live_bytes;
+        self.look_at = live_bytes.min(self.log.living_bytes() + LOOK);
+    }
+
+    /// Adds a record to the pending group.
+    fn append(&mut self, record: Record<'_>) -> DBResult<()> {
+        match record {
+            Record::Payload(payload) => self.log.append(&[payload]),
+            Record::Change(change) => {
+                let (head, first, second) = change.encode();
+                self.log.append(&[&head, first, second])
+            }
+        }
+    }
+
+    /// The group to wait for until all that was appended is durable.
+    fn last_group(&self) -> Option<Arc<Group>> {
+        if self.log.is_pending() {
+            return Some(self.pending.clone());
+        }
+        self.in_flight.as_ref().map(|flight| flight.group.clone())
+    }
+}
+
+impl Journal {
+    /// Commits one write. `answer` returns what the call answers if it would change
+    /// nothing, which is not logged; else `apply` makes the change in the store.
+    pub(in super::super) fn commit<T>(
+        &self,
+        record: Record<'_>,
+        answer: impl FnOnce(&Store) -> DBResult<Option<T>>,
+        apply: impl FnOnce(&Store) -> DBResult<T>,
+    ) -> DBResult<T> {
+        let files = &*self.files;
+        // 1. Commits have one order: that in which they hold this lock.
+        let mut log = files.lock_log()?;
+        // 2. An answer may rest on commits that are not durable yet.
+        if let Some(answer) = answer(&files.store)? {
+            files.wait_durable(log)?;
+            return Ok(answer);
+        }
+        // 3. Logged first ...
+        if let Err(error) = files.log_record(&mut log, record) {
+            drop(log);
+            return Err(self.make_space(error));
+        }
+        // 4. ... then applied: with sync unpublished, else before all readers.
+        let result = match apply(&files.store) {
+            Ok(result) => result,
+            Err(error) => {
+                log.log.cancel()?;
+                return Err(error);
+            }
+        };
+        let due = files.due_checkpoint(&mut log);
+        // 5. With sync, the group is flushed, and published or rolled back.
+        files.wait_durable(log).map_err(|error| self.make_space(error))?;
+        if let Some(mode) = due {
+            self.request_checkpoint(mode);
+        }
+        Ok(result)
+    }
+
+    /// Makes space by a checkpoint if there was none for a commit.
+    #[cold]
+    fn make_space(&self, error: DBError) -> DBError {
+        if let DBError::Full(_) = error {
+            self.request_checkpoint(CheckpointMode::Inline);
+        }
+        error
+    }
+
+    /// Waits until every commit so far is on disk.
+    pub(in super::super) fn sync(&self) -> DBResult<()> {
+        let files = &*self.files;
+        if files.log.is_none() {
+            return Ok(()); // nothing is ever written
+        }
+        let log = files.lock_log()?;
+        if !files.options.no_sync {
+            return files.wait_durable(log);
+        }
+        if log.log.durable() == log.log.written() {
+            return Ok(());
+        }
+        let plan = log.log.sync_plan();
+        drop(log);
+        let synced = plan.sync();
+        files.writer()?.lock()?.log.finish_sync(plan, synced)
+    }
+}
+
+impl Files {
+    /// The log, unless it has failed.
+    fn lock_log(&self) -> DBResult<LogGuard<'_>> {
+        let log = self.writer()?.lock()?;
+        match log.log.failed() {
+            Some(error) => Err(error),
+            None => Ok(log),
+        }
+    }
+
+    /// Adds a record to the log, for a change that is applied next. Without sync the
+    /// operating system has it then; with sync the change will be unpublished.
+    fn log_record(&self, log: &mut LogWriter, record: Record<'_>) -> DBResult<()> {
+        if !self.options.no_sync && !planted::is(Bug::ShownBeforeSync) {
+            self.store.begin_unpublished()?;
+            if let Some(flight) = log.in_flight.as_mut().filter(|flight| flight.end.is_none()) {
+                flight.end = Some(self.store.freeze_latest()?);
+            }
+        }
+        log.append(record)?;
+        if self.options.no_sync { self.write_through(log) } else { Ok(()) }
+    }
+
+    /// Writes the pending records to the log, as far as to the operating system.
+    fn write_through(&self, log: &mut LogWriter) -> DBResult<()> {
+        let plan = log.log.plan();
+        let outcome = plan.run(false);
+        log.log.finish(plan, outcome)?;
+        self.log_bytes.store(log.log.bytes(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Waits, if commits do, until all that was appended to the log is on disk.
+    fn wait_durable<'a>(&'a self, mut log: LogGuard<'a>) -> DBResult<()> {
+        let Some(group) = log.last_group().filter(|_| !self.options.no_sync) else {
+            return Ok(());
+        };
+        loop {
+            if let Some(outcome) = group.0.get() {
+                return outcome.clone();
+            }
+            log = match log.in_flight {
+                Some(_) => self.flushed.wait(log)?,
+                None => self.flush_group(log)?,
+            };
+        }
+    }
+
+    /// Writes and syncs the pending group while others append to the next one, and
+    /// publishes it, or rolls back all that is unpublished.
+    fn flush_group<'a>(&'a self, mut log: LogGuard<'a>) -> DBResult<LogGuard<'a>> {
+        let plan = log.log.plan();
+        let group = take(&mut log.pending);
+        log.in_flight = Some(InFlight { group: group.clone(), end: None });
+        let flight = Flight { files: self };
+        drop(log);
+        let outcome = plan.run(!planted::is(Bug::AcknowledgedBeforeSync));
+        let mut log = self.writer()?.lock()?;
+        let done = log.log.finish(plan, outcome);
+        self.log_bytes.store(log.log.bytes(), Ordering::Relaxed);
+        self.end_flight(&mut log, done);
+        std::mem::forget(flight);
+        Ok(log)
+    }
+
+    /// Ends the flight of a group with its outcome, and wakes all that wait for it.
+    fn end_flight(&self, log: &mut LogWriter, mut done: DBResult<()>) {
+        let end = log.in_flight.as_mut().and_then(|flight| flight.end.take());
+        if done.is_ok() || planted::is(Bug::ShownAfterFailure) {
+            done = done.and(self.store.publish(end));
+        } else {
+            drop(end);
+            let _ = self.store.roll_back(); // without the lock, readers are refused, too
+            // The next group builds on what is gone.
+            let _ = take(&mut log.pending).0.set(done.clone());
+        }
+        // Last, so that a panic above leaves the group to be failed by its flight.
+        if let Some(flight) = log.in_flight.take() {
+            let _ = flight.group.0.set(done);
+        }
+        self.flushed.notify_all();
+    }
+}
+
+/// Fails the group in flight when the thread that flushes it unwinds or cannot have the
+/// log back: so that nobody waits for ever.
+struct Flight<'a> {
+    files: &'a Files,
+}
+
+impl Drop for Flight<'_> {
+    fn drop(&mut self) {
+        if let Some(log) = &self.files.log {
+            let mut log = log.lock_ignoring_poison();
+            log.log.abandon(DBError::Internal);
+            self.files.end_flight(&mut log, Err(DBError::Internal));
+        }
+    }
+}

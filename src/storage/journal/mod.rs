@@ -1,0 +1,108 @@
+//! `Journal`: the files of a database, and the way of a write through them.
+//!
+//! A database in a file is held in memory; reading touches no file. A commit is a record
+//! of the log first and published after that; checkpoints fold the log into the data file.
+//!
+//! Promises, for a file and a log that nobody else changes:
+//!
+//! 1. A commit is on disk when its call returns; with [`Options::no_sync`] the operating
+//!    system has it then.
+//! 2. What a reader has seen is on disk, or with `no_sync` the system's.
+//! 3. Commits have one order. A crash leaves all of them up to some one, each whole.
+//! 4. A call that fails has changed nothing. After [`DBError::Io`] from a write that is
+//!    not certain until the database is opened again, and until then it refuses writes.
+//! 5. Damage is found, not passed on: what was read from files had its checksum.
+//!
+//! Where things are: [`open`] opens and recovers, [`commit`] has the life of a commit,
+//! [`checkpoint`] makes checkpoints and closes, [`worker`] is the thread for them.
+
+mod checkpoint;
+mod commit;
+mod open;
+#[cfg(test)]
+mod tests;
+mod worker;
+
+pub(super) use checkpoint::write_snapshot;
+pub(super) use commit::Record;
+pub(super) use open::open_to_read;
+
+use std::fmt;
+use std::path::PathBuf;
+
+use super::options::Options;
+use super::store::Store;
+use crate::error::{DBError, DBResult};
+use crate::os::disk::Disk;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Arc, Condvar, Mutex};
+use checkpoint::CheckpointTarget;
+use commit::LogWriter;
+use worker::Worker;
+
+/// The journal of a database; dropped, it folds the log into the data file and closes both.
+pub(super) struct Journal {
+    files: Arc<Files>,
+}
+
+/// What commits, checkpoints and the worker share.
+struct Files {
+    store: Arc<Store>,
+    disk: std::sync::Arc<dyn Disk>,
+    path: PathBuf,
+    log_path: PathBuf,
+    options: Options,
+    /// None if the database was opened read-only.
+    log: Option<Mutex<LogWriter>>,
+    /// Notified when the group in flight has its outcome.
+    flushed: Condvar,
+    target: Mutex<CheckpointTarget>,
+    /// Bytes of the data file and of the log.
+    file_bytes: AtomicU64,
+    log_bytes: AtomicU64,
+    worker: Worker,
+}
+
+/// Which thread makes a checkpoint that is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CheckpointMode {
+    Background,
+    /// The thread whose commit calls for it, before it goes on.
+    Inline,
+}
+
+impl Journal {
+    /// Bytes of the data file and of the log.
+    pub(super) fn file_bytes(&self) -> u64 {
+        let files = &*self.files;
+        files.file_bytes.load(Ordering::Relaxed) + files.log_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Refuses a database that was opened read-only.
+    pub(super) fn refuse_if_read_only(&self) -> DBResult<()> {
+        self.files.writer().map(drop)
+    }
+}
+
+impl Files {
+    /// The log writer, unless the database was opened read-only.
+    fn writer(&self) -> DBResult<&Mutex<LogWriter>> {
+        self.log.as_ref().ok_or_else(|| {
+            DBError::ReadOnly(format!("{} was opened read-only", self.path.display()))
+        })
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.files.worker.end();
+        // Nobody is left who could be told: what is not folded is in the log.
+        let _ = self.files.close();
+    }
+}
+
+impl fmt::Debug for Journal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Journal").field("path", &self.files.path).finish_non_exhaustive()
+    }
+}
