@@ -5,7 +5,7 @@ use std::ffi::c_int;
 use super::code::*;
 use super::text::{Failure, invalid};
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{Arc, Mutex};
+use crate::sync::{Arc, Mutex, Rank};
 use crate::{Cursor, DBError, DBResult, Database, Snapshot, Transaction};
 
 /// A view, of one of three kinds.
@@ -93,7 +93,7 @@ impl View {
 
     /// Begins a transaction on the database.
     pub(super) fn begin(&self) -> Result<View, Failure> {
-        Ok(View::Transaction(Mutex::new(self.database()?.begin()?)))
+        Ok(View::Transaction(Mutex::ranked(Rank::Transaction, self.database()?.begin()?)))
     }
 
     /// Commits the transaction; returns false if it is in conflict.

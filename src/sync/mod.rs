@@ -10,10 +10,13 @@
 //! lets the tests decide who goes on at each of them, and at each [`point`].
 
 mod br_lock;
+mod order;
 #[cfg(minidb_shuttle)]
 mod shuttled;
 
 pub(crate) use br_lock::{BrLock, ReadGuard, WriteGuard};
+
+use std::ops::{Deref, DerefMut};
 
 use crate::error::DBError;
 
@@ -52,7 +55,10 @@ use shuttle::sync as imp;
 #[cfg(minidb_tsan)]
 use parking_lot as imp;
 
-pub(crate) use imp::{MutexGuard, RwLockReadGuard, RwLockWriteGuard};
+use order::Held;
+
+pub(crate) use imp::{RwLockReadGuard, RwLockWriteGuard};
+pub(crate) use order::Rank;
 
 /// Stands between a `SeqCst` write and a `SeqCst` read of something else, whose
 /// order it spells out for loom, which takes `SeqCst` for `AcqRel` but at fences.
@@ -75,11 +81,55 @@ pub(crate) fn place() -> u64 {
 
 /// A lock for one at a time.
 #[derive(Debug, Default)]
-pub(crate) struct Mutex<T>(imp::Mutex<T>);
+pub(crate) struct Mutex<T> {
+    rank: Option<Rank>,
+    lock: imp::Mutex<T>,
+}
+
+/// A [`Mutex`], locked until this is dropped.
+#[derive(Debug)]
+pub(crate) struct MutexGuard<'a, T> {
+    guard: imp::MutexGuard<'a, T>,
+    held: Held,
+}
+
+impl<T> Deref for MutexGuard<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.guard
+    }
+}
+
+impl<T> DerefMut for MutexGuard<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.guard
+    }
+}
 
 impl<T> Mutex<T> {
+    /// A lock under which no other one is taken.
     pub(crate) const fn new(value: T) -> Self {
-        Mutex(imp::Mutex::new(value))
+        Mutex { rank: None, lock: imp::Mutex::new(value) }
+    }
+
+    /// A lock with a place in the lock order.
+    pub(crate) const fn ranked(rank: Rank, value: T) -> Self {
+        Mutex { rank: Some(rank), lock: imp::Mutex::new(value) }
+    }
+
+    pub(crate) fn lock(&self) -> Result<MutexGuard<'_, T>, DBError> {
+        let held = Held::new(self.rank);
+        Ok(MutexGuard { guard: unless_poisoned(self.lock.lock())?, held })
+    }
+
+    /// Locks after a panic, too.
+    #[inline]
+    pub(crate) fn lock_ignoring_poison(&self) -> MutexGuard<'_, T> {
+        let held = Held::new(self.rank);
+        MutexGuard { guard: ignoring_poison(self.lock.lock()), held }
     }
 }
 
@@ -91,6 +141,23 @@ impl Condvar {
     pub(crate) fn notify_all(&self) {
         self.0.notify_all();
     }
+
+    #[cfg(not(minidb_tsan))]
+    pub(crate) fn wait<'a, T>(
+        &self,
+        MutexGuard { guard, held }: MutexGuard<'a, T>,
+    ) -> Result<MutexGuard<'a, T>, DBError> {
+        Ok(MutexGuard { guard: unless_poisoned(self.0.wait(guard))?, held })
+    }
+
+    #[cfg(minidb_tsan)]
+    pub(crate) fn wait<'a, T>(
+        &self,
+        mut held: MutexGuard<'a, T>,
+    ) -> Result<MutexGuard<'a, T>, DBError> {
+        self.0.wait(&mut held.guard);
+        Ok(held)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -100,75 +167,43 @@ impl<T> RwLock<T> {
     pub(crate) const fn new(value: T) -> Self {
         RwLock(imp::RwLock::new(value))
     }
-}
 
-#[cfg(not(minidb_tsan))]
-impl<T> RwLock<T> {
-    /// After a panic, too.
+    /// Locks after a panic, too.
     #[inline]
     pub(crate) fn read_ignoring_poison(&self) -> RwLockReadGuard<'_, T> {
-        self.0.read().unwrap_or_else(imp::PoisonError::into_inner)
+        ignoring_poison(self.0.read())
     }
 
-    /// After a panic, too.
+    /// Locks after a panic, too.
     #[inline]
     pub(crate) fn write_ignoring_poison(&self) -> RwLockWriteGuard<'_, T> {
-        self.0.write().unwrap_or_else(imp::PoisonError::into_inner)
+        ignoring_poison(self.0.write())
     }
 }
 
 #[cfg(not(minidb_tsan))]
-impl<T> Mutex<T> {
-    pub(crate) fn lock(&self) -> Result<MutexGuard<'_, T>, DBError> {
-        self.0.lock().map_err(|_| DBError::Internal)
-    }
+type Locked<G> = std::sync::LockResult<G>;
 
-    /// After a panic, too.
-    #[inline]
-    pub(crate) fn lock_ignoring_poison(&self) -> MutexGuard<'_, T> {
-        self.0.lock().unwrap_or_else(imp::PoisonError::into_inner)
-    }
+/// The locks of a build for ThreadSanitizer know no poison.
+#[cfg(minidb_tsan)]
+type Locked<G> = G;
+
+#[cfg(not(minidb_tsan))]
+fn unless_poisoned<G>(locked: Locked<G>) -> Result<G, DBError> {
+    locked.map_err(|_| DBError::Internal)
 }
 
 #[cfg(not(minidb_tsan))]
-impl Condvar {
-    pub(crate) fn wait<'a, T>(
-        &self,
-        held: MutexGuard<'a, T>,
-    ) -> Result<MutexGuard<'a, T>, DBError> {
-        self.0.wait(held).map_err(|_| DBError::Internal)
-    }
+fn ignoring_poison<G>(locked: Locked<G>) -> G {
+    locked.unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 #[cfg(minidb_tsan)]
-impl<T> Mutex<T> {
-    pub(crate) fn lock(&self) -> Result<MutexGuard<'_, T>, DBError> {
-        Ok(self.0.lock())
-    }
-
-    pub(crate) fn lock_ignoring_poison(&self) -> MutexGuard<'_, T> {
-        self.0.lock()
-    }
+fn unless_poisoned<G>(locked: Locked<G>) -> Result<G, DBError> {
+    Ok(locked)
 }
 
 #[cfg(minidb_tsan)]
-impl Condvar {
-    pub(crate) fn wait<'a, T>(
-        &self,
-        mut held: MutexGuard<'a, T>,
-    ) -> Result<MutexGuard<'a, T>, DBError> {
-        self.0.wait(&mut held);
-        Ok(held)
-    }
-}
-
-#[cfg(minidb_tsan)]
-impl<T> RwLock<T> {
-    pub(crate) fn read_ignoring_poison(&self) -> RwLockReadGuard<'_, T> {
-        self.0.read()
-    }
-
-    pub(crate) fn write_ignoring_poison(&self) -> RwLockWriteGuard<'_, T> {
-        self.0.write()
-    }
+fn ignoring_poison<G>(locked: Locked<G>) -> G {
+    locked
 }

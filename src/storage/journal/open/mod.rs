@@ -26,7 +26,7 @@ use super::{CheckpointTarget, Files, Journal, LogWriter, Worker};
 use crate::error::{DBError, DBResult};
 use crate::os::disk::{Disk, File, OpenMode, unfinished};
 use crate::sync::atomic::AtomicU64;
-use crate::sync::{Arc, Condvar, Mutex};
+use crate::sync::{Arc, Condvar, Mutex, Rank};
 
 /// No file is longer before its first root is written: two slots, and the few
 /// sectors of an empty tree.
@@ -98,9 +98,9 @@ impl Journal {
             store: store.clone(),
             file_bytes: AtomicU64::new(target.data.bytes()),
             log_bytes: AtomicU64::new(log.as_ref().map_or(0, |it| it.log.bytes())),
-            log: log.map(Mutex::new),
+            log: log.map(|log| Mutex::ranked(Rank::Log, log)),
             flushed: Condvar::default(),
-            target: Mutex::new(target),
+            target: Mutex::ranked(Rank::DataFile, target),
             worker: Worker::default(),
             disk,
             path,
