@@ -152,13 +152,15 @@ impl Store {
         key: &[u8],
         old: impl FnOnce(&[u8]) -> DBResult<T>,
     ) -> DBResult<Option<T>> {
-        let mut index = self.index.write()?;
-        let result = index.delete(key, old)?;
-        if result.is_some() {
-            index.committed();
-            self.note(&index, Change::Delete(key));
-        }
-        Ok(result)
+        self.index.with_upgradable(|index| {
+            let mut index = index.upgrade();
+            let result = index.delete(key, old)?;
+            if result.is_some() {
+                index.committed();
+                self.note(&index, Change::Delete(key));
+            }
+            Ok(result)
+        })
     }
 
     /// Removes every key from `from` up to, but not including, `to`.
