@@ -21,25 +21,27 @@
 //! database held when it was made, whatever is written meanwhile. A
 //! [`Transaction`] makes several calls one step.
 //!
-//! [`InMemoryDB`] is gone with its last handle; [`PersistentDB`] keeps what was
-//! committed in a file, and [`salvage`] gets what is left out of a damaged one.
-//! What may be relied on is in `docs/GUARANTEES.md`, with the tests that prove it;
-//! the bytes of the files are in `docs/FORMAT.md`.
+//! [`InMemoryDB`] and [`PersistentDB`] make a [`Database`]: the one lives as long as its last
+//! handle, the other keeps its commits in a file, and [`salvage`] reads a damaged one.
+//! `docs/GUARANTEES.md` has the promises, with the tests that prove them; `docs/FORMAT.md` the
+//! bytes of the files.
 //!
 //! The map of the crate, from top to bottom; each part uses those below it only:
 //!
 //! - `ffi`: the C ABI. It translates, and nothing else.
-//! - this file: the trait [`DB`], and what Rust programs see.
-//! - `storage`: the engine. `storage/persistent_db` is the index, a log and a file
-//!   (`storage/log`, `storage/file`); `storage/in_memory_db.rs` is the index behind
-//!   a lock; `storage/index` is the ordered map.
+//! - this file: the trait [`DB`], and the items that Rust programs use.
+//! - `storage`: the engine. [`Database`] has each operation once; `storage/store.rs` applies
+//!   writes to `storage/index`, the ordered map; `storage/journal` takes them through the log
+//!   and the data file (`storage/log`, `storage/file`).
 //! - [`os`]: files, memory by the page, threads, and fork.
-//! - `error`, `fallible`, `segments`, `sync` and `planted`: what all of them share.
+//! - `error`, `fallible`, `segments`, `sync` and `planted`: shared by all of them.
 //!
-//! Small allocations that the library makes for itself (a handle, a node's
-//! separators while it splits) abort the process if the system refuses them, as
-//! is usual in Rust; whatever has a size that the caller decides is refused
-//! with [`DBError::OutOfMemory`] instead.
+//! `docs/ARCHITECTURE.md` has the lives of a put, a get, a cursor and so on by the names of
+//! functions, the lock order, and the glossary.
+//!
+//! Small allocations that the library makes for itself (a handle, a node's separators while
+//! it splits) abort the process if the system refuses them, as is usual in Rust; an allocation
+//! whose size the caller decides fails with [`DBError::OutOfMemory`] instead.
 
 mod error;
 mod fallible;

@@ -19,7 +19,8 @@ impl Snapshot {
         self.backup_on(&System, path.as_ref())
     }
 
-    /// The same on a disk of the caller's making.
+    /// Writes all that the view holds to a new database file, as [`Snapshot::backup`] does,
+    /// on a disk of the caller's making.
     pub fn backup_on(&self, disk: &dyn Disk, path: &Path) -> DBResult<()> {
         let failed = |error| DBError::io("create", path, &error);
         let exists = || DBError::Exists(path.display().to_string());

@@ -35,9 +35,9 @@ use crate::sync::Arc;
 /// # Ok::<(), minidb::DBError>(())
 /// ```
 pub struct Cursor {
-    /// There until dropped; in a box, since it is large and cursors are moved.
+    /// Some until the drop; in a box, since it is large and cursors are moved.
     cursor: Option<Box<index::Cursor>>,
-    /// What a transaction adds.
+    /// The own writes of a transaction, if it is a cursor of one.
     merge: Option<Box<Merge>>,
     store: Arc<Store>,
 }
@@ -47,7 +47,7 @@ impl Cursor {
         Cursor { cursor: Some(Box::new(index::Cursor::new(view, bounds))), merge: None, store }
     }
 
-    /// Shows a transaction's own writes, too.
+    /// A cursor that has the own writes of a transaction merged in.
     pub(super) fn merged(mut self, merge: Merge) -> Cursor {
         self.merge = Some(Box::new(merge));
         self
@@ -58,7 +58,7 @@ impl Cursor {
         self.cursor.as_ref().expect("a cursor is there until it is dropped")
     }
 
-    /// Moves as a cursor of the view does, or of a transaction on it.
+    /// Moves the cursor, with the own writes of a transaction merged in if it has some.
     #[inline]
     fn go(
         &mut self,
@@ -135,8 +135,8 @@ impl Cursor {
         }
     }
 
-    /// Does what `next` does, and returns the entry's key and value, each with a NUL,
-    /// if that takes a few steps only. Else it does nothing.
+    /// Goes to the next entry if it stands in the same leaf and is plain, and returns its key
+    /// and value, each with a NUL. Otherwise the cursor stays.
     #[inline(always)]
     pub(crate) fn next_in_leaf(&mut self) -> Option<(&[u8], &[u8])> {
         if self.merge.is_some() {
@@ -156,8 +156,8 @@ impl Cursor {
 }
 
 impl Cursor {
-    /// Drops the cursor without a lock: what only it kept stays until the store
-    /// goes. It must not be used afterwards.
+    /// Drops the cursor without taking a lock: the pages that only it keeps stay until the store
+    /// goes. The cursor must not be used afterwards.
     pub(crate) fn abandon(&mut self) {
         self.cursor = None;
     }
@@ -176,8 +176,8 @@ fn without_nul(bytes: &[u8]) -> &[u8] {
     &bytes[..bytes.len() - 1]
 }
 
-/// Iterates over the entries of a view in key order. It holds its own snapshot,
-/// so writing meanwhile changes nothing for it, and it may outlive the database.
+/// An iterator over the entries of a view in key order. It holds its own snapshot: writes
+/// meanwhile do not change it, and it may outlive the database.
 pub struct DBIterator {
     pub(super) cursor: Cursor,
 }

@@ -1,24 +1,26 @@
-//! The engine: what holds the data.
+//! The engine.
 //!
-//! [`index`] is the ordered map, memory only and without locks. [`in_memory_db`]
-//! puts a lock around it and makes it a database; [`snapshot`] has what outlives a
-//! call on one, [`transaction`] what makes several calls one. [`persistent_db`] adds
-//! a [`log`], which keeps what was committed until it is in the [`mod@file`].
+//! A [`Database`] is a [`store`] and, with files, a [`journal`]. The store is the [`index`],
+//! which is the ordered map, and the [`history`] of recent commits, behind one lock. The
+//! journal puts each write into the [`log`] before the store applies it, and folds the log
+//! into the data [`file`](mod@file) by checkpoints. [`snapshot`] and [`cursor`] have the views
+//! that outlive a call, [`transaction`] those that are written to.
 //!
-//! The life of a put: [`InMemoryDB`] takes the lock for writing; the index goes
-//! down from the root to the leaf that the key belongs to, copies the pages on
-//! the way if a snapshot can see them, and edits the leaf in place, or moves it
-//! to a larger page, or splits it.
+//! The life of a put in memory: [`Database::put_with`] checks the lengths and calls
+//! `Store::put`. Under the upgradable guard the index descends to the leaf of the key; if
+//! only that leaf changes, it is edited in place under its latch. Else the guard is upgraded
+//! to the exclusive one, pages that a snapshot can see are copied on the way down, and the
+//! leaf is edited, grown or split.
 //!
-//! The life of a get: the lock for reading, down to the leaf, a search there,
-//! and the caller is shown the bytes while the lock is held.
+//! The life of a put in a file: `Journal::commit` shows it in one screen.
 //!
-//! The life of a cursor: it takes a snapshot, which is the root's page number
-//! and a mark that keeps pages born until now from changing; from then on it
-//! reads pages without any lock.
+//! The life of a get: the read guard, down to the leaf, a search under its latch; the caller
+//! is shown the bytes while both are held.
 //!
-//! With a file, a put is a record of the log first, and is shown to others when
-//! that is on disk; now and then a checkpoint writes the pages that have changed.
+//! The life of a cursor: it takes a snapshot, which is the number of the root page and an
+//! epoch that keeps older pages from being changed; from then on it reads without any lock.
+//!
+//! `docs/ARCHITECTURE.md` has these walks by function names, and the glossary.
 
 mod backup;
 mod change;

@@ -1,11 +1,11 @@
-//! How a database is opened, and how those who wait for that are told how far it is.
+//! `Options`: how a database is opened, and who is told of its progress.
 
 use std::fmt;
 
-/// How far zeros are written ahead in a log that is synced often.
+/// Bytes of zeros that are written ahead in a log that is synced often.
 const AHEAD: u64 = if cfg!(minidb_shuttle) { 4 << 10 } else { 1 << 20 };
 
-/// A log as large as this is folded into the file, if the file is no larger.
+/// Bytes of log at which a checkpoint is due, unless the data file has more.
 const CHECKPOINT_BYTES: u64 = 64 << 20;
 
 /// How a database is opened. By default it is read and written, created if it is
@@ -21,7 +21,7 @@ pub struct Options {
     progress: Option<std::sync::Arc<dyn Fn(Progress) + Send + Sync>>,
 }
 
-/// How far opening a database has come.
+/// The progress of opening a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Progress {
@@ -98,12 +98,12 @@ impl Options {
         self
     }
 
-    /// The log that is too much beside a file of so many bytes.
+    /// Live bytes of log at which a checkpoint is due beside a data file of `file` bytes.
     pub(super) fn due_after(&self, file: u64) -> u64 {
         self.checkpoint_bytes.max(file.min(self.checkpoint_bytes.saturating_mul(1024)))
     }
 
-    /// Of a log that is to stay short, little is written ahead.
+    /// Bytes of zeros that are written ahead: few, if the log is to stay short.
     pub(super) fn ahead(&self) -> u64 {
         AHEAD.min(self.checkpoint_bytes)
     }

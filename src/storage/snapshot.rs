@@ -12,10 +12,10 @@ use crate::error::{DBError, DBResult};
 use crate::fallible;
 use crate::sync::Arc;
 
-/// A frozen view: it shows the same for ever, whatever is written.
+/// A frozen view of a database, which no write changes.
 #[derive(Clone)]
 pub struct Snapshot {
-    /// There until dropped.
+    /// Some until the drop.
     view: Option<index::Snapshot>,
     store: Arc<Store>,
 }

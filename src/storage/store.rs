@@ -29,7 +29,7 @@ const FEW: usize = 4096;
 /// Distance, in changes, at which a payload is fetched ahead into the processor's caches.
 const AHEAD: usize = 4;
 
-/// What a database holds in memory.
+/// The content of a database, in memory.
 #[derive(Debug)]
 pub(super) struct Store {
     index: BrLock<Index>,

@@ -1,13 +1,12 @@
-//! What threads share things with: std's, with one rule added to the lock. A
-//! panic under the write lock leaves the data in doubt, so from then on the lock
-//! refuses everybody with [`DBError::Internal`].
+//! Synchronisation: std's, with two rules added to the locks. A panic under a lock leaves
+//! the data in doubt, so from then on the lock refuses with [`DBError::Internal`]; and locks
+//! are taken in one [`order`].
 //!
-//! A build for ThreadSanitizer (`--cfg minidb_tsan`) uses crates that do the
-//! same: they are compiled, and so instrumented, with this one. Std is not, and
-//! would be reported.
+//! A build for ThreadSanitizer (`--cfg minidb_tsan`) uses crates that do the same: they are
+//! compiled, and so instrumented, with this one. Std is not, and would be reported.
 //!
-//! A build for `tests/schedules` (`--cfg minidb_shuttle`) uses shuttle's, which
-//! lets the tests decide who goes on at each of them, and at each [`point`].
+//! A build for `tests/schedules` (`--cfg minidb_shuttle`) uses shuttle's, which lets the tests
+//! decide which thread goes on at each operation, and at each [`point`].
 
 mod br_lock;
 mod order;
@@ -60,17 +59,17 @@ use order::Held;
 pub(crate) use imp::{RwLockReadGuard, RwLockWriteGuard};
 pub(crate) use order::Rank;
 
-/// Stands between a `SeqCst` write and a `SeqCst` read of something else, whose
-/// order it spells out for loom, which takes `SeqCst` for `AcqRel` but at fences.
+/// A mark between a `SeqCst` write and a `SeqCst` read of another variable: for loom, which
+/// takes `SeqCst` for `AcqRel` but at fences, a fence.
 #[inline(always)]
 pub(crate) fn write_before_read() {}
 
-/// Where another thread may come in between, if tests decide about that.
+/// A point where tests may let another thread go on.
 #[cfg(not(minidb_shuttle))]
 #[inline(always)]
 pub(crate) fn point() {}
 
-/// Tells threads apart by where their stacks are; it is only a hint.
+/// A number that tells threads apart by where their stacks are; it is only a hint.
 #[cfg(not(minidb_shuttle))]
 #[inline(always)]
 pub(crate) fn place() -> u64 {
@@ -79,7 +78,7 @@ pub(crate) fn place() -> u64 {
     stack.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
-/// A lock for one at a time.
+/// A mutual exclusion lock.
 #[derive(Debug, Default)]
 pub(crate) struct Mutex<T> {
     rank: Option<Rank>,
@@ -133,7 +132,7 @@ impl<T> Mutex<T> {
     }
 }
 
-/// Lets holders of a lock wait for each other.
+/// A queue of holders of a lock that wait for a change.
 #[derive(Debug, Default)]
 pub(crate) struct Condvar(imp::Condvar);
 

@@ -1,23 +1,23 @@
-//! What shuttle does not have.
+//! Substitutes for items of std that shuttle does not have.
 
 use std::ops::Deref;
 
 use super::atomic::{AtomicBool, Ordering};
 
-/// Where another thread may come in between.
+/// A point where another thread may go on.
 pub(crate) fn point() {
     if shuttle::current::try_get_current_task().is_some() {
         AtomicBool::new(false).load(Ordering::SeqCst);
     }
 }
 
-/// Tells threads apart: every second one from the others.
+/// A number that tells every second thread from the others.
 pub(crate) fn place() -> u64 {
     let task = shuttle::current::try_get_current_task().map_or(0, usize::from);
     (task as u64 % 2) * (u64::MAX / 8)
 }
 
-/// Std's `Arc`, with a point where a share of it goes.
+/// Std's `Arc`, with a point where a reference is dropped.
 #[derive(Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Arc<T>(std::sync::Arc<T>);
 

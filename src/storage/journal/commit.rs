@@ -49,7 +49,7 @@ struct InFlight {
     end: Option<Snapshot>,
 }
 
-/// What a commit puts into the log.
+/// The content of a commit's record in the log.
 #[derive(Clone, Copy, Debug)]
 pub(in super::super) enum Record<'a> {
     Change(Change<'a>),

@@ -45,7 +45,7 @@ pub(super) struct Journal {
     files: Arc<Files>,
 }
 
-/// What commits, checkpoints and the worker share.
+/// The files of a database, shared by commits, checkpoints and the worker.
 struct Files {
     store: Arc<Store>,
     disk: std::sync::Arc<dyn Disk>,

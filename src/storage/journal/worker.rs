@@ -6,7 +6,7 @@ use super::{Files, Journal};
 use crate::os::thread::spawn;
 use crate::sync::{Arc, JoinHandle, Mutex};
 
-/// What is requested of the worker, and whether it runs.
+/// The state of the worker.
 #[derive(Debug, Default)]
 pub(super) struct Worker(Mutex<State>);
 

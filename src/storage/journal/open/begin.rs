@@ -1,5 +1,5 @@
-//! Beginning to write to a database that was read: what was found is made safe in
-//! its file, and a new log takes the place of the old one.
+//! The start of writing to a database that was read: a checkpoint makes safe what recovery
+//! has found, and a new log takes the place of the old one.
 
 use std::io;
 use std::path::Path;
@@ -15,12 +15,12 @@ use crate::os::disk::{File, OpenMode, unfinished};
 use crate::planted::{self, Bug};
 
 impl Opening<'_> {
-    /// Makes what was found safe in the file, and begins a new log.
+    /// Makes the state that was found safe in the data file, and begins a new log.
     pub(super) fn begin(&self, mut found: Found, file: &dyn File) -> DBResult<Opened> {
         let mut target = CheckpointTarget { data: found.data, since: found.since, log: None };
         let snapshot = found.index.checkpoint_snapshot()?;
         if planted::is(Bug::LogBegunTooEarly) {
-            target.since = None; // which leaves the folding to the end
+            target.since = None; // the checkpoint comes last then
         }
         if target.since.is_some() && found.has_log {
             // The root may have been read from a cache that never reached the disk,
@@ -60,9 +60,9 @@ impl Opening<'_> {
         Ok((target, store, Some(writer)))
     }
 
-    /// Makes a new log in the place of the old one, which nothing needs any more, for
-    /// those who may use the database's file. It has its name only once its header
-    /// is on disk; so if what has that name is no log, it is nothing of minidb's.
+    /// Makes a new log in the place of the old one, which nothing needs any more, with the
+    /// permissions of the data file. It gets its name once its header is on disk; so a file of
+    /// that name that is no log is not minidb's.
     fn new_log(&self, identity: Identity, lsn: u64, like: &dyn File) -> DBResult<Log> {
         let ahead = if self.options.no_sync { 0 } else { self.options.ahead() };
         let create = |file, path: &Path| Log::create(file, path.to_owned(), identity, lsn, ahead);
@@ -78,10 +78,10 @@ impl Opening<'_> {
         let file = file.map_err(|error| unmade(&unfinished, &error))?;
         let ours = file.lock(false).and_then(|locked| Ok(locked && file.is_at(&unfinished)?));
         if !ours.map_err(failed("lock", &unfinished))? {
-            // Somebody clears the same name away.
+            // Another process clears the same name away.
             return Err(DBError::Busy(unfinished.display().to_string()));
         }
-        let made = self.fill(file, like, &unfinished, create);
+        let made = self.make_log(file, like, &unfinished, create);
         if made.is_err() {
             let _ = self.disk.remove(&unfinished); // as far as can be
         }
@@ -89,7 +89,7 @@ impl Opening<'_> {
     }
 
     /// Makes a log of an empty file, and gives it its name.
-    fn fill(
+    fn make_log(
         &self,
         file: Box<dyn File>,
         like: &dyn File,
@@ -97,7 +97,7 @@ impl Opening<'_> {
         create: impl FnOnce(Box<dyn File>, &Path) -> DBResult<Log>,
     ) -> DBResult<Log> {
         let failed = failed("create", path);
-        // What is in the file will be in the log.
+        // The content of the data file will be in the log.
         like.permissions().and_then(|permits| file.set_permissions(permits)).map_err(&failed)?;
         let log = create(file, path)?;
         let named = self.disk.rename_new(path, self.log_path);
@@ -106,8 +106,8 @@ impl Opening<'_> {
         Ok(log.named(self.log_path.to_owned()))
     }
 
-    /// Removes what a log, or making one, has left, if nobody uses it. Else, had the
-    /// file been replaced while it was in use, two would write to one log.
+    /// Removes a log, or one in the making, that nobody uses. A database whose file was
+    /// replaced while it was open still uses its log: two writers must not share one.
     fn clear_away(&self, path: &Path, short: u64) -> DBResult<()> {
         let none = || DBError::NotFound(path.display().to_string());
         let open = || self.open_log(path, OpenMode::Write)?.ok_or_else(none);
@@ -120,10 +120,10 @@ impl Opening<'_> {
     }
 }
 
-/// Why there can be no file of that name, after what was there has been cleared away.
+/// The error of a file that cannot be created where another one was cleared away.
 fn unmade(path: &Path, error: &io::Error) -> DBError {
     match error.kind() {
-        // A link to nowhere, or somebody makes one for a file that replaces this one.
+        // A link to nowhere, or a log for another file that replaces this one.
         io::ErrorKind::AlreadyExists => in_the_way(path),
         _ => DBError::io("create", path, error),
     }

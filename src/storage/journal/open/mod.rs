@@ -1,13 +1,12 @@
-//! Opening a database, whatever state it was left in.
+//! Opening a database, whatever state its files are in.
 //!
-//! The newest root says whether a log holds more than the file does. If so the
-//! log is replayed, and what it held is folded into the file before anything
-//! else is written: no log is ever gone on with that was found, and all that is
-//! shown is on disk. Then a new log begins, and a root says so ([`begin`]).
+//! The newest root tells whether the log holds more than the data file does. If so the
+//! log is replayed, and a checkpoint makes it safe in the data file before anything else
+//! is written: recovery never goes on with a log that it has found, and all that it
+//! publishes is on disk. Then a new log begins, and a root names it ([`begin`]).
 //!
-//! A log is made before the first root that names it. So where a root is torn, a
-//! log without records whose generation is that root's tells an interruption
-//! from damage.
+//! A log is made before the first root that names it. So where a root is torn, a log
+//! without records whose generation is that root's tells an interruption from damage.
 
 mod begin;
 
@@ -28,37 +27,37 @@ use crate::os::disk::{Disk, File, OpenMode, unfinished};
 use crate::sync::atomic::AtomicU64;
 use crate::sync::{Arc, Condvar, Mutex, Rank};
 
-/// No file is longer before its first root is written: two slots, and the few
-/// sectors of an empty tree.
+/// The greatest length of a data file before its first root is written: two root slots, and
+/// the few sectors of an empty tree.
 const FIRST_BYTES: u64 = 8192 + 16 * 512;
 
-/// The log beside a file.
-struct Beside {
+/// The log that lies beside a data file.
+struct FoundLog {
     file: Box<dyn File>,
     identity: Option<Identity>,
     has_records: bool,
 }
 
-/// A database whose files are read, and not written to yet.
+/// A database whose files are read and not written to yet.
 struct Found {
     data: DataFile,
     index: Index,
-    /// The moment that the file is an image of, if it is one.
+    /// The epoch of the checkpoint that the data file holds, if it holds one.
     since: Option<u64>,
-    /// Where the log ends.
+    /// The end of the log.
     lsn: u64,
-    /// Whether the file needs its log.
+    /// The data file needs its log.
     needs_log: bool,
-    /// Whether the older root slot is whole.
+    /// The older root slot is whole.
     other_is_whole: bool,
-    /// Whether there is a log, needed or not: it was not closed, or not quite.
+    /// A log lies there, needed or not: the database was not closed, or not quite.
     has_log: bool,
 }
 
 /// A database, its data file, and its log unless it is only read.
 type Opened = (CheckpointTarget, Arc<Store>, Option<LogWriter>);
 
-/// Opening one database.
+/// A database that is being opened.
 struct Opening<'a> {
     disk: &'a dyn Disk,
     path: &'a Path,
@@ -66,17 +65,6 @@ struct Opening<'a> {
     options: &'a Options,
     /// The new log, locked, once it has its name.
     log: RefCell<Option<Arc<Box<dyn File>>>>,
-}
-
-impl<'a> Opening<'a> {
-    fn new(
-        disk: &'a dyn Disk,
-        path: &'a Path,
-        log_path: &'a Path,
-        options: &'a Options,
-    ) -> Opening<'a> {
-        Opening { disk, path, log_path, options, log: RefCell::default() }
-    }
 }
 
 impl Journal {
@@ -93,7 +81,14 @@ impl Journal {
         let mut name = path.clone().into_os_string();
         name.push("-log");
         let log_path = PathBuf::from(name);
-        let (target, store, log) = Opening::new(&*disk, &path, &log_path, &options).run()?;
+        let opening = Opening {
+            disk: &*disk,
+            path: &path,
+            log_path: &log_path,
+            options: &options,
+            log: RefCell::default(),
+        };
+        let (target, store, log) = opening.run()?;
         let files = Files {
             store: store.clone(),
             file_bytes: AtomicU64::new(target.data.bytes()),
@@ -111,6 +106,7 @@ impl Journal {
     }
 }
 
+/// The error of a call whose file could not be opened.
 fn refused(path: &Path, options: &Options, error: &io::Error) -> DBError {
     let name = || path.display().to_string();
     match error.kind() {
@@ -124,7 +120,7 @@ fn refused(path: &Path, options: &Options, error: &io::Error) -> DBError {
     }
 }
 
-/// Makes an error of what the system says: `failed` to do something with a file.
+/// Makes a [`DBError`] of a failure to do something with a file.
 fn failed(doing: &str, path: &Path) -> impl Fn(io::Error) -> DBError {
     move |error| DBError::io(doing, path, &error)
 }
@@ -133,38 +129,38 @@ fn in_the_way(path: &Path) -> DBError {
     DBError::Format(format!("{} is no log, and in the way of one", path.display()))
 }
 
-/// Refuses what is neither a log, nor damaged so that it may have been one, nor so
-/// short that it may be what is left of making one.
+/// Refuses a file that is neither a log nor a damaged one, unless it has no more than `short`
+/// bytes: then it may be left of a log in the making.
 fn expect_log(file: &dyn File, path: &Path, short: u64) -> DBResult<()> {
     let read = failed("read", path);
-    match file.len().map_err(&read)? > short && log::is_foreign(file).map_err(&read)? {
-        true => Err(in_the_way(path)),
-        false => Ok(()),
+    if file.len().map_err(&read)? > short && log::is_foreign(file).map_err(&read)? {
+        return Err(in_the_way(path));
     }
+    Ok(())
 }
 
 impl Opening<'_> {
     fn run(&self) -> DBResult<Opened> {
         let (file, created) = self.lock()?;
         let file: std::sync::Arc<dyn File> = file.into();
-        let opened = self.find(file.clone()).and_then(|found| match self.options.read_only {
-            true => {
-                let target = CheckpointTarget { data: found.data, since: found.since, log: None };
-                Ok((target, Store::new(found.index), None))
+        let opened = self.find(file.clone()).and_then(|found| {
+            if !self.options.read_only {
+                return self.begin(found, &*file);
             }
-            false => self.begin(found, &*file),
+            let target = CheckpointTarget { data: found.data, since: found.since, log: None };
+            Ok((target, Store::new(found.index), None))
         });
         if opened.is_err() && created {
-            let _ = self.leave_nothing(); // as far as can be
+            let _ = self.remove_created(); // as far as can be
         }
         opened
     }
 
-    /// Removes what was created. File and log are locked still: nobody uses them.
-    fn leave_nothing(&self) -> io::Result<()> {
+    /// Removes the files that were created, which are still locked: nobody uses them.
+    fn remove_created(&self) -> io::Result<()> {
         self.disk.remove(self.path)?;
         if let Some(log) = self.log.take() {
-            // Were it gone without the file, that would seem to be damaged.
+            // A data file without the log that it needs would seem to be damaged.
             self.disk.sync_folder(self.path)?;
             if log.is_at(self.log_path)? {
                 self.disk.remove(self.log_path)?;
@@ -173,7 +169,7 @@ impl Opening<'_> {
         Ok(())
     }
 
-    /// Opens and locks the file; says whether it was created for that.
+    /// Opens and locks the data file; returns whether it was created for that.
     fn lock(&self) -> DBResult<(Box<dyn File>, bool)> {
         let created = Cell::new(false);
         let open = |how| {
@@ -187,7 +183,7 @@ impl Opening<'_> {
             _ => match open(OpenMode::Write) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     match open(OpenMode::New) {
-                        // Somebody else was faster.
+                        // Another process was faster.
                         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                             open(OpenMode::Write)
                         }
@@ -202,6 +198,7 @@ impl Opening<'_> {
         Ok((file, created.get()))
     }
 
+    /// Opens the ordinary file at `path`, and locks it.
     fn lock_at(
         &self,
         path: &Path,
@@ -215,7 +212,7 @@ impl Opening<'_> {
             if !file.lock(self.options.read_only).map_err(failed("lock", path))? {
                 break;
             }
-            // It may have been replaced meanwhile.
+            // The file may have been replaced meanwhile.
             if file.is_at(path).map_err(failed("look at", path))? {
                 return Ok(file);
             }
@@ -223,7 +220,7 @@ impl Opening<'_> {
         Err(DBError::Busy(path.display().to_string()))
     }
 
-    /// Opens what lies where a log, or one in the making, is expected.
+    /// Opens the file at the name of a log, or of one in the making.
     fn open_log(&self, path: &Path, how: OpenMode) -> DBResult<Option<Box<dyn File>>> {
         let file = match self.disk.open(path, how) {
             Ok(file) => file,
@@ -233,16 +230,17 @@ impl Opening<'_> {
             }
             Err(error) => return Err(DBError::io("open", path, &error)),
         };
-        match file.is_ordinary().map_err(failed("look at", path))? {
-            true => Ok(Some(file)),
-            false => Err(in_the_way(path)),
+        if !file.is_ordinary().map_err(failed("look at", path))? {
+            return Err(in_the_way(path));
         }
+        Ok(Some(file))
     }
 
-    fn log_beside(&self) -> DBResult<Option<Beside>> {
+    /// The log beside the data file.
+    fn find_log(&self) -> DBResult<Option<FoundLog>> {
         let how = if self.options.read_only { OpenMode::Read } else { OpenMode::Write };
         let file = match self.open_log(self.log_path, how) {
-            // Who only reads wants to have nothing there.
+            // A reader needs no log in its place.
             Err(DBError::Format(_)) if self.options.read_only => None,
             file => file?,
         };
@@ -253,14 +251,14 @@ impl Opening<'_> {
             Some(identity) => log::has_records(&*file, identity).map_err(&read)?,
             None => false,
         };
-        Ok(Some(Beside { file, identity, has_records }))
+        Ok(Some(FoundLog { file, identity, has_records }))
     }
 
-    /// Reads the file and its log.
+    /// Reads the data file, and replays the log if it holds more.
     fn find(&self, file: std::sync::Arc<dyn File>) -> DBResult<Found> {
         let len = file.len().map_err(failed("read", self.path))?;
         let roots = Roots::read(&*file, self.path)?;
-        let log = self.log_beside()?;
+        let log = self.find_log()?;
         self.refuse_to_replace(log.as_ref(), roots.newest())?;
         let Some(fields) = roots.newest().copied() else {
             return self.find_empty(file, len, &roots, log.as_ref());
@@ -276,11 +274,11 @@ impl Opening<'_> {
             let (path, log) = (self.path.display(), self.log_path.display());
             return Err(DBError::Corrupt(format!("{path} needs its log {log}, which is missing")));
         }
-        let (data, index, moment) = image::load(file, self.path, &roots, &mut tell)?;
+        let (data, index, epoch) = image::load(file, self.path, &roots, &mut tell)?;
         let mut found = Found {
             data,
             index,
-            since: Some(moment),
+            since: Some(epoch),
             lsn: fields.lsn,
             needs_log: fields.log.is_some(),
             other_is_whole: roots.other_is_whole,
@@ -292,9 +290,9 @@ impl Opening<'_> {
         Ok(found)
     }
 
-    /// Refuses if something would have to go that may be of use to somebody: what
-    /// is no log, or one with commits of another database.
-    fn refuse_to_replace(&self, log: Option<&Beside>, fields: Option<&Fields>) -> DBResult<()> {
+    /// Refuses if a new log would replace a file that may be of use to somebody: one that is
+    /// no log, or a log with commits of another database.
+    fn refuse_to_replace(&self, log: Option<&FoundLog>, fields: Option<&Fields>) -> DBResult<()> {
         if self.options.read_only {
             return Ok(());
         }
@@ -314,15 +312,15 @@ impl Opening<'_> {
         }
     }
 
-    /// A file without a root: empty, or left so when its first root was written.
+    /// A data file without a root: empty, or interrupted before its first root was written.
     fn find_empty(
         &self,
         file: std::sync::Arc<dyn File>,
         len: u64,
         roots: &Roots,
-        log: Option<&Beside>,
+        log: Option<&FoundLog>,
     ) -> DBResult<Found> {
-        let first = |log: &Beside| log.identity.is_some_and(|it| it.generation == 1);
+        let first = |log: &FoundLog| log.identity.is_some_and(|it| it.generation == 1);
         let interrupted =
             len <= FIRST_BYTES && log.is_some_and(|log| first(log) && !log.has_records);
         if len > 0 && !interrupted {
@@ -333,7 +331,7 @@ impl Opening<'_> {
             return Err(DBError::Corrupt(format!("{path} holds nothing, but its log {log} does")));
         }
         if len > 0 && !self.options.read_only {
-            // So that no log is needed to tell that nothing is lost.
+            // Without a log, too, the next open will know that nothing is lost.
             file.set_len(0).and_then(|()| file.sync()).map_err(failed("empty", self.path))?;
         }
         let (low, high) = (self.random()?.to_le_bytes(), self.random()?.to_le_bytes());
@@ -356,8 +354,8 @@ impl Opening<'_> {
         self.disk.random().map_err(failed("get a random number for", self.path))
     }
 
-    /// Verifies that a file which needs no log was not left to do without one.
-    fn check_alone(&self, roots: &Roots, fields: &Fields, log: Option<&Beside>) -> DBResult<()> {
+    /// Verifies that a data file whose newest root names no log has lost none.
+    fn check_alone(&self, roots: &Roots, fields: &Fields, log: Option<&FoundLog>) -> DBResult<()> {
         let path = self.path.display();
         let its = log.filter(|log| log.identity.is_some_and(|it| it.database == fields.database));
         let later =
@@ -366,8 +364,8 @@ impl Opening<'_> {
             let log = self.log_path.display();
             return Err(DBError::Corrupt(format!("{log} belongs to a later state of {path}")));
         }
-        // Beside a log that goes as far as this root, the other can only be one that
-        // was being written to a file made smaller: it says the same.
+        // Beside a log that goes as far as this root, the other root can only be one that
+        // was being written after the file was made smaller: both name the same content.
         if !roots.other_is_whole && its.is_none() {
             let what = "a root slot (bytes 0 to 8191) is damaged";
             return Err(DBError::Corrupt(format!("{path}: {what}")));
@@ -375,6 +373,7 @@ impl Opening<'_> {
         Ok(())
     }
 
+    /// Applies the records of the log that the data file does not hold.
     fn replay(
         &self,
         found: &mut Found,
@@ -408,14 +407,16 @@ impl Opening<'_> {
     }
 }
 
-/// Opens a file to salvage it: its path with symbolic links followed, and the
-/// file, locked against writers.
+/// Opens a data file to be salvaged: its path with symbolic links followed, and the file,
+/// locked against writers.
 pub(in super::super::super) fn open_to_read(
     disk: &dyn Disk,
     path: &Path,
 ) -> DBResult<(PathBuf, Box<dyn File>)> {
     let options = &Options::new().read_only();
     let path = disk.resolve(path).map_err(|error| refused(path, options, &error))?;
-    let (file, _) = Opening::new(disk, &path, Path::new(""), options).lock()?;
+    let log_path = Path::new("");
+    let opening = Opening { disk, path: &path, log_path, options, log: RefCell::default() };
+    let (file, _) = opening.lock()?;
     Ok((path, file))
 }
