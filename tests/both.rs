@@ -255,7 +255,7 @@ fn snapshots_and_cursors_outlive_their_database() {
 /// Not one of the tests above: in a file, the call's record may stay in the log.
 fn refuses_after_a_panic(db: &impl Both) {
     db.put(b"a", b"1").unwrap();
-    assert!(catch_unwind(AssertUnwindSafe(|| panic_in_put(&db, b"a"))).is_err());
+    assert!(catch_unwind(AssertUnwindSafe(|| panic_in_put(db, b"a"))).is_err());
     assert_eq!(db.get(b"a"), Err(DBError::Internal));
     assert_eq!(db.put(b"a", b""), Err(DBError::Internal));
 }
