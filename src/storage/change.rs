@@ -18,43 +18,83 @@ const PUT: u8 = 1;
 const DELETE: u8 = 2;
 const CLEAR: u8 = 4;
 
-/// One change of a commit.
+/// One change of a commit. Keys, values and bounds in it are no longer than
+/// [`MAX_LEN`], so every change that is encoded can be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Change<'a> {
+pub(crate) struct Change<'a>(Op<'a>);
+
+/// The operation of a [`Change`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Op<'a> {
     Put(&'a [u8], &'a [u8]),
     Delete(&'a [u8]),
-    /// Keys from the one up to the other; `None` is no bound.
+    /// Deletes the keys from the first bound up to the second; `None` is no bound.
     Clear(Option<&'a [u8]>, Option<&'a [u8]>),
 }
 
 /// Bytes before the parts of a change.
 const HEAD: usize = 9;
 
+/// Refuses a key or value that is too long to be stored.
+#[inline]
+fn check_len(what: &str, bytes: &[u8]) -> DBResult<()> {
+    if bytes.len() > MAX_LEN {
+        let len = bytes.len();
+        return Err(DBError::Invalid(format!("a {what} of {len} bytes is over the limit")));
+    }
+    Ok(())
+}
+
 impl<'a> Change<'a> {
-    fn parts(self) -> (u8, &'a [u8], &'a [u8]) {
-        match self {
-            Change::Put(key, value) => (PUT, key, value),
-            Change::Delete(key) => (DELETE, key, &[]),
-            Change::Clear(from, to) => {
-                let bounds = u8::from(from.is_some()) | u8::from(to.is_some()) << 1;
-                (CLEAR + bounds, from.unwrap_or_default(), to.unwrap_or_default())
-            }
-        }
+    #[inline]
+    pub(crate) fn put(key: &'a [u8], value: &'a [u8]) -> DBResult<Change<'a>> {
+        check_len("key", key)?;
+        check_len("value", value)?;
+        Ok(Change(Op::Put(key, value)))
     }
 
-    /// The key that it changes, if it is one.
+    #[inline]
+    pub(crate) fn delete(key: &'a [u8]) -> DBResult<Change<'a>> {
+        check_len("key", key)?;
+        Ok(Change(Op::Delete(key)))
+    }
+
+    /// A put of `value`, or a deletion if it is `None`.
+    pub(crate) fn set(key: &'a [u8], value: Option<&'a [u8]>) -> DBResult<Change<'a>> {
+        value.map_or_else(|| Change::delete(key), |value| Change::put(key, value))
+    }
+
+    pub(crate) fn clear(from: Option<&'a [u8]>, to: Option<&'a [u8]>) -> DBResult<Change<'a>> {
+        check_len("key", from.unwrap_or_default())?;
+        check_len("key", to.unwrap_or_default())?;
+        Ok(Change(Op::Clear(from, to)))
+    }
+
+    #[inline]
+    pub(crate) fn op(self) -> Op<'a> {
+        self.0
+    }
+
+    /// The key of a put or a deletion.
     pub(crate) fn key(self) -> Option<&'a [u8]> {
-        match self {
-            Change::Put(key, _) | Change::Delete(key) => Some(key),
-            Change::Clear(..) => None,
+        match self.0 {
+            Op::Put(key, _) | Op::Delete(key) => Some(key),
+            Op::Clear(..) => None,
         }
     }
 
     /// The bytes before the parts, and the parts.
     pub(crate) fn encode(self) -> ([u8; HEAD], &'a [u8], &'a [u8]) {
-        let (kind, first, second) = self.parts();
+        let (kind, first, second) = match self.0 {
+            Op::Put(key, value) => (PUT, key, value),
+            Op::Delete(key) => (DELETE, key, &[][..]),
+            Op::Clear(from, to) => {
+                let bounds = u8::from(from.is_some()) | u8::from(to.is_some()) << 1;
+                (CLEAR + bounds, from.unwrap_or_default(), to.unwrap_or_default())
+            }
+        };
         let mut head = [kind; HEAD];
-        // A part is no longer than MAX_LEN.
+        // A length is at most MAX_LEN, so it fits.
         head[1..5].copy_from_slice(&(first.len() as u32).to_le_bytes());
         head[5..].copy_from_slice(&(second.len() as u32).to_le_bytes());
         (head, first, second)
@@ -97,9 +137,9 @@ impl<'a> Changes<'a> {
         self.0 = rest;
         let bound = |bit: u8, part: &'a [u8]| (head[0] & bit != 0).then_some(part);
         match head[0] {
-            PUT => Some(Change::Put(first, second)),
-            DELETE => Some(Change::Delete(first)),
-            CLEAR..8 => Some(Change::Clear(bound(1, first), bound(2, second))),
+            PUT => Some(Change(Op::Put(first, second))),
+            DELETE => Some(Change(Op::Delete(first))),
+            CLEAR..8 => Some(Change(Op::Clear(bound(1, first), bound(2, second)))),
             _ => None,
         }
     }
@@ -193,7 +233,7 @@ mod tests {
         );
         let payload = |keys: &[Vec<u8>], last: Option<Change<'_>>| {
             let mut payload = Vec::new();
-            let puts = keys.iter().map(|key| Change::Put(key, b"value"));
+            let puts = keys.iter().map(|key| Change::put(key, b"value").unwrap());
             puts.chain(last).for_each(|it| it.add_to(&mut payload).unwrap());
             payload
         };
@@ -206,22 +246,23 @@ mod tests {
         let found: Vec<_> = found.collect();
         assert!(found.is_sorted());
         assert_eq!(found.len(), keys.len());
-        assert_eq!(by_key(&payload(&keys, Some(Change::Clear(None, None)))), None);
+        assert_eq!(by_key(&payload(&keys, Change::clear(None, None).ok())), None);
         keys.sort();
-        assert_eq!(by_key(&payload(&keys, Some(Change::Delete(b"z")))), None, "they are in order");
+        assert_eq!(by_key(&payload(&keys, Change::delete(b"z").ok())), None, "they are in order");
     }
 
     #[test]
     fn changes_come_back_and_nonsense_does_not() {
         let all = [
-            Change::Put(b"key", b"value"),
-            Change::Put(b"", b""),
-            Change::Delete(b"gone"),
-            Change::Clear(None, None),
-            Change::Clear(Some(b""), None),
-            Change::Clear(None, Some(b"z")),
-            Change::Clear(Some(b"a"), Some(b"b")),
-        ];
+            Change::put(b"key", b"value"),
+            Change::put(b"", b""),
+            Change::delete(b"gone"),
+            Change::clear(None, None),
+            Change::clear(Some(b""), None),
+            Change::clear(None, Some(b"z")),
+            Change::clear(Some(b"a"), Some(b"b")),
+        ]
+        .map(Result::unwrap);
         let mut payload = Vec::new();
         all.iter().for_each(|change| change.add_to(&mut payload).unwrap());
         let back: Vec<_> = Changes::of(&payload).map(Result::unwrap).collect();

@@ -89,13 +89,10 @@ impl History {
         notes.forget_unasked(visible);
         let mut note = Vec::new();
         let noted: DBResult<()> = changes
-            .map(|change| match change {
-                Change::Put(key, _) => Change::Delete(key),
-                other => other,
-            })
+            .map(|change| change.key().map_or(Ok(change), Change::delete))
             .try_for_each(|change| match note.len() > BYTES_MAX {
                 true => Ok(()), // it will not be kept
-                false => change.add_to(&mut note),
+                false => change?.add_to(&mut note),
             });
         notes.bytes += note.capacity();
         notes.commits.push_back((commit, note));

@@ -31,7 +31,7 @@ use std::fmt;
 
 use super::change::{Change, Changes};
 use super::cursor::Cursor;
-use super::database::{Database, check_len};
+use super::database::Database;
 use super::in_memory_db::InMemoryDB;
 use super::index::Bounds;
 use super::snapshot::Snapshot;
@@ -194,9 +194,7 @@ impl Transaction {
 
     /// Sets the value of `key`, without reading it.
     pub fn put(&mut self, key: &[u8], value: &[u8]) -> DBResult<()> {
-        check_len("key", key)?;
-        check_len("value", value)?;
-        self.write(Change::Put(key, value))
+        self.write(Change::put(key, value)?)
     }
 
     /// Sets the value of `key`. Before that, shows `old` the value that was
@@ -207,19 +205,18 @@ impl Transaction {
         value: &[u8],
         old: impl FnOnce(Option<&[u8]>) -> DBResult<T>,
     ) -> DBResult<T> {
-        check_len("key", key)?;
-        check_len("value", value)?;
+        let change = Change::put(key, value)?;
         let result = self.look(key, true, old)??;
-        self.write(Change::Put(key, value))?;
+        self.write(change)?;
         Ok(result)
     }
 
     /// Removes `key`; says whether the view has it, which does not count as
     /// reading it. It is removed at commit in either case.
     pub fn delete(&mut self, key: &[u8]) -> DBResult<bool> {
-        check_len("key", key)?;
+        let change = Change::delete(key)?;
         let found = self.look(key, false, |value| value.is_some())?;
-        self.write(Change::Delete(key))?;
+        self.write(change)?;
         Ok(found)
     }
 
@@ -231,21 +228,20 @@ impl Transaction {
         key: &[u8],
         old: impl FnOnce(&[u8]) -> DBResult<T>,
     ) -> DBResult<Option<T>> {
-        check_len("key", key)?;
+        let change = Change::delete(key)?;
         let result = self.look(key, true, |value| value.map(old).transpose())??;
-        self.write(Change::Delete(key))?;
+        self.write(change)?;
         Ok(result)
     }
 
     /// Removes every key from `from` up to, but not including, `to`, without
     /// reading any; `None` is no bound.
     pub fn clear(&mut self, from: Option<&[u8]>, to: Option<&[u8]>) -> DBResult<()> {
-        check_len("key", from.unwrap_or_default())?;
-        check_len("key", to.unwrap_or_default())?;
+        let change = Change::clear(from, to)?;
         if to.is_some_and(|to| to <= from.unwrap_or_default()) {
             return self.refuse_if_read_only(); // and nothing is written
         }
-        self.write(Change::Clear(from, to))
+        self.write(change)
     }
 
     /// Compares and swaps, as [`InMemoryDB::cas`] does; the key counts as read.
@@ -255,12 +251,11 @@ impl Transaction {
         expected: Option<&[u8]>,
         desired: Option<&[u8]>,
     ) -> DBResult<bool> {
-        check_len("key", key)?;
-        check_len("value", desired.unwrap_or_default())?;
+        let change = Change::set(key, desired)?;
         self.refuse_if_read_only()?; // also where nothing would be written
         let equal = self.look(key, true, |value| value == expected)?;
         if equal {
-            self.write(desired.map_or(Change::Delete(key), |value| Change::Put(key, value)))?;
+            self.write(change)?;
         }
         Ok(equal)
     }

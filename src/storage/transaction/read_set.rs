@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::ops::{Bound, RangeBounds};
 
-use super::super::change::Change;
+use super::super::change::{Change, Op};
 use super::write_set::{Coverage, Point, WriteSet};
 use crate::error::DBResult;
 use crate::fallible::copy;
@@ -200,14 +200,14 @@ impl ReadSet {
 
     /// Whether what another transaction has changed was read.
     pub(super) fn has(&self, change: Change<'_>, own: &WriteSet) -> bool {
-        match change {
-            Change::Put(key, _) | Change::Delete(key) => {
+        match change.op() {
+            Op::Put(key, _) | Op::Delete(key) => {
                 let foreign = |span: &Span| own.written_at(key).is_none_or(|at| at >= span.writes);
                 self.everything
                     || self.keys.contains(key)
                     || self.spans.iter().any(|span| span.has(key) && foreign(span))
             }
-            Change::Clear(from, to) => {
+            Op::Clear(from, to) => {
                 let range = (
                     from.map_or(Bound::Unbounded, Bound::Included),
                     to.map_or(Bound::Unbounded, Bound::Excluded),

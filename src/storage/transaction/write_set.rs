@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use super::super::change::Change;
+use super::super::change::{Change, Op};
 use crate::error::DBResult;
 use crate::fallible::concat;
 use crate::sync::Arc;
@@ -142,10 +142,10 @@ impl WriteSet {
 
     /// Adds write number `at`.
     pub(super) fn add(&mut self, at: u64, change: Change<'_>) -> DBResult<()> {
-        match change {
-            Change::Put(key, value) => self.set(at, key, Some(Bytes::copy(value)?)),
-            Change::Delete(key) => self.set(at, key, None),
-            Change::Clear(from, to) => {
+        match change.op() {
+            Op::Put(key, value) => self.set(at, key, Some(Bytes::copy(value)?)),
+            Op::Delete(key) => self.set(at, key, None),
+            Op::Clear(from, to) => {
                 if let (Some(from), Some(to)) = (from, to)
                     && from >= to
                 {
