@@ -126,6 +126,11 @@ impl<'a> Changes<'a> {
         Changes(payload)
     }
 
+    /// The bytes of the changes that are yet to come.
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.0
+    }
+
     fn decode(&mut self) -> Option<Change<'a>> {
         let (head, rest) = self.0.split_first_chunk::<HEAD>()?;
         let len = |at: usize| {
