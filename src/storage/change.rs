@@ -1,4 +1,4 @@
-//! What a commit changes, as bytes in a record of the log.
+//! `Change`: one change of a commit, and its bytes in a record of the log.
 //!
 //! ```text
 //! a payload: changes in a row, applied in that order as one step
@@ -167,10 +167,10 @@ impl<'a> Iterator for Changes<'a> {
     }
 }
 
-/// Where the changes of a payload begin, about in the order of their keys: those
-/// that come together find the same pages in the processor's caches. Changes of
-/// one key keep their order. None if they are in order, if the order of all
-/// counts, or without memory for it.
+/// The places of the changes of a payload, roughly in the order of their keys, so that
+/// neighbours find the same pages in the processor's caches. Changes of one key keep
+/// their order. None if the changes are in order already, if one of them is a clear, or
+/// without memory for the places.
 pub(crate) fn by_key(payload: &[u8]) -> Option<Vec<(u64, u64)>> {
     let (mut count, mut ascending, mut before) = (0, true, &[][..]);
     for change in Changes::of(payload) {
@@ -192,14 +192,14 @@ pub(crate) fn by_key(payload: &[u8]) -> Option<Vec<(u64, u64)>> {
     Some(places)
 }
 
-/// How often groups of keys that begin alike are sorted by what comes next.
+/// The most times that keys which begin alike are sorted by their next bytes.
 const LEVELS: usize = 4;
 
-/// Smaller groups are close enough together.
+/// A group of no more places than this is not sorted further.
 const GROUP: usize = 64;
 
-/// Sorts places in a payload by the first eight bytes from where their keys differ,
-/// and those where these are equal by where they are.
+/// Sorts places in a payload by the eight bytes after the common prefix of their keys,
+/// and equal ones by place.
 fn sort(payload: &[u8], places: &mut [(u64, u64)], levels: usize) {
     let key = |at: u64| Changes::of(&payload[at as usize..]).next()?.ok()?.key();
     let first = key(places[0].1).unwrap_or_default();

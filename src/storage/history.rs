@@ -40,8 +40,8 @@ struct Recent {
     bytes: usize,
     /// Every commit after this one is recorded.
     since: u64,
-    /// The commits that the views of open transactions are of, in order, and how many
-    /// views are of each.
+    /// The commits that the open transactions began with, in order, each with the number
+    /// of these transactions.
     open: VecDeque<(u64, usize)>,
     /// Commits are recorded without an open transaction, too.
     always: bool,
@@ -69,7 +69,7 @@ impl Chunk {
 }
 
 impl Recent {
-    /// Whether only one transaction is open, and its view is of that commit.
+    /// Whether only one transaction is open, and it began with that commit.
     fn is_only(&self, begun: Option<u64>) -> bool {
         let only = begun.is_some_and(|begun| self.open.front() == Some(&(begun, 1)));
         only && self.open.len() == 1 && !self.always
@@ -131,11 +131,11 @@ impl History {
         self.watched.load(Ordering::Relaxed)
     }
 
-    /// Records the changes of a commit, `by` a transaction whose view is of that
+    /// Records the changes of a commit, `by` a transaction that began with that
     /// commit. The caller holds the lock that orders commits; `visible` is the newest
     /// commit that a transaction can begin with.
     #[cold]
-    pub(super) fn note(
+    pub(super) fn record(
         &self,
         commit: u64,
         visible: u64,
@@ -156,7 +156,7 @@ impl History {
     }
 
     /// Drops the records of all commits after this one, which were rolled back.
-    pub(super) fn undo_until(&self, commit: u64) {
+    pub(super) fn roll_back(&self, commit: u64) {
         let Ok(mut recent) = self.recent.lock() else {
             return;
         };
@@ -176,7 +176,7 @@ impl History {
 
     /// Records commits from now on, also while no transaction is open: where commits
     /// are not visible at once, a transaction may begin before some of them.
-    pub(super) fn always(&self) -> DBResult<()> {
+    pub(super) fn record_always(&self) -> DBResult<()> {
         self.recent.lock()?.always = true;
         self.watched.store(true, Ordering::Relaxed);
         Ok(())
@@ -184,13 +184,13 @@ impl History {
 
     /// Drops the records that no transaction needs once transactions begin with this
     /// commit or a later one.
-    pub(super) fn shown(&self, commit: u64) {
+    pub(super) fn publish(&self, commit: u64) {
         if let Ok(mut recent) = self.recent.lock() {
             recent.drop_unneeded(commit);
         }
     }
 
-    /// Records commits from now on for a transaction whose view is of commit `begun`,
+    /// Records commits from now on for a transaction that begins with commit `begun`,
     /// where the latest commit is `latest`. The caller holds the lock that orders
     /// commits.
     pub(super) fn open(&self, begun: u64, latest: u64) -> DBResult<()> {
@@ -207,7 +207,7 @@ impl History {
         Ok(())
     }
 
-    /// Ends the recording for a transaction whose view was of commit `begun`.
+    /// Ends the recording for a transaction that began with commit `begun`.
     pub(super) fn close(&self, begun: u64) {
         let Ok(mut recent) = self.recent.lock() else {
             return;
@@ -251,8 +251,8 @@ impl History {
 mod tests {
     use super::*;
 
-    /// Which of the `noted` commits, with the lengths of their keys, are read back for a
-    /// transaction that began with `begun`.
+    /// The recorded commits after `begun`, with the lengths of their keys; none if they are
+    /// not all there.
     fn read(history: &History, begun: u64) -> Option<Vec<(u64, usize)>> {
         let mut all = Vec::new();
         let unknown = history.any_since(begun, |change| {
@@ -267,42 +267,42 @@ mod tests {
     fn records_are_read_back_across_chunks_and_dropped_ones_are_known_to_be() {
         let history = History::default();
         history.open(0, 0).unwrap();
-        let mut noted = Vec::new();
-        let note = |noted: &mut Vec<(u64, usize)>, commit: u64, lens: &[usize]| {
+        let mut recorded = Vec::new();
+        let record = |recorded: &mut Vec<(u64, usize)>, commit: u64, lens: &[usize]| {
             let keys = lens.iter().map(|len| {
                 let mut key = vec![7; *len];
                 key[..8].copy_from_slice(&commit.to_be_bytes());
-                noted.push((commit, *len));
+                recorded.push((commit, *len));
                 key
             });
             let keys: Vec<_> = keys.collect();
             let mut puts = keys.iter().map(|key| Change::put(key, b"value").unwrap());
-            history.note(commit, commit, None, &mut puts);
+            history.record(commit, commit, None, &mut puts);
         };
         for commit in 1..10_000 {
             let len = if commit % 1_000 == 0 { 2 * CHUNK } else { 8 + commit as usize % 50 };
-            note(&mut noted, commit, &[len, 8][..1 + commit as usize % 2]);
+            record(&mut recorded, commit, &[len, 8][..1 + commit as usize % 2]);
             assert!(history.bytes() <= BYTES_MAX);
         }
         let mut latest = 9_999;
         for kept in [9_990, 9_000, 8_999, 5_555, 5_001] {
-            history.undo_until(kept);
-            noted.retain(|(commit, _)| *commit <= kept);
-            note(&mut noted, kept + 1, &[8, 2 * CHUNK, 8]);
+            history.roll_back(kept);
+            recorded.retain(|(commit, _)| *commit <= kept);
+            record(&mut recorded, kept + 1, &[8, 2 * CHUNK, 8]);
             latest = kept + 1;
             for begun in [0, 1, 999, 1_000, 4_321, kept - 1, kept, latest] {
-                let later = noted.iter().filter(|(commit, _)| *commit > begun).copied();
+                let later = recorded.iter().filter(|(commit, _)| *commit > begun).copied();
                 assert_eq!(read(&history, begun), Some(later.collect()), "{kept} {begun}");
             }
         }
-        note(&mut noted, latest + 1, &[BYTES_MAX]);
+        record(&mut recorded, latest + 1, &[BYTES_MAX]);
         assert_eq!((read(&history, latest), history.bytes()), (None, 0));
         assert_eq!(read(&history, latest + 1), Some(Vec::new()));
-        note(&mut noted, latest + 2, &[100]);
-        note(&mut noted, latest + 3, &vec![CHUNK - 100; BYTES_MAX / CHUNK]);
+        record(&mut recorded, latest + 2, &[100]);
+        record(&mut recorded, latest + 3, &vec![CHUNK - 100; BYTES_MAX / CHUNK]);
         assert!(read(&history, latest + 1).is_none() && history.bytes() <= BYTES_MAX);
         assert_eq!(read(&history, latest + 2).unwrap().len(), BYTES_MAX / CHUNK);
-        note(&mut noted, latest + 4, &vec![CHUNK - 100; BYTES_MAX / CHUNK + 1]);
+        record(&mut recorded, latest + 4, &vec![CHUNK - 100; BYTES_MAX / CHUNK + 1]);
         assert_eq!((read(&history, latest + 3), history.bytes()), (None, 0));
         history.close(0);
         assert!(!history.is_watched() && history.bytes() == 0);

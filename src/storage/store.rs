@@ -229,7 +229,7 @@ impl Store {
         if done.is_ok() {
             index.committed();
             if self.history.is_watched() {
-                self.history.note(index.latest_commit(), index.commits(), begun, changes);
+                self.history.record(index.latest_commit(), index.commits(), begun, changes);
             }
         }
         drop(index);
@@ -242,7 +242,7 @@ impl Store {
     fn note(&self, index: &Index, change: Change<'_>) {
         if self.history.is_watched() {
             let (commit, visible) = (index.latest_commit(), index.commits());
-            self.history.note(commit, visible, None, &mut std::iter::once(change));
+            self.history.record(commit, visible, None, &mut std::iter::once(change));
         }
     }
 
@@ -272,7 +272,7 @@ impl Store {
     pub(super) fn publish(&self, frozen: Option<index::Snapshot>) -> DBResult<()> {
         let mut index = self.index.write()?;
         index.publish(frozen);
-        self.history.shown(index.commits());
+        self.history.publish(index.commits());
         let more = index.collect(COLLECT_STEP);
         drop(index);
         if more {
@@ -285,7 +285,7 @@ impl Store {
     pub(super) fn roll_back(&self) -> DBResult<()> {
         let mut index = self.index.write()?;
         index.undo();
-        self.history.undo_until(index.commits());
+        self.history.roll_back(index.commits());
         drop(index);
         self.collect();
         Ok(())
