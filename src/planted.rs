@@ -9,8 +9,8 @@
 #[cfg_attr(not(feature = "simulation"), allow(dead_code))] // the library only asks for them
 pub enum Bug {
     AcknowledgedBeforeSync,
-    ShownBeforeSync,
-    ShownAfterFailure,
+    PublishedBeforeSync,
+    PublishedAfterFailure,
     FailedSyncForgotten,
     ClearNotLogged,
     HalfBatch,
@@ -23,7 +23,7 @@ pub enum Bug {
     RootNotConfirmed,
     FreedTooEarly,
     RetiredTooEarly,
-    LapOverLiving,
+    LapOverLive,
     LogNotRenewed,
     LogBegunTooEarly,
     LogNamedTooEarly,

@@ -16,8 +16,8 @@ use std::collections::VecDeque;
 
 use super::change::{Change, Changes};
 use crate::error::{DBError, DBResult};
-use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Mutex, Rank};
 
 /// The most bytes of memory that the records take.
 pub(super) const BYTES_MAX: usize = 16 << 20;
@@ -26,7 +26,7 @@ pub(super) const BYTES_MAX: usize = 16 << 20;
 const CHUNK: usize = 64 << 10;
 
 /// The recent commits of one store.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct History {
     /// Whether commits are to be recorded.
     watched: AtomicBool,
@@ -121,6 +121,13 @@ impl Recent {
         record.iter().for_each(|part| chunk.records.extend_from_slice(part));
         chunk.last = commit;
         Ok(())
+    }
+}
+
+impl Default for History {
+    fn default() -> History {
+        let recent = Mutex::ranked(Rank::History, Recent::default());
+        History { watched: AtomicBool::new(false), recent }
     }
 }
 

@@ -117,7 +117,7 @@ impl Database {
             writes: 0,
             write_set: Arc::default(),
             indexed: (0, 0),
-            read_set: Arc::default(),
+            read_set: ReadSet::shared(),
         })
     }
 }
@@ -403,7 +403,7 @@ impl Transaction {
         }
         (self.writes, self.indexed) = (0, (0, 0));
         // Open cursors keep the old sets, which count no more.
-        (self.write_set, self.read_set) = (Arc::default(), Arc::default());
+        (self.write_set, self.read_set) = (Arc::default(), ReadSet::shared());
         // What was committed stays so: if memory is short now, there is later.
         let _ = self.begin_anew();
         Ok(committed)

@@ -12,6 +12,7 @@ use super::edge::Edge;
 use super::write_set::WriteSet;
 use crate::error::DBResult;
 use crate::fallible::{copy, push};
+use crate::sync::{Arc, Mutex, Rank};
 
 /// With more keys than this, or spans of cursors that have none yet, everything
 /// counts as read.
@@ -70,6 +71,11 @@ impl Span {
 }
 
 impl ReadSet {
+    /// An empty read set for a transaction and its cursors.
+    pub(super) fn shared() -> Arc<Mutex<ReadSet>> {
+        Arc::new(Mutex::ranked(Rank::ReadSet, ReadSet::default()))
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         !self.everything && self.keys.is_empty() && self.spans.is_empty()
     }
