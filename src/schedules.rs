@@ -1,16 +1,16 @@
-//! What `tests/schedules` needs of the inside.
+//! The internal parts that `tests/schedules` calls.
 
 use crate::DBResult;
 use crate::sync::BrLock;
 
 pub use crate::ffi::{call, forget_all};
 
-/// Where another thread may come in between.
+/// Lets the scheduler switch to another thread.
 pub fn point() {
     crate::sync::point();
 }
 
-/// A [`BrLock`].
+/// A [`BrLock`] for the tests.
 #[derive(Debug)]
 pub struct Lock<T>(BrLock<T>);
 
@@ -20,25 +20,26 @@ impl<T> Lock<T> {
         Lock(BrLock::new(value))
     }
 
-    /// Shows `body` the value.
+    /// Shows `body` the value under a read guard.
     pub fn read<R>(&self, body: impl FnOnce(&T) -> R) -> DBResult<R> {
         Ok(body(&*self.0.read()?))
     }
 
-    /// Shows `body` the value in the turn to write.
+    /// Shows `body` the value under the upgradable guard.
     pub fn upgradable<R>(&self, body: impl FnOnce(&T) -> R) -> DBResult<R> {
         Ok(body(&*self.0.upgradable()?))
     }
 
-    /// Does so, and then has `change` change it, alone.
+    /// Shows `body` the value under the upgradable guard, then has `change` edit it under
+    /// the write guard.
     pub fn upgradable_then_write<R>(
         &self,
         body: impl FnOnce(&T) -> R,
         change: impl FnOnce(&mut T, R),
     ) -> DBResult<()> {
-        let turn = self.0.upgradable()?;
-        let found = body(&turn);
-        change(&mut *turn.upgrade(), found);
+        let guard = self.0.upgradable()?;
+        let found = body(&guard);
+        change(&mut *guard.upgrade(), found);
         Ok(())
     }
 }

@@ -15,7 +15,7 @@ mod tests;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::change::{Change, Changes};
+use super::change::{Change, Changes, Op};
 use super::file::{ReadableSectors, Root, Roots, roots};
 use super::image;
 use super::in_memory_db::InMemoryDB;
@@ -234,16 +234,17 @@ impl PageSource for ReadableSectors<'_> {
 
 /// The part of a change that is about these keys.
 fn within<'a>(keys: &'a Ranges, change: Change<'a>) -> Vec<Change<'a>> {
-    match change {
-        Change::Put(key, _) | Change::Delete(key) if keys.contains(key) => vec![change],
-        Change::Put(..) | Change::Delete(_) => Vec::new(),
-        Change::Clear(from, to) => {
+    match change.op() {
+        Op::Put(key, _) | Op::Delete(key) if keys.contains(key) => vec![change],
+        Op::Put(..) | Op::Delete(_) => Vec::new(),
+        Op::Clear(from, to) => {
             let both = |(low, high): (&'a [u8], Option<&'a [u8]>)| {
                 (from.unwrap_or_default().max(low), high.into_iter().chain(to).min())
             };
             let some = |(from, to): &(&[u8], Option<&[u8]>)| to.is_none_or(|to| *from < to);
-            let clear = |(from, to)| Change::Clear(Some(from), to);
-            keys.iter().map(both).filter(some).map(clear).collect()
+            // A bound of a range is a key, so the change exists.
+            let clear = |(from, to)| Change::clear(Some(from), to).ok();
+            keys.iter().map(both).filter(some).filter_map(clear).collect()
         }
     }
 }

@@ -26,8 +26,8 @@ const BUGS: [Planted; 31] = {
     use Planted::{InEngine, OnDisk};
     [
         InEngine(Bug::AcknowledgedBeforeSync),
-        InEngine(Bug::ShownBeforeSync),
-        InEngine(Bug::ShownAfterFailure),
+        InEngine(Bug::PublishedBeforeSync),
+        InEngine(Bug::PublishedAfterFailure),
         InEngine(Bug::FailedSyncForgotten),
         InEngine(Bug::ClearNotLogged),
         InEngine(Bug::HalfBatch),
@@ -40,7 +40,7 @@ const BUGS: [Planted; 31] = {
         InEngine(Bug::RootNotConfirmed),
         InEngine(Bug::FreedTooEarly),
         InEngine(Bug::RetiredTooEarly),
-        InEngine(Bug::LapOverLiving),
+        InEngine(Bug::LapOverLive),
         InEngine(Bug::LogNotRenewed),
         InEngine(Bug::LogBegunTooEarly),
         InEngine(Bug::LogNamedTooEarly),

@@ -177,7 +177,7 @@ impl Files {
     /// Adds a record to the log, for a change that is applied next. Without sync the
     /// operating system has it then; with sync the change will be unpublished.
     fn log_record(&self, log: &mut LogWriter, record: Record<'_>) -> DBResult<()> {
-        if !self.options.no_sync && !planted::is(Bug::ShownBeforeSync) {
+        if !self.options.no_sync && !planted::is(Bug::PublishedBeforeSync) {
             self.store.begin_unpublished()?;
             if let Some(flight) = log.in_flight.as_mut().filter(|flight| flight.end.is_none()) {
                 flight.end = Some(self.store.freeze_latest()?);
@@ -232,7 +232,7 @@ impl Files {
     /// Ends the flight of a group with its outcome, and wakes all that wait for it.
     fn end_flight(&self, log: &mut LogWriter, mut done: DBResult<()>) {
         let end = log.in_flight.as_mut().and_then(|flight| flight.end.take());
-        if done.is_ok() || planted::is(Bug::ShownAfterFailure) {
+        if done.is_ok() || planted::is(Bug::PublishedAfterFailure) {
             done = done.and(self.store.publish(end));
         } else {
             drop(end);

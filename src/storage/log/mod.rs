@@ -270,8 +270,7 @@ impl Log {
             }
         }
         let free = lowest - START;
-        if planted::is(Bug::LapOverLiving) || free >= len.max(WORTH_A_JUMP).max(self.living_bytes())
-        {
+        if planted::is(Bug::LapOverLive) || free >= len.max(WORTH_A_JUMP).max(self.living_bytes()) {
             START
         } else if here + len <= limit {
             here
