@@ -119,14 +119,16 @@ impl Space {
     }
 
     fn next_run(&mut self) -> Option<std::ops::Range<u32>> {
-        let grown = self.end..self.end.checked_add(GROUP)?;
+        let grown = self.end.checked_add(GROUP).map(|end| self.end..end);
         if !self.lowest {
-            if self.end < (2 * self.used.count()).saturating_add(SLACK) {
-                return Some(grown);
+            if grown.is_some()
+                && self.end < self.used.count().saturating_mul(2).saturating_add(SLACK)
+            {
+                return grown;
             }
-            while self.groups_from + GROUP <= self.end {
+            while self.end.saturating_sub(self.groups_from) >= GROUP {
                 let group = self.groups_from..self.groups_from + GROUP;
-                self.groups_from += GROUP;
+                self.groups_from = group.end;
                 if group.clone().all(|sector| self.is_free(sector)) {
                     return Some(group);
                 }
@@ -139,7 +141,7 @@ impl Space {
                 return Some(sector..sector + 1);
             }
         }
-        Some(grown)
+        grown
     }
 
     /// Lookup that the next root is the newest now.
@@ -214,6 +216,32 @@ mod tests {
             newest = next;
         }
         assert!(space.end() < 5 * 7500, "{} sectors", space.end());
+    }
+
+    /// A file of so many sectors, of which so many are in use, as far as numbers go.
+    fn large(end: u32, count: u32) -> Space {
+        Space { used: Bits { words: Vec::new(), count }, end, groups_from: end, ..Space::default() }
+    }
+
+    #[test]
+    fn a_file_of_over_a_tebibyte_grows_to_twice_what_it_holds() {
+        let (end, count) = (3 << 30, (1 << 31) + 9);
+        let mut space = large(end, count);
+        space.groups_from = end - 64;
+        assert_eq!(space.next_run(), Some(end..end + GROUP), "gaps wait: it is not twice as large");
+        let mut space = large(end, 1 << 30);
+        space.groups_from = end - 64;
+        assert_eq!(space.next_run(), Some(end - 64..end - 64 + GROUP), "it is: a gap is filled");
+    }
+
+    #[test]
+    fn at_the_last_number_gaps_are_filled() {
+        let end = u32::MAX - 3;
+        let mut space = large(end, u32::MAX);
+        (space.groups_from, space.singles_from) = (end - 12, end - 1);
+        assert_eq!(space.next_run(), Some(end - 12..end - 4));
+        assert_eq!(space.next_run(), Some(end - 1..end));
+        assert_eq!(space.next_run(), None);
     }
 
     #[test]
