@@ -196,7 +196,7 @@ impl Salvager {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(DBError::io("open", path, &error)),
         };
-        let header = log::identify(&file).map_err(|error| DBError::io("read", path, &error))?;
+        let header = log::identify(&file, path)?;
         Ok(self.identity(header).map(|identity| (file, identity)))
     }
 
