@@ -110,7 +110,7 @@ pub(crate) fn prefer_huge_pages(bytes: &Vec<u8>) {
     let start = bytes.as_ptr().map_addr(|address| address & !(PAGE - 1));
     let len = (bytes.as_ptr().addr() - start.addr() + bytes.capacity()).next_multiple_of(PAGE);
     #[cfg(target_os = "linux")]
-    // SAFETY: advice changes no byte, whoever owns the pages.
+    // SAFETY: advice changes no byte of any page.
     unsafe {
         libc::madvise(start.cast_mut().cast(), len, libc::MADV_HUGEPAGE);
     }

@@ -34,7 +34,7 @@ pub(crate) struct Checkpoint<'a> {
 /// Gives a checkpoint all that the file is to hold.
 type Fill<'a> = dyn Fn(&mut Checkpoint<'_>) -> DBResult<()> + 'a;
 
-/// What a checkpoint has written, which no root reaches yet.
+/// The result of a checkpoint, which no root reaches yet.
 struct Written {
     blocks: (ArrayRoot, Levels),
     records: (ArrayRoot, Levels),

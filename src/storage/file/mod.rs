@@ -5,8 +5,8 @@
 //! which every pointer to a sector has its checksum ([`pointer`], [`array`]). A
 //! checkpoint ([`checkpoint`]) writes what has changed into sectors that the newest
 //! root does not reach ([`space`]), waits for the disk, and then writes the other
-//! root slot; so at each moment one root is whole, and all that it reaches. Of a
-//! damaged file, [`mod@salvage`] reads the sectors that are whole.
+//! root slot; so at any time one root is whole, and all that it reaches.
+//! [`mod@salvage`] reads the whole sectors of a damaged file.
 //!
 //! Promises:
 //!
@@ -174,7 +174,7 @@ impl DataFile {
         DataFile::load_root(file, path, self.root, &mut Discard).map(drop)
     }
 
-    /// What the newest root says to the engine.
+    /// The fields of the newest root.
     pub(crate) fn fields(&self) -> &Fields {
         &self.root.fields
     }

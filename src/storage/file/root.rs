@@ -73,11 +73,11 @@ pub(crate) struct Root {
 
 /// A root slot, read.
 #[derive(Debug, PartialEq, Eq)]
-enum Slot {
+enum RootSlot {
     Root(Root),
     /// Zeros, or nothing.
     Blank,
-    /// Whole, but of another version.
+    /// A whole slot of another version.
     Newer(u32),
     /// The magic is there, but not all is right.
     Damaged,
@@ -151,32 +151,32 @@ impl Root {
 }
 
 /// Reads a slot, which may be cut off by the end of the file.
-fn read_slot(bytes: &[u8], number: u64) -> Slot {
+fn read_slot(bytes: &[u8], number: u64) -> RootSlot {
     if bytes.iter().all(|&byte| byte == 0) {
-        return Slot::Blank;
+        return RootSlot::Blank;
     }
     if !bytes.starts_with(MAGIC) {
-        return Slot::Foreign;
+        return RootSlot::Foreign;
     }
     let Some(slot) = bytes.first_chunk::<SLOT>() else {
-        return Slot::Damaged;
+        return RootSlot::Damaged;
     };
     let whole = xxh3_64(&slot[..HASHED]).to_le_bytes() == slot[HASHED..];
     if !whole && !planted::is(Bug::RootUnchecked) {
-        return Slot::Damaged;
+        return RootSlot::Damaged;
     }
     let (version, features) = (&slot[8..12], &slot[12..16]);
     if version != VERSION.to_le_bytes() || features != [0; 4] {
-        return Slot::Newer(u32::from_le_bytes(version.try_into().expect("4 bytes")));
+        return RootSlot::Newer(u32::from_le_bytes(version.try_into().expect("4 bytes")));
     }
     match Root::from_bytes(slot) {
-        Some(root) if root.sequence % 2 == number => Slot::Root(root),
-        _ => Slot::Damaged,
+        Some(root) if root.sequence % 2 == number => RootSlot::Root(root),
+        _ => RootSlot::Damaged,
     }
 }
 
 /// Reads a slot, mending it where all roots have the same bytes.
-fn mend_slot(bytes: &[u8; SLOT], number: u64) -> Slot {
+fn mend_slot(bytes: &[u8; SLOT], number: u64) -> RootSlot {
     let mut slot = *bytes;
     slot[..8].copy_from_slice(MAGIC);
     slot[8..12].copy_from_slice(&VERSION.to_le_bytes());
@@ -213,27 +213,30 @@ impl Roots {
         let (first, second) = bytes[..len].split_at(len.min(SLOT));
         let slots = [read_slot(first, 0), read_slot(second, 1)];
         if let Some(version) = slots.iter().find_map(|slot| match slot {
-            Slot::Newer(version) => Some(version),
+            RootSlot::Newer(version) => Some(version),
             _ => None,
         }) {
             let path = path.display();
             return Err(DBError::Format(format!("{path} is of version {version}, or uses more")));
         }
-        let is_minidb = slots.iter().any(|slot| matches!(slot, Slot::Root(_) | Slot::Damaged));
+        let is_minidb =
+            slots.iter().any(|slot| matches!(slot, RootSlot::Root(_) | RootSlot::Damaged));
         let is_backup = match &slots {
-            [Slot::Blank, Slot::Blank | Slot::Damaged] => true,
-            [Slot::Blank, Slot::Root(root)] => root.sequence == 1 && root.fields.log.is_none(),
+            [RootSlot::Blank, RootSlot::Blank | RootSlot::Damaged] => true,
+            [RootSlot::Blank, RootSlot::Root(root)] => {
+                root.sequence == 1 && root.fields.log.is_none()
+            }
             _ => false,
         };
         let [first, second] = slots.each_ref().map(|slot| match slot {
-            Slot::Root(root) => Some(*root),
+            RootSlot::Root(root) => Some(*root),
             _ => None,
         });
         let sequence = |root: Option<Root>| root.map(|root| root.sequence);
         let is_second = sequence(second) > sequence(first);
         let (newest, other) = if is_second { (second, first) } else { (first, second) };
         let other_is_whole = match sequence(newest) {
-            Some(1) => matches!(slots[usize::from(!is_second)], Slot::Blank),
+            Some(1) => matches!(slots[usize::from(!is_second)], RootSlot::Blank),
             Some(number) => sequence(other) == number.checked_sub(1),
             None => false,
         };
@@ -266,15 +269,15 @@ pub(crate) fn readable_roots(file: &dyn File, path: &Path) -> DBResult<(Vec<Root
     let (bytes, _) = read_slots(file, path)?;
     let (mut roots, mut damaged) = (Vec::new(), 0);
     for (number, slot) in (0..).zip(bytes.as_chunks::<SLOT>().0) {
-        damaged += u64::from(!matches!(read_slot(slot, number), Slot::Root(_)));
-        if let Slot::Root(root) = mend_slot(slot, number) {
+        damaged += u64::from(!matches!(read_slot(slot, number), RootSlot::Root(_)));
+        if let RootSlot::Root(root) = mend_slot(slot, number) {
             roots.push(root);
         }
     }
     roots.sort_unstable_by_key(|root| Reverse(root.sequence));
     // The first root is in the second slot; until there is another, the first is blank.
     let is_young = roots.first().is_some_and(|root| root.sequence == 1);
-    if is_young && read_slot(&bytes[..SLOT], 0) == Slot::Blank {
+    if is_young && read_slot(&bytes[..SLOT], 0) == RootSlot::Blank {
         damaged -= 1;
     }
     Ok((roots, damaged))
@@ -292,17 +295,17 @@ mod tests {
         let (blocks, records) = (ArrayRoot { levels: 2, pointer }, ArrayRoot::default());
         let root = Root { sequence: 6, fields, blocks, records };
         let slot = root.to_bytes();
-        assert_eq!(read_slot(&slot, 0), Slot::Root(root));
-        assert_eq!(read_slot(&slot, 1), Slot::Damaged);
+        assert_eq!(read_slot(&slot, 0), RootSlot::Root(root));
+        assert_eq!(read_slot(&slot, 1), RootSlot::Damaged);
         for at in 0..SLOT {
             let mut bad = slot;
             bad[at] ^= 1 << (at % 8);
             let found = read_slot(&bad, 0);
-            let expected = if at < MAGIC.len() { Slot::Foreign } else { Slot::Damaged };
+            let expected = if at < MAGIC.len() { RootSlot::Foreign } else { RootSlot::Damaged };
             assert_eq!(found, expected, "byte {at}");
-            assert!(!matches!(read_slot(&slot[..at], 0), Slot::Root(_)));
+            assert!(!matches!(read_slot(&slot[..at], 0), RootSlot::Root(_)));
             let alike = matches!(at, 0..16 | 152..HASHED);
-            assert_eq!(matches!(mend_slot(&bad, 0), Slot::Root(_)), alike, "byte {at}");
+            assert_eq!(matches!(mend_slot(&bad, 0), RootSlot::Root(_)), alike, "byte {at}");
         }
     }
 
@@ -313,7 +316,7 @@ mod tests {
         for (sequence, lsn) in [(u64::MAX - 1, 0), (1 << 62, 0), (0, u64::MAX), (0, 1 << 62)] {
             let fields = Fields { lsn, ..fields };
             let slot = Root { sequence, fields, blocks, records }.to_bytes();
-            assert_eq!(read_slot(&slot, 0), Slot::Damaged);
+            assert_eq!(read_slot(&slot, 0), RootSlot::Damaged);
         }
     }
 
@@ -326,10 +329,10 @@ mod tests {
             slot[at] = 2;
             let hash = xxh3_64(&slot[..HASHED]).to_le_bytes();
             slot[HASHED..].copy_from_slice(&hash);
-            assert!(matches!(read_slot(&slot, 0), Slot::Newer(_)));
+            assert!(matches!(read_slot(&slot, 0), RootSlot::Newer(_)));
         }
-        assert_eq!(read_slot(&[0; 4096], 0), Slot::Blank);
-        assert_eq!(read_slot(&[], 0), Slot::Blank);
-        assert_eq!(read_slot(b"SQLite format 3", 0), Slot::Foreign);
+        assert_eq!(read_slot(&[0; 4096], 0), RootSlot::Blank);
+        assert_eq!(read_slot(&[], 0), RootSlot::Blank);
+        assert_eq!(read_slot(b"SQLite format 3", 0), RootSlot::Foreign);
     }
 }

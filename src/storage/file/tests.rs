@@ -22,7 +22,7 @@ fn bytes(rng: &mut Random, len: usize) -> Vec<u8> {
     (0..len).map(|at| (first + at / 512 * step) as u8 | 1).collect()
 }
 
-/// What a file holds.
+/// The content of a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Model {
     blocks: BTreeMap<u32, Sector>,
@@ -180,7 +180,7 @@ fn a_sector_that_has_not_changed_is_not_written() {
     let after = disk.contents(path()).unwrap();
     // The block, its table, and the one above.
     assert_eq!(differing(&before, &after), 3);
-    // Of a page that moved all sectors are there; only tables are new.
+    // A page that moved has its sectors already; only tables are new.
     let moved = model.blocks[&7];
     let next = |next: &mut Checkpoint<'_>| {
         next.keep_blocks(0, 7)?;
@@ -324,7 +324,7 @@ fn a_forged_file_is_refused() {
     let new = || Forged(vec![0; 8192]);
     let top = |levels: u32, pointer: BlockPointer| ArrayRoot { levels, pointer };
 
-    // The same table twice.
+    // A table that two arrays share.
     let mut forged = new();
     let block = forged.put(&[1; 512]);
     let table = forged.table(3, &[block]);

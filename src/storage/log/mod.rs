@@ -162,7 +162,7 @@ impl Log {
         let len: usize = parts.iter().map(|part| part.len()).sum();
         let size = HEAD + len.next_multiple_of(8);
         self.pending.try_reserve(size)?;
-        self.extents.try_reserve(1)?; // for the flush of the record
+        self.extents.try_reserve(2)?; // for the jump to it, and that of a flush in flight
         let after = self.pending.len() + size;
         self.pending.extend_from_slice(&record::encode_head(Kind::Commit, self.end, len as u64));
         for part in parts {
@@ -351,12 +351,12 @@ impl Log {
 
     /// Takes the records that are written already, to be synced without the log's
     /// lock, whether a flush is in flight or not.
-    pub(crate) fn begin_sync(&self) -> Sync {
-        Sync { file: self.file.clone(), end: self.written }
+    pub(crate) fn begin_sync(&self) -> LogSync {
+        LogSync { file: self.file.clone(), end: self.written }
     }
 
     /// Ends a sync. If it has failed, so has the log.
-    pub(crate) fn finish_sync(&mut self, sync: Sync, outcome: io::Result<()>) -> DBResult<()> {
+    pub(crate) fn finish_sync(&mut self, sync: LogSync, outcome: io::Result<()>) -> DBResult<()> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
@@ -510,12 +510,12 @@ impl Flush {
 
 /// Written records on their way to be durable.
 #[derive(Debug)]
-pub(crate) struct Sync {
+pub(crate) struct LogSync {
     file: Arc<Box<dyn File>>,
     end: u64,
 }
 
-impl Sync {
+impl LogSync {
     /// Syncs the file.
     pub(crate) fn run(&self) -> io::Result<()> {
         self.file.sync()

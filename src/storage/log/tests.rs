@@ -29,7 +29,7 @@ impl Tape {
         Tape::of(&[])
     }
 
-    /// The same file, for a log.
+    /// Opens the file again, for a log.
     fn again(&self) -> Box<dyn File> {
         self.disk.open(path(), OpenMode::Write).unwrap()
     }
@@ -414,9 +414,10 @@ fn a_failed_write_lasts_unless_it_can_be_undone() {
     for full in [false, true] {
         let tape = Tape::new();
         let mut log = log(&tape, 0);
-        match full {
-            true => tape.fail(&[Call::Sync], libc::ENOSPC),
-            false => tape.fail(&[Call::WriteSome], libc::EIO),
+        if full {
+            tape.fail(&[Call::Sync], libc::ENOSPC);
+        } else {
+            tape.fail(&[Call::WriteSome], libc::EIO);
         }
         tape.disk.set_space(START + 8);
         assert!(matches!(add(&mut log, b"lost", false), Err(DBError::Io(_))));
