@@ -55,12 +55,12 @@ impl Loader<'_> {
 }
 
 impl Receiver for Loader<'_> {
-    fn room(&mut self, units: Vec<u32>, blobs: Vec<u32>, memory: u64) -> DBResult<()> {
+    fn reserve(&mut self, units: Vec<u32>, blobs: Vec<u32>, memory: u64) -> DBResult<()> {
         self.tree = Some(Restoring::new(units, blobs, memory)?);
         Ok(())
     }
 
-    fn unit(&mut self, unit: u32, bytes: &[u8; 512]) -> DBResult<()> {
+    fn block(&mut self, unit: u32, bytes: &[u8; 512]) -> DBResult<()> {
         self.tree()?.unit(unit, bytes);
         self.loaded(bytes.len());
         Ok(())

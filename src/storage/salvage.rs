@@ -16,7 +16,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::change::{Change, Changes, Op};
-use super::file::{ReadableSectors, Root, Roots, roots};
+use super::file::{ReadableSectors, Root, Roots, readable_roots};
 use super::image;
 use super::in_memory_db::InMemoryDB;
 use super::index::{self, PageSource, Ranges};
@@ -98,7 +98,7 @@ pub fn salvage_on(disk: &dyn Disk, damaged: &Path, new: &Path) -> DBResult<Salva
     let (path, file) = open_to_read(disk, damaged)?;
     let file = LenientFile(file);
     let refusal = Roots::read(&file, &path)?.refuse(&path);
-    let (roots, damaged_roots) = roots(&file, &path)?;
+    let (roots, damaged_roots) = readable_roots(&file, &path)?;
     let salvaged = Salvaged { damaged_roots, ..Salvaged::default() };
     let mut rescue = Salvager { db: InMemoryDB::new()?, roots, lost: Ranges::default(), salvaged };
     rescue.read_file(&file, &path)?;
@@ -196,7 +196,7 @@ impl Salvager {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(DBError::io("open", path, &error)),
         };
-        let header = log::identify(&file).map_err(|error| DBError::io("read", path, &error))?;
+        let header = log::identify(&file, path)?;
         Ok(self.identity(header).map(|identity| (file, identity)))
     }
 
@@ -220,11 +220,11 @@ impl PageSource for ReadableSectors<'_> {
     type Error = DBError;
 
     fn units(&self) -> impl Iterator<Item = u32> + '_ {
-        self.units()
+        self.blocks()
     }
 
     fn unit(&self, unit: u32) -> Option<&[u8; 512]> {
-        self.unit(unit)
+        self.block(unit)
     }
 
     fn blob(&self, id: u32) -> DBResult<Option<Vec<u8>>> {
