@@ -174,7 +174,7 @@ impl Restoring {
             let body = self.pages.edit(page);
             let renamed = match height {
                 0 => LeafMut::new(body).rename_blobs(&new),
-                _ => InnerMut::new(body).rename_tails(&new),
+                _ => InnerMut::new(body).rename_blobs(&new),
             };
             if !renamed {
                 return Err(here("there is no such blob"));
