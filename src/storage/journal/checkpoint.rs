@@ -35,16 +35,12 @@ pub(in super::super) fn write_snapshot(
 ) -> DBResult<()> {
     let fields = Fields { meta: image::encode(&snapshot.image()), ..fields };
     data.checkpoint(fields, &|next| {
-        // First all that stays, so that nothing new takes its place.
         snapshot.pieces(since, &mut |piece| match piece {
+            // All that stays comes first, so that nothing new takes its place.
             Piece::OldPage { unit, units } => next.keep_units(unit, units),
             Piece::OldBlob(id) => next.keep_blob(id),
-            _ => Ok(()),
-        })?;
-        snapshot.pieces(since, &mut |piece| match piece {
             Piece::NewPage { unit, origin, units } => next.put_units(unit, origin, units),
             Piece::NewBlob { id, bytes } => next.put_blob(id, bytes),
-            _ => Ok(()),
         })
     })
 }

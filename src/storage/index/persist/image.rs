@@ -1,20 +1,19 @@
-//! A tree as an image: the pieces that go to a file.
+//! A checkpoint image: the pages and blobs of a tree that go to a file.
 //!
-//! A piece is a page, as units of 512 bytes that have in the file the numbers
-//! that they have in memory, or a blob. Of an image that is taken after another, what
-//! was not changed in between is told apart, so that it need not be written
+//! A page goes there as units of 512 bytes, which have in the file the numbers
+//! that they have in memory. Of an image that is taken after another, the parts that
+//! were not changed in between are told apart, so that they need not be written
 //! again.
 //!
 //! Taking an image reads a snapshot: it disturbs nobody. The way back is
 //! [`super::restore`]. Not here: files and checksums.
 
 use super::super::memory::{BlobId, HEADER, PageId, Source, UNIT, UNITS_MAX};
-use super::super::node::inner::Inner;
-use super::super::node::leaf::Leaf;
-use super::super::tree::{Index, Snapshot, Totals, Tree};
-use crate::error::{DBResult, OutOfMemory};
+use super::super::tree::{Index, Position, Snapshot, Totals, Tree, Visitor, walk};
+use crate::error::{DBError, DBResult, OutOfMemory};
+use crate::fallible::push;
 
-/// What a file must remember beside the pieces.
+/// The numbers of a tree that a file stores beside its parts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Image {
     /// The page that the tree begins with.
@@ -51,23 +50,14 @@ pub(crate) enum Piece<'a> {
 impl Index {
     /// A snapshot of what readers see, to take an image of.
     pub(crate) fn checkpoint_snapshot(&mut self) -> Result<Snapshot, OutOfMemory> {
-        match &self.shown {
-            Some(shown) => {
-                let shown = shown.clone();
-                self.pages.image_of(&shown.frozen);
-                Ok(shown)
-            }
-            None => {
-                let frozen = self.pages.freeze()?;
-                self.pages.image_of(&frozen);
-                Ok(Snapshot { frozen, tree: self.tree, totals: self.numbers.get() })
-            }
-        }
+        let snapshot = self.snapshot()?;
+        self.pages.image_of(&snapshot.frozen);
+        Ok(snapshot)
     }
 }
 
 impl Snapshot {
-    /// What changes from now on is newer than this moment.
+    /// The checkpoint epoch of an image of the snapshot: all later changes are newer.
     pub(crate) fn moment(&self) -> u64 {
         self.frozen.epoch()
     }
@@ -78,45 +68,67 @@ impl Snapshot {
         Image { root, height: height as u32, count, bytes, commits }
     }
 
-    /// Calls `visit` for each part of the tree; what is not newer than `since`,
-    /// the moment of the image before, is old.
+    /// Calls `visit` for each part of the tree: first for those that the image with
+    /// the checkpoint epoch `since` has, then for the changed ones. The tree is
+    /// walked once; the names of changed parts are kept meanwhile.
     pub(crate) fn pieces(
         &self,
         since: Option<u64>,
         visit: &mut dyn FnMut(Piece<'_>) -> DBResult<()>,
     ) -> DBResult<()> {
-        self.pieces_below(self.tree.root, self.tree.height, since.unwrap_or(0), visit)
+        let since = since.unwrap_or(0);
+        let mut old = OldParts { snapshot: self, since, visit, changed: Vec::new() };
+        walk(&mut old, self.tree.root, self.tree.height)?;
+        let OldParts { visit, changed, .. } = old;
+        changed.into_iter().try_for_each(|part| match part {
+            Part::Page(page) => {
+                let body = self.frozen.page(page);
+                // The rest of the header is for memory only: zeros in the image.
+                let mut image = [[0; UNIT]; UNITS_MAX];
+                image.as_flattened_mut()[HEADER..HEADER + body.len()].copy_from_slice(body);
+                let (unit, origin) = (page.unit(), self.frozen.origin(page));
+                visit(Piece::NewPage { unit, origin, units: &image[..page.units() as usize] })
+            }
+            Part::Blob(id) => visit(Piece::NewBlob { id: id.0, bytes: self.frozen.blob(id) }),
+        })
+    }
+}
+
+/// The name of a part that has changed.
+enum Part {
+    Page(PageId),
+    Blob(BlobId),
+}
+
+/// The visitor that shows the parts of the image before, and collects the others.
+struct OldParts<'a> {
+    snapshot: &'a Snapshot,
+    since: u64,
+    visit: &'a mut dyn FnMut(Piece<'_>) -> DBResult<()>,
+    changed: Vec<Part>,
+}
+
+impl Visitor for OldParts<'_> {
+    type Error = DBError;
+
+    fn body(&self, page: PageId) -> &[u8] {
+        self.snapshot.frozen.page(page)
     }
 
-    fn pieces_below(
-        &self,
-        page: PageId,
-        height: usize,
-        since: u64,
-        visit: &mut dyn FnMut(Piece<'_>) -> DBResult<()>,
-    ) -> DBResult<()> {
-        let (unit, units) = (page.unit(), page.units());
-        let body = self.frozen.page(page);
-        if self.frozen.birth(page) <= since {
-            visit(Piece::OldPage { unit, units })?;
+    fn enter(&mut self, node: &Position<'_>) -> DBResult<bool> {
+        let page = node.page;
+        if self.snapshot.frozen.birth(page) <= self.since {
+            (self.visit)(Piece::OldPage { unit: page.unit(), units: page.units() })?;
         } else {
-            // What only memory needs is not part of the image.
-            let mut image = [[0; UNIT]; UNITS_MAX];
-            image.as_flattened_mut()[HEADER..HEADER + body.len()].copy_from_slice(body);
-            let origin = self.frozen.origin(page);
-            visit(Piece::NewPage { unit, origin, units: &image[..units as usize] })?;
+            push(&mut self.changed, Part::Page(page))?;
         }
-        let mut blob = |id: BlobId| match self.frozen.blob_birth(id) <= since {
-            true => visit(Piece::OldBlob(id.0)),
-            false => visit(Piece::NewBlob { id: id.0, bytes: self.frozen.blob(id) }),
-        };
-        if height == 0 {
-            let leaf = Leaf::new(body);
-            return (0..leaf.len()).flat_map(|i| leaf.blobs(i)).try_for_each(blob);
+        Ok(true)
+    }
+
+    fn blob(&mut self, id: BlobId) -> DBResult<()> {
+        if self.snapshot.frozen.blob_birth(id) <= self.since {
+            return (self.visit)(Piece::OldBlob(id.0));
         }
-        let inner = Inner::new(body);
-        (0..inner.len()).filter_map(|i| inner.tail(i)).try_for_each(&mut blob)?;
-        (0..=inner.len())
-            .try_for_each(|i| self.pieces_below(inner.child(i), height - 1, since, visit))
+        Ok(push(&mut self.changed, Part::Blob(id))?)
     }
 }

@@ -13,11 +13,10 @@
 //!
 //! Not here: files and checksums.
 
-use super::super::memory::{BlobId, PageId, Source, UNIT};
-use super::super::memory::{Pages, RESTORED};
+use super::super::memory::{BlobId, PageId, Pages, RESTORED, Source, UNIT};
 use super::super::node::inner::{Inner, InnerMut};
 use super::super::node::leaf::{Leaf, LeafMut};
-use super::super::tree::{Index, LEVELS_MAX, Numbers, Totals, Tree};
+use super::super::tree::{Index, LEVELS_MAX, Numbers, Position, Totals, Tree, Visitor, walk};
 use super::image::Image;
 use crate::error::OutOfMemory;
 use crate::fallible::filled;
@@ -144,6 +143,7 @@ impl Restoring {
             return Err(Unrestored::Damaged(format!("the tree has {height} levels")));
         }
         let root = self.claim(root, height)?;
+        walk(&mut self, root, height)?;
         // Where so many are counted, counting on could overflow.
         if image.commits >= 1 << 62 {
             return Err(Unrestored::Damaged(format!("the tree has {} commits", image.commits)));
@@ -160,65 +160,84 @@ impl Restoring {
         Ok((Index { pages: self.pages, tree, numbers, shown: None }, moment))
     }
 
-    /// Takes a page into the tree, and all below it; returns its name there.
+    /// Takes a page into the tree; returns its name there.
     fn claim(&mut self, page: PageId, height: usize) -> Result<PageId, Unrestored> {
-        let here = |what: &str| Unrestored::Damaged(format!("{what} ({page:?}, level {height})"));
         let claimed = match &mut self.renaming {
             None => self.pages.claim(page).then_some(page),
             Some(renaming) => renaming.take(page, &mut self.pages)?,
         };
-        let page = claimed.ok_or_else(|| here("a page is not where it can be"))?;
-        self.check(page, height).map_err(here)?;
-        if let Some(renaming) = &self.renaming {
-            let new = |id| renaming.blob(id);
-            let body = self.pages.edit(page);
-            let renamed = match height {
-                0 => LeafMut::new(body).rename_blobs(&new),
-                _ => InnerMut::new(body).rename_blobs(&new),
-            };
-            if !renamed {
-                return Err(here("there is no such blob"));
-            }
-            // In a node that was made up one may lie over another.
-            self.check(page, height).map_err(here)?;
+        claimed.ok_or_else(|| damaged("a page is not where it can be", page, height))
+    }
+
+    fn check(&self, node: &Position<'_>) -> Result<(), Unrestored> {
+        let body = self.pages.page(node.page);
+        let checked =
+            if node.height == 0 { Leaf::new(body).check() } else { Inner::new(body).check() };
+        checked.map_err(|what| damaged(what, node.page, node.height))
+    }
+
+    /// Gives the blobs of a node their new names.
+    fn rename_blobs(&mut self, node: &Position<'_>, renaming: &Renaming) -> Result<(), Unrestored> {
+        let new = |id| renaming.blob(id);
+        let body = self.pages.edit(node.page);
+        let renamed = match node.height {
+            0 => LeafMut::new(body).rename_blobs(&new),
+            _ => InnerMut::new(body).rename_blobs(&new),
+        };
+        if !renamed {
+            return Err(damaged("there is no such blob", node.page, node.height));
         }
-        if height == 0 {
-            for i in 0..Leaf::new(self.pages.page(page)).len() {
-                let leaf = Leaf::new(self.pages.page(page));
-                for id in leaf.blobs(i) {
-                    self.use_blob(id).map_err(here)?;
+        // In a node that was made up one name may lie over another.
+        self.check(node)
+    }
+}
+
+fn damaged(what: &str, page: PageId, height: usize) -> Unrestored {
+    Unrestored::Damaged(format!("{what} ({page:?}, level {height})"))
+}
+
+/// Each page is claimed when its parent is entered, and checked when it is itself.
+impl Visitor for Restoring {
+    type Error = Unrestored;
+
+    fn body(&self, page: PageId) -> &[u8] {
+        self.pages.page(page)
+    }
+
+    fn enter(&mut self, node: &Position<'_>) -> Result<bool, Unrestored> {
+        self.check(node)?;
+        if let Some(renaming) = self.renaming.take() {
+            self.rename_blobs(node, &renaming)?;
+            self.renaming = Some(renaming);
+        }
+        if node.height > 0 {
+            for i in 0..=Inner::new(self.pages.page(node.page)).len() {
+                let child = Inner::new(self.pages.page(node.page)).child(i);
+                let claimed = self.claim(child, node.height - 1)?;
+                if claimed != child {
+                    InnerMut::new(self.pages.edit(node.page)).set_child(i, claimed);
                 }
-                let leaf = Leaf::new(self.pages.page(page));
-                self.count += 1;
-                self.bytes += leaf.entry_len(i, &self.pages) as u64;
-            }
-            return Ok(page);
-        }
-        for i in 0..=Inner::new(self.pages.page(page)).len() {
-            let inner = Inner::new(self.pages.page(page));
-            let (child, tail) = (inner.child(i), i.checked_sub(1).and_then(|at| inner.tail(at)));
-            if let Some(id) = tail {
-                self.use_blob(id).map_err(here)?;
-            }
-            let claimed = self.claim(child, height - 1)?;
-            if claimed != child {
-                InnerMut::new(self.pages.edit(page)).set_child(i, claimed);
             }
         }
-        Ok(page)
+        Ok(true)
     }
 
-    fn check(&self, page: PageId, height: usize) -> Result<(), &'static str> {
-        match height {
-            0 => Leaf::new(self.pages.page(page)).check(),
-            _ => Inner::new(self.pages.page(page)).check(),
+    fn blob(&mut self, id: BlobId) -> Result<(), Unrestored> {
+        let used = self.used.get_mut(id.0 as usize);
+        let is_first = used.is_some_and(|used| !std::mem::replace(used, true));
+        if !is_first || !self.pages.has_blob(id) {
+            let what = format!("blob {} is missing, or has two places", id.0);
+            return Err(Unrestored::Damaged(what));
         }
+        Ok(())
     }
 
-    fn use_blob(&mut self, id: BlobId) -> Result<(), &'static str> {
-        let used = self.used.get_mut(id.0 as usize).ok_or("there is no such blob")?;
-        if std::mem::replace(used, true) || !self.pages.has_blob(id) {
-            return Err("a blob is missing, or has two places");
+    fn leave(&mut self, node: &Position<'_>) -> Result<(), Unrestored> {
+        if node.height == 0 {
+            let leaf = Leaf::new(self.pages.page(node.page));
+            self.count += leaf.len() as u64;
+            self.bytes +=
+                (0..leaf.len()).map(|i| leaf.entry_len(i, &self.pages) as u64).sum::<u64>();
         }
         Ok(())
     }
