@@ -15,6 +15,7 @@ mod tests;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::backup::NewFile;
 use super::change::{Change, Changes, Op};
 use super::file::{ReadableSectors, Root, Roots, roots};
 use super::image;
@@ -67,9 +68,9 @@ pub struct Salvaged {
 /// all at once: some of it may be older than the rest, keys that were deleted may
 /// be back, and commits that were being made when the database crashed may be
 /// there. If both root slots are damaged, only the log is left to be read. If
-/// nothing can be read the error says so: [`DBError::Format`] if the file does not
-/// look like one of minidb, else [`DBError::Corrupt`]. What is found is held in
-/// memory until it is written.
+/// nothing can be read, of the file and of its log, it is [`DBError::Corrupt`].
+/// [`DBError::NotFound`] if there is no file at `damaged`, and [`DBError::Format`]
+/// if it is of a newer version. What is found is held in memory until it is written.
 ///
 /// ```
 /// use minidb::{DB, Options, PersistentDB};
@@ -93,27 +94,32 @@ pub fn salvage(damaged: impl AsRef<Path>, new: impl AsRef<Path>) -> DBResult<Sal
     salvage_on(&System, damaged.as_ref(), new.as_ref())
 }
 
-/// The same on a disk of the caller's making.
+/// Salvages as [`salvage`] does, on a given disk.
 pub fn salvage_on(disk: &dyn Disk, damaged: &Path, new: &Path) -> DBResult<Salvaged> {
     let (path, file) = open_to_read(disk, damaged)?;
     let file = LenientFile(file);
-    let refusal = Roots::read(&file, &path)?.refuse(&path);
+    // A newer version is refused, and so is a file in the way, before all is read.
+    Roots::read(&file, &path)?;
+    let new = NewFile::create(disk, new)?;
     let (roots, damaged_roots) = roots(&file, &path)?;
     let salvaged = Salvaged { damaged_roots, ..Salvaged::default() };
-    let mut rescue = Salvager { db: InMemoryDB::new()?, roots, lost: Ranges::default(), salvaged };
-    rescue.read_file(&file, &path)?;
-    rescue.read_log(disk, &path)?;
-    let Salvager { db, roots, mut salvaged, .. } = rescue;
-    if roots.is_empty() && salvaged.commits == 0 {
-        return Err(refusal);
-    }
+    let db = InMemoryDB::new()?;
+    let mut salvager = Salvager { db, roots, lost: Ranges::default(), salvaged };
+    salvager.read_file(&file, &path)?;
+    salvager.read_log(disk, &path)?;
+    let Salvager { db, roots, mut salvaged, .. } = salvager;
     let snapshot = db.snapshot()?;
-    snapshot.backup_on(disk, new)?;
     salvaged.entries = snapshot.count()?;
+    let found = salvaged.commits + salvaged.entries;
+    if found == 0 && (roots.is_empty() || salvaged.lost > 0) {
+        let path = path.display();
+        return Err(DBError::Corrupt(format!("{path}: nothing of it, or of its log, can be read")));
+    }
+    new.finish(&snapshot)?;
     Ok(salvaged)
 }
 
-/// What was found so far.
+/// The state of a salvage: all that was found so far.
 struct Salvager {
     db: InMemoryDB,
     /// The newest first.
@@ -174,12 +180,12 @@ impl Salvager {
         let mut next = newest;
         let (db, lost, salvaged) = (&self.db, &self.lost, &mut self.salvaged);
         log::salvage(&file, &path, &identity, |lsns, payload| {
-            let changes = Changes::of(payload).collect::<DBResult<Vec<_>>>();
-            let Some(changes) = changes.ok().filter(|_| lsns.start >= older) else {
+            if lsns.start < older || Changes::of(payload).any(|change| change.is_err()) {
                 return Ok(());
-            };
+            }
+            let changes = Changes::of(payload).flatten();
             if lsns.start < newest {
-                return db.store().replay(changes.iter().flat_map(|change| within(lost, *change)));
+                return db.store().replay(changes.flat_map(|change| within(lost, change)));
             }
             salvaged.gaps += u64::from(lsns.start != next);
             salvaged.commits += 1;
@@ -233,23 +239,23 @@ impl PageSource for ReadableSectors<'_> {
 }
 
 /// The part of a change that is about these keys.
-fn within<'a>(keys: &'a Ranges, change: Change<'a>) -> Vec<Change<'a>> {
-    match change.op() {
-        Op::Put(key, _) | Op::Delete(key) if keys.contains(key) => vec![change],
-        Op::Put(..) | Op::Delete(_) => Vec::new(),
-        Op::Clear(from, to) => {
-            let both = |(low, high): (&'a [u8], Option<&'a [u8]>)| {
-                (from.unwrap_or_default().max(low), high.into_iter().chain(to).min())
-            };
-            let some = |(from, to): &(&[u8], Option<&[u8]>)| to.is_none_or(|to| *from < to);
+fn within<'a>(keys: &'a Ranges, change: Change<'a>) -> impl Iterator<Item = Change<'a>> {
+    let (entry, clear) = match change.op() {
+        Op::Clear(from, to) => (None, Some((from.unwrap_or_default(), to))),
+        Op::Put(key, _) | Op::Delete(key) => (keys.contains(key).then_some(change), None),
+    };
+    let cleared = clear.into_iter().flat_map(|(from, to)| {
+        keys.iter().filter_map(move |(low, high)| {
+            let (from, to) = (from.max(low), high.into_iter().chain(to).min());
             // A bound of a range is a key, so the change exists.
-            let clear = |(from, to)| Change::clear(Some(from), to).ok();
-            keys.iter().map(both).filter(some).filter_map(clear).collect()
-        }
-    }
+            let clear = Change::clear(Some(from), to).ok();
+            clear.filter(|_| to.is_none_or(|to| from < to))
+        })
+    });
+    entry.into_iter().chain(cleared)
 }
 
-/// A file of which what cannot be read is zeros, and to which nothing is written.
+/// A file that is only read: sectors that the system cannot read are zeros.
 #[derive(Debug)]
 struct LenientFile(Box<dyn File>);
 
