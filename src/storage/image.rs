@@ -2,7 +2,7 @@
 //! and blobs on their way back.
 
 use super::file::{DataFile, META, Receiver, Roots};
-use super::index::{Image, Index, Restoring, Unrestored};
+use super::index::{ImageMeta, Index, Restoring, Unrestored};
 use crate::error::{DBError, DBResult};
 use crate::os::disk::File;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 /// 8   entries, u64; bytes of keys and values, u64; commits, u64
 /// 32  (8 bytes, zero)
 /// ```
-pub(super) fn encode(image: &Image) -> [u8; META] {
+pub(super) fn encode(image: &ImageMeta) -> [u8; META] {
     let mut meta = [0; META];
     meta[..4].copy_from_slice(&image.root.to_le_bytes());
     meta[4..8].copy_from_slice(&image.height.to_le_bytes());
@@ -25,9 +25,9 @@ pub(super) fn encode(image: &Image) -> [u8; META] {
     meta
 }
 
-pub(super) fn decode(meta: &[u8; META]) -> Image {
+pub(super) fn decode(meta: &[u8; META]) -> ImageMeta {
     let number = |at: usize| u64::from_le_bytes(*meta[at..].first_chunk().expect("8 of 40 bytes"));
-    Image {
+    ImageMeta {
         root: number(0) as u32,
         height: (number(0) >> 32) as u32,
         count: number(8),

@@ -15,7 +15,7 @@ use crate::fallible::push;
 
 /// The numbers of a tree that a file stores beside its parts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Image {
+pub(crate) struct ImageMeta {
     /// The page that the tree begins with.
     pub(crate) root: u32,
     pub(crate) height: u32,
@@ -26,21 +26,21 @@ pub(crate) struct Image {
 
 /// A part of a tree.
 #[derive(Debug)]
-pub(crate) enum Piece<'a> {
+pub(crate) enum ImagePart<'a> {
     /// Units that are as they were in the image before.
-    OldPage {
+    KeptPage {
         unit: u32,
         units: u32,
     },
     /// Units that may have changed. Before unit `origin` a page ended in the
     /// image before whose end may have been much the same.
-    NewPage {
+    ChangedPage {
         unit: u32,
         origin: u32,
         units: &'a [[u8; UNIT]],
     },
     /// A blob that the image before had.
-    OldBlob(u32),
+    KeptBlob(u32),
     NewBlob {
         id: u32,
         bytes: &'a [u8],
@@ -58,28 +58,28 @@ impl Index {
 
 impl Snapshot {
     /// The checkpoint epoch of an image of the snapshot: all later changes are newer.
-    pub(crate) fn moment(&self) -> u64 {
+    pub(crate) fn checkpoint_epoch(&self) -> u64 {
         self.frozen.epoch()
     }
 
-    pub(crate) fn image(&self) -> Image {
+    pub(crate) fn image_meta(&self) -> ImageMeta {
         let (Tree { root, height }, Totals { count, bytes, commits }) = (self.tree, self.totals);
         let root = u32::from_le_bytes(root.to_bytes());
-        Image { root, height: height as u32, count, bytes, commits }
+        ImageMeta { root, height: height as u32, count, bytes, commits }
     }
 
     /// Calls `visit` for each part of the tree: first for those that the image with
     /// the checkpoint epoch `since` has, then for the changed ones. The tree is
     /// walked once; the names of changed parts are kept meanwhile.
-    pub(crate) fn pieces(
+    pub(crate) fn image_parts(
         &self,
         since: Option<u64>,
-        visit: &mut dyn FnMut(Piece<'_>) -> DBResult<()>,
+        visit: &mut dyn FnMut(ImagePart<'_>) -> DBResult<()>,
     ) -> DBResult<()> {
         let since = since.unwrap_or(0);
-        let mut old = OldParts { snapshot: self, since, visit, changed: Vec::new() };
+        let mut old = KeptParts { snapshot: self, since, visit, changed: Vec::new() };
         walk(&mut old, self.tree.root, self.tree.height)?;
-        let OldParts { visit, changed, .. } = old;
+        let KeptParts { visit, changed, .. } = old;
         changed.into_iter().try_for_each(|part| match part {
             Part::Page(page) => {
                 let body = self.frozen.page(page);
@@ -87,9 +87,13 @@ impl Snapshot {
                 let mut image = [[0; UNIT]; UNITS_MAX];
                 image.as_flattened_mut()[HEADER..HEADER + body.len()].copy_from_slice(body);
                 let (unit, origin) = (page.unit(), self.frozen.origin(page));
-                visit(Piece::NewPage { unit, origin, units: &image[..page.units() as usize] })
+                visit(ImagePart::ChangedPage {
+                    unit,
+                    origin,
+                    units: &image[..page.units() as usize],
+                })
             }
-            Part::Blob(id) => visit(Piece::NewBlob { id: id.0, bytes: self.frozen.blob(id) }),
+            Part::Blob(id) => visit(ImagePart::NewBlob { id: id.0, bytes: self.frozen.blob(id) }),
         })
     }
 }
@@ -101,14 +105,14 @@ enum Part {
 }
 
 /// The visitor that shows the parts of the image before, and collects the others.
-struct OldParts<'a> {
+struct KeptParts<'a> {
     snapshot: &'a Snapshot,
     since: u64,
-    visit: &'a mut dyn FnMut(Piece<'_>) -> DBResult<()>,
+    visit: &'a mut dyn FnMut(ImagePart<'_>) -> DBResult<()>,
     changed: Vec<Part>,
 }
 
-impl Visitor for OldParts<'_> {
+impl Visitor for KeptParts<'_> {
     type Error = DBError;
 
     fn body(&self, page: PageId) -> &[u8] {
@@ -118,7 +122,7 @@ impl Visitor for OldParts<'_> {
     fn enter(&mut self, node: &Position<'_>) -> DBResult<bool> {
         let page = node.page;
         if self.snapshot.frozen.birth(page) <= self.since {
-            (self.visit)(Piece::OldPage { unit: page.unit(), units: page.units() })?;
+            (self.visit)(ImagePart::KeptPage { unit: page.unit(), units: page.units() })?;
         } else {
             push(&mut self.changed, Part::Page(page))?;
         }
@@ -127,7 +131,7 @@ impl Visitor for OldParts<'_> {
 
     fn blob(&mut self, id: BlobId) -> DBResult<()> {
         if self.snapshot.frozen.blob_birth(id) <= self.since {
-            return (self.visit)(Piece::OldBlob(id.0));
+            return (self.visit)(ImagePart::KeptBlob(id.0));
         }
         Ok(push(&mut self.changed, Part::Blob(id))?)
     }

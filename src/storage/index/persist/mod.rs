@@ -4,6 +4,6 @@ mod image;
 mod restore;
 mod salvage;
 
-pub(crate) use image::{Image, Piece};
+pub(crate) use image::{ImageMeta, ImagePart};
 pub(crate) use restore::{Restoring, Unrestored};
 pub(crate) use salvage::{PageSource, Ranges, salvage};

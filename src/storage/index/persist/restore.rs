@@ -17,7 +17,7 @@ use super::super::memory::{BlobId, PageId, Pages, RESTORED, Source, UNIT};
 use super::super::node::inner::{Inner, InnerMut};
 use super::super::node::leaf::{Leaf, LeafMut};
 use super::super::tree::{Index, LEVELS_MAX, Numbers, Position, Totals, Tree, Visitor, walk};
-use super::image::Image;
+use super::image::ImageMeta;
 use crate::error::OutOfMemory;
 use crate::fallible::filled;
 
@@ -136,7 +136,7 @@ impl Restoring {
 
     /// The tree, and the moment that its image is of: before all of it if it has
     /// other names now.
-    pub(crate) fn finish(mut self, image: Image) -> Result<(Index, u64), Unrestored> {
+    pub(crate) fn finish(mut self, image: ImageMeta) -> Result<(Index, u64), Unrestored> {
         let height = image.height as usize;
         let root = PageId::from_bytes(image.root.to_le_bytes());
         if height >= LEVELS_MAX {
@@ -154,7 +154,7 @@ impl Restoring {
         }
         let moment = if self.renaming.is_some() { 0 } else { RESTORED };
         self.pages.restored(moment);
-        let Image { count, bytes, commits, .. } = image;
+        let ImageMeta { count, bytes, commits, .. } = image;
         let (tree, numbers) =
             (Tree { root, height }, Numbers::of(Totals { count, bytes, commits }));
         Ok((Index { pages: self.pages, tree, numbers, shown: None }, moment))

@@ -20,7 +20,7 @@ use super::super::memory::{BlobId, HEADER, PageId, SLAB_UNITS, UNIT, UNITS_MAX};
 use super::super::node::inner::{Inner, Separator};
 use super::super::node::leaf::{Leaf, Value};
 use super::super::tree::{LEVELS_MAX, Position, Visitor, walk};
-use super::image::Image;
+use super::image::ImageMeta;
 use crate::error::OutOfMemory;
 use crate::fallible::{collect, concat, copy, filled, push};
 
@@ -94,7 +94,7 @@ type Keys = Vec<Option<Vec<u8>>>;
 /// order. Returns how many there were, and in which ranges others are lost.
 pub(crate) fn salvage<S: PageSource>(
     source: &S,
-    image: &Image,
+    image: &ImageMeta,
     wanted: &Ranges,
     each: Each<'_, S::Error>,
 ) -> Result<(u64, Ranges), S::Error> {
@@ -373,7 +373,7 @@ fn after(key: &[u8]) -> Result<Vec<u8>, OutOfMemory> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::super::image::Piece;
+    use super::super::image::ImagePart;
     use super::*;
     use crate::storage::index::tree::Index;
 
@@ -402,7 +402,7 @@ mod tests {
     }
 
     /// A tree of `count` entries with values up to `len`, some long, in parts.
-    fn tree(count: u32, len: usize) -> (Parts, Image, Entries) {
+    fn tree(count: u32, len: usize) -> (Parts, ImageMeta, Entries) {
         let (mut index, mut entries) = (Index::new().unwrap(), Entries::new());
         for n in 0..count {
             let n = n.wrapping_mul(0x9e37_79b9) >> 8;
@@ -413,21 +413,21 @@ mod tests {
             entries.insert(key, value);
         }
         let (snapshot, mut parts) = (index.checkpoint_snapshot().unwrap(), Parts::default());
-        let take = &mut |piece: Piece<'_>| {
-            match piece {
-                Piece::NewPage { unit, units, .. } => {
+        let take = &mut |part: ImagePart<'_>| {
+            match part {
+                ImagePart::ChangedPage { unit, units, .. } => {
                     parts.units.extend((unit..).zip(units.iter().copied()));
                 }
-                Piece::NewBlob { id, bytes } => drop(parts.blobs.insert(id, bytes.to_vec())),
+                ImagePart::NewBlob { id, bytes } => drop(parts.blobs.insert(id, bytes.to_vec())),
                 _ => unreachable!("nothing is old"),
             }
             Ok(())
         };
-        snapshot.pieces(None, take).unwrap();
-        (parts, snapshot.image(), entries)
+        snapshot.image_parts(None, take).unwrap();
+        (parts, snapshot.image_meta(), entries)
     }
 
-    fn salvaged(parts: &Parts, image: &Image) -> (Entries, Ranges) {
+    fn salvaged(parts: &Parts, image: &ImageMeta) -> (Entries, Ranges) {
         let mut entries = Entries::new();
         let (found, lost) = salvage(parts, image, &Ranges::all(), &mut |key, value| {
             entries.insert(key.to_vec(), value.to_vec());
@@ -512,7 +512,7 @@ mod tests {
             }
             bad.units.insert(u32::MAX - random(9) as u32, [random(256) as u8; UNIT]);
             let height = image.height + random(3) as u32;
-            salvaged(&bad, &Image { height, count: u64::MAX, ..image });
+            salvaged(&bad, &ImageMeta { height, count: u64::MAX, ..image });
         }
     }
 
