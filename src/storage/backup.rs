@@ -62,12 +62,12 @@ impl NewFile<'_> {
             *half = disk.random().map_err(failed)?.to_le_bytes();
         }
         let file = disk.open(&making, OpenMode::Create).map_err(failed)?;
-        // What lies there was left by a backup that was interrupted, or belongs to
-        // one that goes on, or has a moment ago: then it has another name now.
+        // The file may be left by a backup that was interrupted. A backup that goes on
+        // has it locked, and one that has just finished has renamed it.
         if !file.lock(false).map_err(failed)? || !file.is_at(&making).map_err(failed)? {
             return Err(DBError::Busy(making.display().to_string()));
         }
-        // A database that is in use, or was, is another thing, whatever its name.
+        // The name does not make a database that has been in use a backup.
         let is_backup = match Roots::read(&*file, &making) {
             Ok(roots) => roots.is_backup,
             Err(DBError::Format(_)) => false,

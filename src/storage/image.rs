@@ -1,5 +1,5 @@
-//! Where the index and the file meet: a tree's numbers in a root, and its units
-//! and blobs on their way back.
+//! Where the index and the file meet: the numbers of a checkpoint image in a root,
+//! and its units and blobs on their way back.
 
 use super::file::{DataFile, META, Receiver, Roots};
 use super::index::{ImageMeta, Index, Restoring, Unrestored};
@@ -7,7 +7,7 @@ use crate::error::{DBError, DBResult};
 use crate::os::disk::File;
 use std::path::{Path, PathBuf};
 
-/// What of a tree stands in a root:
+/// Encodes the numbers of an image as a root has them:
 ///
 /// ```text
 /// 0   root page, u32; levels above the leaves, u32
@@ -25,6 +25,7 @@ pub(super) fn encode(image: &ImageMeta) -> [u8; META] {
     meta
 }
 
+/// Decodes the numbers of an image from a root.
 pub(super) fn decode(meta: &[u8; META]) -> ImageMeta {
     let number = |at: usize| u64::from_le_bytes(*meta[at..].first_chunk().expect("8 of 40 bytes"));
     ImageMeta {
@@ -36,7 +37,7 @@ pub(super) fn decode(meta: &[u8; META]) -> ImageMeta {
     }
 }
 
-/// Takes what a file holds to where a tree comes of it.
+/// Passes the units and blobs of a file on to the tree that is restored.
 struct Loader<'a> {
     tree: Option<Restoring>,
     loaded: u64,
@@ -78,8 +79,8 @@ impl Receiver for Loader<'_> {
     }
 }
 
-/// Loads the tree that the newest root of a file is of, and the moment that the
-/// file is an image of. `progress` is told how many bytes were loaded.
+/// Loads the image that the newest root of a file leads to: its tree and its
+/// checkpoint epoch. `progress` is told how many bytes were loaded.
 pub(super) fn load(
     file: std::sync::Arc<dyn File>,
     path: &Path,
@@ -89,9 +90,9 @@ pub(super) fn load(
     let mut loader = Loader { tree: None, loaded: 0, progress };
     let data = DataFile::load(file, PathBuf::from(path), roots, &mut loader)?;
     let tree = loader.tree.take().ok_or(DBError::Internal)?;
-    let (index, moment) = tree.finish(decode(&data.fields().meta)).map_err(|why| match why {
+    let (index, epoch) = tree.finish(decode(&data.fields().meta)).map_err(|why| match why {
         Unrestored::OutOfMemory => DBError::OutOfMemory,
         Unrestored::Damaged(what) => DBError::Corrupt(format!("{}: {what}", path.display())),
     })?;
-    Ok((data, index, moment))
+    Ok((data, index, epoch))
 }

@@ -32,7 +32,8 @@ const FIRST_CHILD: usize = 8;
 const LEN_MASK: u16 = 0x7fff;
 const HAS_TAIL: u16 = 0x8000;
 
-/// A separator outside a node: its inline part, and the blob of its tail.
+/// A separator outside a node: its inline part, and the blob of its tail. Keys of
+/// leaves can take this form, too.
 #[derive(Clone, Debug)]
 pub(crate) struct Separator {
     pub(crate) inline: Vec<u8>,
@@ -100,7 +101,7 @@ impl<'a> Inner<'a> {
         BranchSlot(&self.slots()[i])
     }
 
-    /// Child `i`, counted from 0.
+    /// Child `i`.
     #[inline]
     pub(crate) fn child(self, i: usize) -> PageId {
         match i.checked_sub(1) {
@@ -109,8 +110,8 @@ impl<'a> Inner<'a> {
         }
     }
 
-    /// How a separator compares with `rest` (a key's inline part after the
-    /// prefix, its head the same as the separator's) and `tail`.
+    /// Compares a separator with a key that has the prefix and the same head: `rest`
+    /// is the key's inline part after the prefix, `tail` its tail.
     fn compare(
         self,
         slot: BranchSlot<'_>,
@@ -119,8 +120,7 @@ impl<'a> Inner<'a> {
         tail: &[u8],
     ) -> Ordering {
         let inline = if slot.len() < HEAD || rest.len() < HEAD {
-            // With equal heads, and zeros in them beyond its end, the shorter
-            // one begins the longer.
+            // Zeros pad the equal heads, so the shorter one is a prefix of the longer.
             slot.len().cmp(&rest.len())
         } else {
             self.body[slot.rest()].cmp(&rest[HEAD..])
@@ -131,8 +131,8 @@ impl<'a> Inner<'a> {
         })
     }
 
-    /// The number of the child that a key belongs to: that of separators not
-    /// greater than the key.
+    /// The number of the child that a key belongs to, which is how many separators are
+    /// not greater than the key.
     #[inline]
     pub(crate) fn find(self, source: &impl Source, key: Key<'_>) -> usize {
         let rest = match key.after(self.prefix()) {
@@ -155,7 +155,7 @@ impl<'a> Inner<'a> {
             })
     }
 
-    /// A separator, whole.
+    /// A copy of a separator.
     pub(crate) fn separator(self, i: usize) -> Separator {
         let slot = self.slot(i);
         let head = slot.head().to_be_bytes();
@@ -173,20 +173,20 @@ impl<'a> Inner<'a> {
         slot.has_tail().then(|| self.blob_at(slot.rest().end))
     }
 
-    /// All separators, each with the child to its right.
+    /// Copies of all separators, each with the child to its right.
     pub(crate) fn branches(self) -> Vec<Branch> {
-        let mut branches = Vec::with_capacity(self.len() + 1); // one is often added
+        let mut branches = Vec::with_capacity(self.len() + 1); // an insertion adds one
         branches.extend((0..self.len()).map(|i| (self.separator(i), self.slot(i).child())));
         branches
     }
 
-    /// Whether the separator fits in place.
+    /// Whether the separator can be inserted in place.
     pub(crate) fn has_room(self, separator: &Separator) -> bool {
         separator.inline.starts_with(self.prefix())
             && self.free() >= SLOT + separator.heap_space(self.prefix_len())
     }
 
-    /// The first rule that the node breaks, as far as it shows without blobs.
+    /// Verifies all rules of a node that need no blob; returns the first broken one.
     pub(crate) fn check(self) -> Result<(), &'static str> {
         self.check_layout(|i| Some(self.slot(i).item()))
     }
@@ -202,17 +202,17 @@ pub(crate) fn built_len(branches: &[Branch]) -> usize {
 /// Length of the prefix that sorted separators share.
 fn shared(branches: &[Branch]) -> usize {
     match branches {
-        // With one separator all of it would be prefix, and not for long.
+        // One separator would be all prefix, and the next insertion would shorten it.
         [] | [_] => 0,
         [(first, _), .., (last, _)] => common_prefix(&first.inline, &last.inline),
     }
 }
 
-/// Where to cut separators that do not fit one node: the number of the one
-/// that moves up, such that both sides fit and are as equal as can be.
+/// Finds where to cut separators that do not fit one node: the number of the
+/// separator that moves up, such that both sides fit and are about equal.
 pub(crate) fn cut(branches: &[Branch], appending: bool) -> usize {
     if appending {
-        // More will come at the end: leave the left side full.
+        // More insertions at the end are likely: the left side stays full.
         let most = branches.len() - 1;
         if built_len(&branches[..most]) <= BODY_MAX {
             return most;
@@ -227,7 +227,7 @@ pub(crate) fn cut(branches: &[Branch], appending: bool) -> usize {
 }
 
 impl<'a> InnerMut<'a> {
-    /// Makes the block a node; [`built_len`] has said how long it must be.
+    /// Makes the block, of [`built_len`] bytes or more, a node.
     pub(crate) fn build(body: &'a mut [u8], first: PageId, branches: &[Branch]) {
         let prefix = branches.first().map_or(&[][..], |(separator, _)| &separator.inline);
         let mut node = InnerMut::init(body, &prefix[..shared(branches)]);
@@ -277,8 +277,8 @@ impl<'a> InnerMut<'a> {
         self.set_slot(i, slot);
     }
 
-    /// Removes child `i` of several, and a separator beside it, whose tail is
-    /// returned: the caller's to release.
+    /// Removes child `i` of several, and a separator next to it. Returns the blob of
+    /// that separator's tail, which the caller releases.
     pub(crate) fn remove_child(&mut self, i: usize) -> Option<BlobId> {
         let slot = i.saturating_sub(1);
         if i == 0 {

@@ -1,12 +1,11 @@
 //! A checkpoint image: the pages and blobs of a tree that go to a file.
 //!
-//! A page goes there as units of 512 bytes, which have in the file the numbers
-//! that they have in memory. Of an image that is taken after another, the parts that
-//! were not changed in between are told apart, so that they need not be written
-//! again.
+//! A page goes there as units of 512 bytes, which have the same numbers in the file
+//! and in memory. A part that has not changed since the image before is named only, as
+//! the file has it.
 //!
-//! Taking an image reads a snapshot: it disturbs nobody. The way back is
-//! [`super::restore`]. Not here: files and checksums.
+//! An image is taken of a snapshot, and neither readers nor writers wait for it. The
+//! way back is [`super::restore`]. Not here: files and checksums.
 
 use super::super::memory::{BlobId, HEADER, PageId, Source, UNIT, UNITS_MAX};
 use super::super::tree::{Index, Position, Snapshot, Totals, Tree, Visitor, walk};
@@ -24,22 +23,22 @@ pub(crate) struct ImageMeta {
     pub(crate) commits: u64,
 }
 
-/// A part of a tree.
+/// A part of a checkpoint image.
 #[derive(Debug)]
 pub(crate) enum ImagePart<'a> {
-    /// Units that are as they were in the image before.
+    /// A page of the image before.
     KeptPage {
         unit: u32,
         units: u32,
     },
-    /// Units that may have changed. Before unit `origin` a page ended in the
-    /// image before whose end may have been much the same.
+    /// A page that may have changed. The image before has a page that ends before unit
+    /// `origin` and may have had much the same end.
     ChangedPage {
         unit: u32,
         origin: u32,
         units: &'a [[u8; UNIT]],
     },
-    /// A blob that the image before had.
+    /// A blob of the image before.
     KeptBlob(u32),
     NewBlob {
         id: u32,
@@ -48,7 +47,7 @@ pub(crate) enum ImagePart<'a> {
 }
 
 impl Index {
-    /// A snapshot of what readers see, to take an image of.
+    /// Freezes the published tree to take an image of it.
     pub(crate) fn checkpoint_snapshot(&mut self) -> Result<Snapshot, OutOfMemory> {
         let snapshot = self.snapshot()?;
         self.pages.image_of(&snapshot.frozen);
@@ -57,20 +56,21 @@ impl Index {
 }
 
 impl Snapshot {
-    /// The checkpoint epoch of an image of the snapshot: all later changes are newer.
+    /// The checkpoint epoch: pages that change from now on are newer.
     pub(crate) fn checkpoint_epoch(&self) -> u64 {
         self.frozen.epoch()
     }
 
+    /// The numbers that go to the file with an image of the snapshot.
     pub(crate) fn image_meta(&self) -> ImageMeta {
         let (Tree { root, height }, Totals { count, bytes, commits }) = (self.tree, self.totals);
         let root = u32::from_le_bytes(root.to_bytes());
         ImageMeta { root, height: height as u32, count, bytes, commits }
     }
 
-    /// Calls `visit` for each part of the tree: first for those that the image with
-    /// the checkpoint epoch `since` has, then for the changed ones. The tree is
-    /// walked once; the names of changed parts are kept meanwhile.
+    /// Calls `visit` for each part of the tree: first for those of the image with the
+    /// checkpoint epoch `since`, then for the changed ones. The tree is walked once, and
+    /// the names of changed parts collected meanwhile.
     pub(crate) fn image_parts(
         &self,
         since: Option<u64>,
@@ -104,7 +104,8 @@ enum Part {
     Blob(BlobId),
 }
 
-/// The visitor that shows the parts of the image before, and collects the others.
+/// The visitor that reports the parts of the image before and collects the changed
+/// ones.
 struct KeptParts<'a> {
     snapshot: &'a Snapshot,
     since: u64,

@@ -1,4 +1,4 @@
-//! A tree on its way to a file and back.
+//! Checkpoint images of a tree, restoring one, and salvaging what is left of one.
 
 mod image;
 mod restore;

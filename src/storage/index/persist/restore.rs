@@ -1,15 +1,14 @@
-//! A tree as it comes back from a file.
+//! Restoring: a tree comes back from its checkpoint image in a file.
 //!
-//! Units and blobs have numbers, and places in tables by these. A file may have
-//! few of them with large numbers: most were deleted, or it was made to do harm.
-//! If the tables would take much memory for what the file holds, all pages and
-//! blobs get other names, the lowest that there are.
+//! Units and blobs have numbers, and the tables in memory are indexed by these. A
+//! file may have few of them with large numbers: most were deleted, or the file was
+//! made to do harm. If the tables would take much memory for what the file holds,
+//! all pages and blobs get other names, the lowest that there are.
 //!
 //! Promises:
 //!
-//! 1. Whatever the bytes are that a tree is to be restored from, what comes out
-//!    is a tree whose every node can be read, or an error.
-//! 2. What a tree takes does not depend on the numbers, beyond what is allowed.
+//! 1. Any bytes restore to a tree whose every node can be read, or to an error.
+//! 2. Beyond a given bound, the memory of a tree does not depend on the numbers.
 //!
 //! Not here: files and checksums.
 
@@ -21,11 +20,10 @@ use super::image::ImageMeta;
 use crate::error::OutOfMemory;
 use crate::fallible::filled;
 
-/// What the tables of blobs take for each number, and what there may be beyond
-/// the greatest.
+/// Bytes of memory for each number below the greatest of a blob.
 const BLOB_NUMBER: u64 = 64;
 
-/// A tree that is being restored: all units and blobs are given in any order.
+/// A tree that is being restored. It is given all units and blobs, in any order.
 #[derive(Debug)]
 pub(crate) struct Restoring {
     pages: Pages,
@@ -33,18 +31,20 @@ pub(crate) struct Restoring {
     bytes: u64,
     /// Blobs that the tree has.
     used: Vec<bool>,
-    /// If names are to change.
+    /// The old names, if pages and blobs get others.
     renaming: Option<Renaming>,
 }
 
-/// What is in the file under other names.
+/// The units and blobs of a file whose names in memory are others.
 #[derive(Debug)]
 struct Renaming {
-    /// Numbers of units, in order; the units themselves; which of them the tree has.
+    /// The numbers of the units in ascending order; their bytes; whether the tree has
+    /// taken them.
     units: Vec<u32>,
     contents: Vec<[u8; UNIT]>,
     taken: Vec<bool>,
-    /// Numbers of blobs, in order. Where they stand here is their new name.
+    /// The numbers of the blobs in ascending order. The position of a number here is
+    /// the new name of its blob.
     blobs: Vec<u32>,
 }
 
@@ -63,8 +63,8 @@ impl From<OutOfMemory> for Unrestored {
 }
 
 impl Renaming {
-    /// Makes a page of the tree of one that was loaded, if it was and is in the
-    /// tree for the first time.
+    /// Gives a page its new name and place. `None` if any of its units was not loaded,
+    /// or is in the tree already.
     fn take(&mut self, page: PageId, pages: &mut Pages) -> Result<Option<PageId>, OutOfMemory> {
         let Ok(first) = self.units.binary_search(&page.unit()) else {
             return Ok(None);
@@ -84,8 +84,8 @@ impl Renaming {
 }
 
 impl Restoring {
-    /// Of a tree whose units and blobs have these numbers, in order, with so much
-    /// memory for what grows with the greatest of them.
+    /// Begins a tree whose units and blobs have these numbers, in ascending order.
+    /// `memory` bounds the bytes of tables that grow with the greatest number.
     pub(crate) fn new(
         units: Vec<u32>,
         blobs: Vec<u32>,
@@ -94,24 +94,19 @@ impl Restoring {
         let end = |numbers: &[u32]| numbers.last().map_or(0, |&last| u64::from(last) + 1);
         let (unit_end, blob_end) = (end(&units), end(&blobs));
         let sparse = unit_end * UNIT as u64 + blob_end * BLOB_NUMBER > memory;
-        let (unit_end, blob_end) = match sparse {
-            true => (0, blobs.len()),
-            false => (unit_end as u32, blob_end as usize),
-        };
-        let renaming = match sparse {
-            true => Some(Renaming {
-                contents: filled([0; UNIT], units.len())?,
-                taken: filled(false, units.len())?,
-                units,
-                blobs,
-            }),
-            false => None,
-        };
-        let (pages, used) =
-            (Pages::restoring(unit_end, blob_end as u32)?, filled(false, blob_end)?);
-        Ok(Restoring { pages, count: 0, bytes: 0, used, renaming })
+        let (unit_end, blob_end) =
+            if sparse { (0, blobs.len()) } else { (unit_end as u32, blob_end as usize) };
+        let pages = Pages::restoring(unit_end, blob_end as u32)?;
+        let used = filled(false, blob_end)?;
+        let mut restoring = Restoring { pages, count: 0, bytes: 0, used, renaming: None };
+        if sparse {
+            let (contents, taken) = (filled([0; UNIT], units.len())?, filled(false, units.len())?);
+            restoring.renaming = Some(Renaming { units, contents, taken, blobs });
+        }
+        Ok(restoring)
     }
 
+    /// Takes the bytes of a unit.
     pub(crate) fn unit(&mut self, unit: u32, bytes: &[u8; UNIT]) {
         match &mut self.renaming {
             None => self.pages.load(unit, bytes),
@@ -122,7 +117,7 @@ impl Restoring {
         }
     }
 
-    /// A blob of `len` bytes, which `fill` provides.
+    /// Takes a blob of `len` bytes, which `fill` provides.
     pub(crate) fn blob<E: From<OutOfMemory>>(
         &mut self,
         id: u32,
@@ -134,33 +129,33 @@ impl Restoring {
         self.pages.load_blob(id.expect("the number was given"), len, fill)
     }
 
-    /// The tree, and the moment that its image is of: before all of it if it has
-    /// other names now.
-    pub(crate) fn finish(mut self, image: ImageMeta) -> Result<(Index, u64), Unrestored> {
-        let height = image.height as usize;
-        let root = PageId::from_bytes(image.root.to_le_bytes());
+    /// The tree, and the checkpoint epoch of its image: older than all of the tree if
+    /// its pages and blobs have other names now.
+    pub(crate) fn finish(mut self, meta: ImageMeta) -> Result<(Index, u64), Unrestored> {
+        let height = meta.height as usize;
+        let root = PageId::from_bytes(meta.root.to_le_bytes());
         if height >= LEVELS_MAX {
             return Err(Unrestored::Damaged(format!("the tree has {height} levels")));
         }
         let root = self.claim(root, height)?;
         walk(&mut self, root, height)?;
-        // Where so many are counted, counting on could overflow.
-        if image.commits >= 1 << 62 {
-            return Err(Unrestored::Damaged(format!("the tree has {} commits", image.commits)));
+        // Counting on from a number as large could overflow.
+        if meta.commits >= 1 << 62 {
+            return Err(Unrestored::Damaged(format!("the tree has {} commits", meta.commits)));
         }
-        if (self.count, self.bytes) != (image.count, image.bytes) {
-            let why = format!("the tree has {} entries, not {}", self.count, image.count);
+        if (self.count, self.bytes) != (meta.count, meta.bytes) {
+            let why = format!("the tree has {} entries, not {}", self.count, meta.count);
             return Err(Unrestored::Damaged(why));
         }
-        let moment = if self.renaming.is_some() { 0 } else { RESTORED };
-        self.pages.restored(moment);
-        let ImageMeta { count, bytes, commits, .. } = image;
+        let epoch = if self.renaming.is_some() { 0 } else { RESTORED };
+        self.pages.restored(epoch);
+        let ImageMeta { count, bytes, commits, .. } = meta;
         let (tree, numbers) =
             (Tree { root, height }, Numbers::of(Totals { count, bytes, commits }));
-        Ok((Index { pages: self.pages, tree, numbers, shown: None }, moment))
+        Ok((Index { pages: self.pages, tree, numbers, shown: None }, epoch))
     }
 
-    /// Takes a page into the tree; returns its name there.
+    /// Takes a page on a level of the tree, and returns its name there.
     fn claim(&mut self, page: PageId, height: usize) -> Result<PageId, Unrestored> {
         let claimed = match &mut self.renaming {
             None => self.pages.claim(page).then_some(page),

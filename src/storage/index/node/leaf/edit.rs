@@ -8,7 +8,7 @@ use super::{
 };
 use crate::storage::index::memory::BlobId;
 
-/// An entry's slot, removed.
+/// The slot of a removed entry.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Removed {
     slot: u64,
@@ -16,7 +16,7 @@ pub(crate) struct Removed {
 }
 
 impl<'a> LeafMut<'a> {
-    /// Makes the block, which is longer, the same leaf as another.
+    /// Makes the block a copy of a leaf with a shorter block.
     pub(crate) fn copy(body: &'a mut [u8], from: Leaf<'_>) -> LeafMut<'a> {
         let (end, top, longer) = (from.slots_end(), from.top(), body.len() - from.body.len());
         body[..end].copy_from_slice(&from.body[..end]);
@@ -64,8 +64,8 @@ impl<'a> LeafMut<'a> {
         put16(self.body, RUN, run.min(RUN_MAX));
     }
 
-    /// Puts the value in the place of another of the same kind and length;
-    /// false, and nothing done, if it is not.
+    /// Replaces a value by another of the same kind and length; does nothing and
+    /// returns false if they differ in that.
     #[inline]
     pub(crate) fn replace(&mut self, i: usize, value: Value<'_>) -> bool {
         let entry = self.read().layout(i);
@@ -78,8 +78,8 @@ impl<'a> LeafMut<'a> {
         true
     }
 
-    /// Puts what `new` says in the place of each blob; false if it says nothing.
-    /// As [`Leaf::place`] does, it keeps within a leaf that was checked before.
+    /// Replaces each blob by what `new` maps it to; false if it maps one to nothing. The
+    /// leaf has been checked.
     pub(crate) fn rename_blobs(&mut self, new: &dyn Fn(BlobId) -> Option<BlobId>) -> bool {
         (0..self.read().len()).all(|i| {
             let entry = self.read().layout(i);
@@ -89,8 +89,8 @@ impl<'a> LeafMut<'a> {
         })
     }
 
-    /// Removes an entry; its blobs are the caller's to release. Returns what
-    /// [`LeafMut::restore`] needs to take that back.
+    /// Removes an entry, whose blobs the caller releases. [`LeafMut::restore`] can take
+    /// the removal back.
     pub(crate) fn remove(&mut self, i: usize) -> Removed {
         let removed = Removed { slot: self.read().slot(i), run: get16(self.body, RUN) };
         self.remove_slot(i, self.read().heap_space(i));
@@ -98,7 +98,7 @@ impl<'a> LeafMut<'a> {
         removed
     }
 
-    /// Takes back the latest removal, with nothing done to the leaf since.
+    /// Takes back the latest removal. The leaf has not been edited since.
     pub(crate) fn restore(&mut self, i: usize, removed: Removed) {
         self.open_slot(i, 0);
         self.set_slot(i, removed.slot.to_le_bytes());
@@ -107,7 +107,7 @@ impl<'a> LeafMut<'a> {
         put16(self.body, RUN, removed.run);
     }
 
-    /// Adds entries of another leaf at the end, for which there must be room.
+    /// Appends entries of another leaf, for which there must be room.
     pub(crate) fn append(&mut self, from: Leaf<'_>, range: Range<usize>) {
         let (old, new) = (from.prefix_len(), self.read().prefix_len());
         for i in range {
@@ -136,14 +136,14 @@ impl<'a> LeafMut<'a> {
         }
     }
 
-    /// Takes over from the leaf that this one was, but for the latest insertion
-    /// at `i`, how insertions have been coming.
+    /// Takes over the run of insertions from the leaf that this one was before the
+    /// insertion at `i`.
     pub(crate) fn inherit_run(&mut self, from: Leaf<'_>, i: usize) {
         let run = if get16(from.body, LAST) + 1 == i { get16(from.body, RUN) + 1 } else { 0 };
         put16(self.body, RUN, run.min(RUN_MAX));
     }
 
-    /// Lookup that insertions have been coming in order up to the last entry.
+    /// Records a run of insertions that ends with the last entry.
     pub(crate) fn expect_more(&mut self) {
         let last = self.read().len() - 1;
         put16(self.body, LAST, last);

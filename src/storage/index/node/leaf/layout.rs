@@ -30,8 +30,8 @@ impl Leaf<'_> {
         range.map(|i| SLOT + self.heap_space(i) + own - prefix).sum()
     }
 
-    /// What the leaf would take with one more entry if its bytes were copied as
-    /// they are; `None` if they cannot be, or would not fit.
+    /// Bytes of the leaf with one more entry, if its bytes are copied unchanged; `None`
+    /// if they cannot be, or do not fit.
     pub(crate) fn grown(self, entry: &NewEntry<'_>) -> Option<usize> {
         if self.dead() != 0 || !entry.key.inline.starts_with(self.prefix()) {
             return None;
@@ -40,7 +40,7 @@ impl Leaf<'_> {
         (len <= BODY_MAX).then_some(len)
     }
 
-    /// What the leaf would take, and the prefix it would have, with one more entry.
+    /// The layout of the leaf with one more entry.
     pub(crate) fn with_entry(self, entry: &NewEntry<'_>) -> LeafLayout {
         let prefix = match self.len() {
             0 => 0,
@@ -53,14 +53,13 @@ impl Leaf<'_> {
     /// Length of the prefix that the entries in a range share.
     fn shared(self, range: Range<usize>) -> usize {
         match range.len() {
-            // With one key all of it would be prefix, and not for long.
+            // One key would be all prefix, and the next insertion would shorten it.
             0 | 1 => 0,
             _ => common_prefix(&self.inline_key(range.start), &self.inline_key(range.end - 1)),
         }
     }
 
-    /// Whether insertions have been coming in order and this one, at `at`, is
-    /// the next beyond the end.
+    /// Whether an insertion at `at` continues a run of insertions at the end.
     pub(crate) fn is_append(self, at: usize) -> bool {
         at == self.len()
             && at > 0
@@ -68,8 +67,8 @@ impl Leaf<'_> {
             && get16(self.body, RUN) >= RUN_MAX
     }
 
-    /// Where to cut the leaf in two, given that one more entry goes to `at`:
-    /// the number of entries on the left, and whether the new one is there.
+    /// Finds where to cut the leaf in two, with one more entry at `at`: the number of
+    /// entries on the left, and whether the new one is among them.
     pub(crate) fn cut(self, at: usize, entry: &NewEntry<'_>) -> (usize, bool) {
         if !entry.key.inline.starts_with(self.prefix()) {
             return (at, at == 0);
@@ -90,7 +89,7 @@ impl Leaf<'_> {
         (left - usize::from(at < left), at < left)
     }
 
-    /// What a leaf with some of the entries, and perhaps a new one, would take.
+    /// The layout of a leaf with some of the entries, and perhaps a new one.
     pub(crate) fn part(self, range: Range<usize>, new: Option<&NewEntry<'_>>) -> LeafLayout {
         let prefix = match (range.len(), new) {
             (0, _) | (1, None) => 0,
@@ -104,7 +103,7 @@ impl Leaf<'_> {
         LeafLayout { prefix, len: slots_start(prefix) + self.space(range, prefix) + new }
     }
 
-    /// What the leaf would take together with the one after it.
+    /// The layout of the leaf joined with the one after it.
     pub(crate) fn joined(self, next: Leaf<'_>) -> LeafLayout {
         let prefix = match (self.len(), next.len()) {
             (0, n) => next.shared(0..n),

@@ -18,7 +18,7 @@
 //!
 //! A search runs over the slots and touches an entry only to confirm.
 //!
-//! Here a leaf is read; [`edit`] changes it, and [`layout`] computes the layout of
+//! This file reads a leaf; [`edit`] edits one, and [`layout`] computes the layout of
 //! leaves to be built.
 
 mod edit;
@@ -41,17 +41,17 @@ const LEN_MASK: u64 = 0x3fff;
 const HAS_TAIL: u64 = 0x4000;
 const IS_BLOB: u64 = 0x8000;
 
-/// The longest value that stands in a leaf; a longer one is a blob, so that
-/// copying a leaf stays cheap.
+/// The longest value that a leaf holds. A longer one is a blob, so that copying a leaf
+/// stays cheap.
 pub(crate) const INLINE_VALUE: usize = 1024;
 
-/// Insertions in a row that make a leaf split at its end, in expectation of more.
+/// Insertions in ascending order after which a full leaf splits at its end.
 const RUN_MAX: usize = 4;
 
 /// A value as a leaf holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Value<'a> {
-    /// The bytes. As read from a leaf, a NUL stands after them.
+    /// The bytes, which a NUL follows in the leaf.
     Inline(&'a [u8]),
     Blob(BlobId),
 }
@@ -74,14 +74,14 @@ pub(crate) struct NewEntry<'a> {
 }
 
 impl NewEntry<'_> {
-    /// What it takes in a leaf, slot included.
+    /// Bytes that the entry takes in a leaf, its slot included.
     fn space(&self, prefix: usize) -> usize {
         let tail = if self.tail.is_some() { BLOB_ID } else { 0 };
         SLOT + 2 + (self.key.inline.len() - prefix) + tail + self.value.space()
     }
 }
 
-/// An entry as it stands in a leaf.
+/// An entry in a leaf.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry<'a> {
     /// The inline key after the prefix.
@@ -96,7 +96,7 @@ pub(crate) struct EntryLayout {
     pub(crate) suffix: Range<usize>,
     pub(crate) has_tail: bool,
     pub(crate) value: usize,
-    /// Length of an inline value, a NUL after it not counted.
+    /// Length of an inline value without its NUL.
     pub(crate) value_len: Option<usize>,
 }
 
@@ -133,7 +133,7 @@ impl<'a> Leaf<'a> {
         Entry { suffix: &self.body[entry.suffix], tail, value }
     }
 
-    /// Where an entry's parts are in the block.
+    /// The layout of an entry.
     #[inline(always)]
     pub(crate) fn layout(self, i: usize) -> EntryLayout {
         let slot = self.slot(i);
@@ -145,9 +145,9 @@ impl<'a> Leaf<'a> {
         EntryLayout { suffix, has_tail, value, value_len }
     }
 
-    /// The bytes of an entry from its inline key after the prefix on, the length of
-    /// that, and where a value and a NUL are in the block, if that is all there is
-    /// to it. `slots` is where the slots are.
+    /// An entry without blobs: the bytes from its inline key after the prefix on, the
+    /// length of that key, and where its value and the NUL are in the block. `slots` is
+    /// where the slots start.
     #[inline(always)]
     pub(crate) fn plain(self, slots: usize, i: usize) -> Option<(&'a [u8], usize, Range<usize>)> {
         let slot = u64::from_le_bytes(*self.body.get(slots + i * SLOT..)?.first_chunk()?);
@@ -205,8 +205,8 @@ impl<'a> Leaf<'a> {
         entry.value - (entry.suffix.start - 2) + entry.value_len.map_or(BLOB_ID, |len| len + 1)
     }
 
-    /// How an entry's key compares with `rest` (a key's inline part after the
-    /// prefix) and `tail`.
+    /// Compares an entry's key with another that has the prefix: `rest` is its inline
+    /// part after the prefix, `tail` its tail.
     #[inline]
     fn compare(self, i: usize, source: &impl Source, rest: &[u8], tail: &[u8]) -> Ordering {
         let slot = self.slot(i);
@@ -218,7 +218,7 @@ impl<'a> Leaf<'a> {
         })
     }
 
-    /// Where the key is, or where it would go.
+    /// The number of the entry with a key; the error is the number that it would get.
     #[inline]
     pub(crate) fn find(self, source: &impl Source, key: Key<'_>) -> Result<usize, usize> {
         let rest = match key.after(self.prefix()) {
@@ -229,7 +229,7 @@ impl<'a> Leaf<'a> {
         let slots = self.slots();
         let head = u64::from(head4(rest)) << 32;
         let first = slots.partition_point(|slot| u64::from_le_bytes(*slot) < head);
-        // Most often the head alone decides, or the first entry with it is it.
+        // Mostly the head alone decides, or the first entry with that head is a match.
         match slots.get(first) {
             Some(slot) if u64::from_le_bytes(*slot) >> 32 == head >> 32 => {}
             _ => return Err(first),
@@ -264,7 +264,7 @@ impl<'a> Leaf<'a> {
         entry.key.inline.starts_with(self.prefix()) && self.free() >= entry.space(self.prefix_len())
     }
 
-    /// The first rule that the leaf breaks, as far as it shows without blobs.
+    /// Verifies all rules of a leaf that need no blob; returns the first broken one.
     pub(crate) fn check(self) -> Result<(), &'static str> {
         self.check_layout(|i| {
             let start = self.entry_start(i);
