@@ -377,7 +377,7 @@ impl Cursor {
     #[inline(never)]
     fn load(&mut self, at: usize, same: usize) -> Result<(), OutOfMemory> {
         let leaf = Leaf::new(self.reader.page());
-        let place = leaf.place(at);
+        let place = leaf.layout(at);
         let prefix = &leaf.prefix()[same..];
         let suffix = leaf.bytes(place.suffix);
         let tail = match place.has_tail {
@@ -402,7 +402,7 @@ impl Cursor {
         let node = Leaf::new(source.page(leaf));
         let find = |key: &[u8]| node.find(source, Key::new(key)).unwrap_or_else(|at| at);
         let start = from.map_or(0, find);
-        let (slots, prefix, len) = (node.slots_at(), node.prefix().len(), node.len());
+        let (slots, prefix, len) = (node.slots_start(), node.prefix().len(), node.len());
         Spot { path, leaf, slots, prefix, len, start, end: to.map_or(len, find), at: start }
     }
 

@@ -6,8 +6,10 @@ mod delete;
 mod in_place;
 mod put;
 mod unpublished;
+mod visit;
 
 pub(crate) use cursor::{Bounds, Cursor, Sink};
+pub(crate) use visit::{Position, Visitor, walk};
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
