@@ -517,9 +517,10 @@ MINIDB_API int minidb_backup(const minidb_t *db, const char *path);
 /**
  * Describes a result in English, never NULL. If `code` is what the calling
  * thread's latest failed call returned (a negative code, or any but MINIDB_OK
- * from minidb_open or minidb_backup), the text has its details: the path, the
- * system's reason, the place of damage. It is borrowed until this thread
- * calls minidb again.
+ * from minidb_open, minidb_backup or minidb_salvage), the text has its
+ * details: the path, the system's reason, the place of damage. An answer has
+ * no details: after it, its code has the general text. The text is borrowed
+ * until this thread calls minidb again.
  */
 MINIDB_API const char *minidb_strerror(int code);
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::ptr;
 
 use super::code::{MINIDB_NOTFOUND, MINIDB_OK};
-use super::text::{Failure, invalid, keep};
+use super::text::{Failure, forget, invalid, keep};
 use crate::{DBError, DBResult, MAX_LEN};
 
 #[cfg(panic = "abort")]
@@ -18,12 +18,17 @@ compile_error!("minidb must unwind: it turns a panic into MINIDB_INTERNAL");
 /// MINIDB_STR.
 const STR: usize = usize::MAX;
 
-/// Runs the body of a function: a failure's text is kept for
-/// `minidb_strerror`, and a panic stays on this side.
+/// Runs the body of a function. The text of a failure is kept for `minidb_strerror`,
+/// and an answer forgets that of its code. A panic becomes MINIDB_INTERNAL.
 #[inline]
 pub(super) fn guard(body: impl FnOnce() -> Result<c_int, Failure>) -> c_int {
     match catch_unwind(AssertUnwindSafe(body)) {
-        Ok(Ok(code)) => code,
+        Ok(Ok(code)) => {
+            if code != MINIDB_OK {
+                forget(code);
+            }
+            code
+        }
         Ok(Err(failure)) => keep(&failure),
         Err(payload) => {
             discard(payload);
