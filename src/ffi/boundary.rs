@@ -54,12 +54,11 @@ fn discard(payload: Box<dyn Any + Send>) {
     }
 }
 
-/// The bytes of an argument; NULL with length 0 is the empty string.
+/// The bytes of an argument, for which NULL with length 0 is the empty string.
 ///
 /// # Safety
 ///
-/// `start` is NULL or points to `len` bytes, or to a NUL-terminated string if
-/// `len` is MINIDB_STR, that nobody changes during the call.
+/// As for [`bytes_or_none`].
 #[inline]
 pub(super) unsafe fn bytes<'a>(
     what: &str,
@@ -70,44 +69,47 @@ pub(super) unsafe fn bytes<'a>(
     Ok(unsafe { bytes_or_none(what, start, len) }?.unwrap_or_default())
 }
 
-/// The bytes of an argument for which NULL means that there is none.
+/// The bytes of an argument, for which NULL means none.
 ///
 /// # Safety
 ///
-/// As for [`bytes`].
+/// `start` is NULL or points to `len` bytes, or to a NUL-terminated string if
+/// `len` is MINIDB_STR. They do not change during the call.
 #[inline]
 pub(super) unsafe fn bytes_or_none<'a>(
     what: &str,
     start: *const c_void,
     len: usize,
 ) -> Result<Option<&'a [u8]>, Failure> {
-    let len = if len == STR && !start.is_null() {
-        // SAFETY: not NULL, so the caller says that it is NUL-terminated.
-        unsafe { libc::strlen(start.cast()) }
-    } else {
-        len
-    };
     // SAFETY: passed on.
-    unsafe { input(what, start, len, MAX_LEN) }
+    unsafe { input(what, start, len, MAX_LEN, |len| len == STR) }
 }
 
-/// What lies at a pointer, no longer than `max`, which is less than isize::MAX.
+/// The bytes at a pointer, no more than `max`, which is less than isize::MAX.
 ///
 /// # Safety
 ///
-/// `start` is NULL or points to `len` bytes that nobody changes during the call.
+/// `start` is NULL or points to `len` bytes, or to a NUL-terminated string if
+/// `is_text(len)`. They do not change during the call.
 #[inline]
 pub(super) unsafe fn input<'a>(
     what: &str,
     start: *const c_void,
-    len: usize,
+    mut len: usize,
     max: usize,
+    is_text: impl FnOnce(usize) -> bool,
 ) -> Result<Option<&'a [u8]>, Failure> {
     if start.is_null() {
         return if len == 0 { Ok(None) } else { Err(null_with_length(what)) };
     }
     if len > max {
-        return Err(too_long(what, len, max));
+        if is_text(len) {
+            // SAFETY: not NULL, so it is NUL-terminated, as the caller says.
+            len = unsafe { libc::strlen(start.cast()) };
+        }
+        if len > max {
+            return Err(too_long(what, len, max));
+        }
     }
     // SAFETY: not NULL, `len` bytes long, and unchanged, as the caller says.
     Ok(Some(unsafe { std::slice::from_raw_parts(start.cast(), len) }))

@@ -135,7 +135,7 @@ pub unsafe extern "C" fn minidb_cursor_seek(
 /// `len` is NULL or points to a variable of the caller's.
 #[inline]
 unsafe fn lend(cursor: *const minidb_cursor_t, key: bool, len: *mut usize) -> *const c_char {
-    let (start, bytes) = guard_or((ptr::null(), 0), || handle::lent(cursor, key));
+    let (start, bytes) = guard_or((ptr::null(), 0), || handle::borrow(cursor, key));
     // SAFETY: passed on.
     drop(unsafe { Out::new(len, bytes) });
     start.cast()

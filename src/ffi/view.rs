@@ -5,7 +5,7 @@ use std::ffi::{c_char, c_int};
 use super::boundary::{guard, guard_or, handle_out, is_in_memory, path_of};
 use super::code::*;
 use super::handle::view as handle;
-use super::object::{Open, View};
+use super::object::{StoreRef, View};
 use super::text::{Failure, invalid};
 use crate::{Database, InMemoryDB, Options, PersistentDB};
 
@@ -78,8 +78,8 @@ pub unsafe extern "C" fn minidb_open(
             None => InMemoryDB::new()?.into(),
             Some(path) => PersistentDB::open(path, options(flags))?.into(),
         };
-        let open = Open::first(db.clone());
-        out.give(handle::open(View::Database(db), open)?);
+        let store = StoreRef::first(db.clone());
+        out.give(handle::open(View::Database(db), store)?);
         Ok(MINIDB_OK)
     })
 }
