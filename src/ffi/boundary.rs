@@ -125,20 +125,29 @@ fn too_long(what: &str, len: usize, max: usize) -> Failure {
     invalid(format!("{what} has {len} bytes, more than {max}"))
 }
 
-/// A path.
+/// A path, or none for one that stands for a database in memory.
 ///
 /// # Safety
 ///
-/// `path` is NUL-terminated, and nobody changes it during the call.
-pub(super) unsafe fn path_of<'a>(path: *const c_char) -> &'a Path {
+/// `path` is NULL, or NUL-terminated and unchanged during the call.
+pub(super) unsafe fn path_or_memory<'a>(path: *const c_char) -> Option<&'a Path> {
+    if path.is_null() {
+        return None;
+    }
     // SAFETY: passed on.
-    let bytes = unsafe { CStr::from_ptr(path) }.to_bytes();
-    Path::new(OsStr::from_bytes(bytes))
+    let path = Path::new(OsStr::from_bytes(unsafe { CStr::from_ptr(path) }.to_bytes()));
+    (path != Path::new(":memory:")).then_some(path)
 }
 
-/// Whether a path stands for a database in memory.
-pub(super) fn is_in_memory(path: &Path) -> bool {
-    path == Path::new(":memory:")
+/// A path that must name a file.
+///
+/// # Safety
+///
+/// As for [`path_or_memory`].
+pub(super) unsafe fn file_path<'a>(what: &str, path: *const c_char) -> Result<&'a Path, Failure> {
+    // SAFETY: passed on.
+    let path = unsafe { path_or_memory(path) }.filter(|path| !path.as_os_str().is_empty());
+    path.ok_or_else(|| invalid(format!("{what} names no file")))
 }
 
 /// A buffer of the caller's, to be filled from its start. What it holds before

@@ -187,12 +187,12 @@ impl View {
     }
 
     /// Verifies all that the view holds in memory, and the files of its store.
-    pub(super) fn check(&self, open: &Open) -> DBResult<()> {
+    pub(super) fn check(&self, store: &StoreRef) -> DBResult<()> {
         match self {
             View::Database(db) => db.check(),
             other => {
                 on_view!(other, it => it.check())?;
-                open.database().check_files()
+                store.database().check_files()
             }
         }
     }

@@ -37,6 +37,15 @@ pub(in super::super) fn open(view: View, store: StoreRef) -> Result<*mut minidb_
     Ok(std::ptr::without_provenance_mut(handle))
 }
 
+/// Opens a handle for a view that `make` makes of a handle's view.
+pub(in super::super) fn open_on(
+    handle: *const minidb_t,
+    make: impl FnOnce(&View) -> Result<View, Failure>,
+) -> Result<*mut minidb_t, Failure> {
+    let (view, store) = with(handle, |view, store| Ok((make(view)?, store.clone())))?;
+    open(view, store)
+}
+
 /// Runs `f` on the view of a handle.
 #[inline]
 pub(in super::super) fn with<T>(
