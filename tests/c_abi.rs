@@ -89,7 +89,7 @@ impl Drop for Folder {
 }
 
 /// These say themselves where their databases are.
-const ON_FILES_ANYWAY: [&str; 5] = ["backup", "damage", "files", "flags", "forks"];
+const ON_FILES_ANYWAY: [&str; 6] = ["backup", "damage", "files", "flags", "forks", "texts"];
 
 /// Runs all programs, and, but for some, again with their databases in files.
 fn all_pass(

@@ -17,7 +17,7 @@ fn total() -> usize {
 /// What happens, its share of the schedules in percent, and the code.
 type Scenario = (&'static str, usize, fn());
 
-const SCENARIOS: [Scenario; 11] = [
+const SCENARIOS: [Scenario; 12] = [
     ("commits share syncs, and readers see durable ones only", 10, crate::commits::group_commit),
     ("a sync fails for all who wait for it", 8, crate::commits::failed_sync),
     ("a write without space fails for its commits only", 8, crate::commits::full),
@@ -28,7 +28,8 @@ const SCENARIOS: [Scenario; 11] = [
     ("values change in place beside readers", 8, crate::views::in_place),
     ("transactions lose no increment", 8, crate::views::transactions),
     ("readers, turns and who is alone", 18, crate::locks::shared),
-    ("handles are closed under those who use them", 18, crate::handles::closing),
+    ("handles are closed under those who use them", 12, crate::handles::closing),
+    ("a handle is closed under a crowd", 6, crate::handles::crowded),
 ];
 
 pub fn run() {
