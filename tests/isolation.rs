@@ -1,23 +1,24 @@
 //! What serialisable transactions exclude: each anomaly by its name, step by
 //! step, and then with threads that would run into it; on both kinds of database.
 
-#[path = "support/either.rs"]
-mod either;
 mod support;
 
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use either::Either;
 use minidb::{Cursor, Transaction};
+
+use support::either::Either;
+use support::folder::Folder;
 
 /// What each thread does so many times.
 const ROUNDS: u64 = 150;
 
 /// Runs a test on every kind of database.
 fn on_every_kind(name: &str, test: impl Fn(&Either)) {
-    for (kind, db) in Either::each(&support::scratch(name)) {
+    let folder = Folder::new(name);
+    for (kind, db) in Either::each(folder.path()) {
         println!("{kind}");
         test(&db);
         db.check().unwrap();

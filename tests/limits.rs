@@ -8,6 +8,8 @@ use std::sync::{Mutex, MutexGuard};
 
 use minidb::{DB, DBError, InMemoryDB, MAX_LEN, Options, PersistentDB};
 
+use support::folder::Folder;
+
 /// Leave to take so much, which one at a time has.
 fn leave() -> Option<MutexGuard<'static, ()>> {
     static ONE: Mutex<()> = Mutex::new(());
@@ -57,8 +59,8 @@ fn open_with(path: &Path, longest: &[u8]) -> PersistentDB {
 #[test]
 fn in_a_file_keys_and_values_may_be_as_long_and_no_longer() {
     let Some(_leave) = leave() else { return };
-    let folder = support::scratch("limits"); // which is no folder in memory, as others may be
-    let at = |name: &str| folder.join(name);
+    let folder = Folder::new("limits");
+    let at = |name: &str| folder.file(name);
     let db = PersistentDB::open(at("db"), Options::new().no_sync()).unwrap();
     let mut long = vec![b'x'; MAX_LEN + 1];
     for (key, value) in [(&long[..], &b""[..]), (b"", &long)] {
@@ -83,5 +85,4 @@ fn in_a_file_keys_and_values_may_be_as_long_and_no_longer() {
 
     drop(open_with(&at("killed"), &long));
     drop(open_with(&at("killed"), &long));
-    std::fs::remove_dir_all(&folder).unwrap();
 }

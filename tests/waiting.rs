@@ -2,8 +2,7 @@
 //! is to know that it is on disk. Syncs are held, and what is done meanwhile must
 //! come to its end.
 
-#[path = "support/disk.rs"]
-mod disk;
+mod support;
 
 use std::path::Path;
 use std::sync::mpsc::channel;
@@ -13,7 +12,8 @@ use std::time::Duration;
 
 use minidb::{DB, Options, PersistentDB};
 
-use disk::{Folder, Watch, Watched};
+use support::disk::{Watch, Watched};
+use support::folder::Folder;
 
 /// What takes so long waits for what does not come.
 const LONG: Duration = Duration::from_secs(60);

@@ -10,12 +10,13 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use minidb::Options;
+use minidb::os::sim::Random;
 
-use super::either::Either;
 use super::history::Step::Is;
 use super::history::{KEYS, Op, Tape, now, parse};
-use super::play::{Ends, Rng, play};
+use super::play::{Ends, play};
 use super::store::{Store, Transactions};
+use super::support::either::Either;
 
 /// Tells this program that it is the child, and what it is to do.
 pub const CHILD: &str = "MINIDB_HISTORIES_CHILD";
@@ -94,7 +95,7 @@ pub fn child(orders: &str) {
 
 /// A history of several lives of one database.
 pub fn history(folder: &Path, seed: u64, no_sync: bool) -> Vec<Op> {
-    let mut rng = Rng(seed);
+    let mut rng = Random::new(seed);
     let mut ops = Vec::new();
     let (lives, threads) = (1 + rng.below(3), 1 + rng.below(8));
     let orders = |life: u64| Orders {
@@ -120,7 +121,7 @@ pub fn history(folder: &Path, seed: u64, no_sync: bool) -> Vec<Op> {
 }
 
 /// One life of a child: returns when it was dead.
-fn live(orders: &Orders, rng: &mut Rng) -> u64 {
+fn live(orders: &Orders, rng: &mut Random) -> u64 {
     let program = env::current_exe().expect("this program has a path");
     let mut child = Command::new(program)
         .env(CHILD, orders.write())

@@ -7,8 +7,6 @@
 //! is not repeated by it.
 
 mod checker;
-#[path = "../support/either.rs"]
-mod either;
 mod history;
 mod kill;
 mod planted;
@@ -18,16 +16,17 @@ mod store;
 mod support;
 
 use std::env;
-use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use checker::check;
-use either::Either;
 use history::{Op, Tape};
 use minidb::Options;
-use play::{Ends, Rng, play};
+use minidb::os::sim::Random;
+use play::{Ends, play};
 use store::{Store, Transactions};
+use support::either::Either;
+use support::folder::Folder;
 
 /// This is its own `main`, since it is also the child that is killed.
 fn main() {
@@ -80,7 +79,7 @@ struct Setting {
 
 impl Setting {
     fn of(seed: u64) -> Setting {
-        let mut rng = Rng(seed);
+        let mut rng = Random::new(seed);
         Setting { seed, threads: 2 + rng.below(7), rounds: 5 + rng.below(21) }
     }
 }
@@ -128,10 +127,10 @@ fn in_files() {
     let (count, ends) = (part(25), Ends::default());
     let mut ops = 0;
     for n in 0..count {
-        let folder = support::scratch("histories");
+        let folder = Folder::new("histories");
         let options = Options::new().checkpoint_bytes(10_000);
         let options = if n % 3 > 0 { options.no_sync() } else { options };
-        let db = Either::file(&folder.join("a.minidb"), options);
+        let db = Either::file(&folder.file("a.minidb"), options);
         let store = Store { db, transactions: Transactions::Honest };
         ops += checked(&store, seed() + n, &ends);
     }
@@ -141,8 +140,8 @@ fn in_files() {
 fn across_kills() {
     let (mut ops, mut in_flight) = (0, 0);
     let count = until(part(10), "calls are killed", |n| {
-        let folder = support::scratch("histories-killed");
-        let history = kill::history(Path::new(&folder), seed() + n, n % 3 > 0);
+        let folder = Folder::new("histories-killed");
+        let history = kill::history(folder.path(), seed() + n, n % 3 > 0);
         expect_possible(&history, seed() + n);
         ops += history.len();
         in_flight += history.iter().filter(|op| op.in_flight).count();

@@ -2,10 +2,10 @@
 //! stores that are not honest.
 
 use super::checker::check;
-use super::either::Either;
 use super::history::{Op, parse};
 use super::play::{Ends, play};
 use super::store::{Store, Transactions};
+use super::support::either::Either;
 use super::{Setting, history};
 
 /// Histories as their files have them, but for `;` where a line ends and `|` between

@@ -5,36 +5,11 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
+use minidb::os::sim::Random;
+
 use super::history::Step::{Is, IsNot, Set};
 use super::history::{KEYS, State, Step, Tape, Value, now};
 use super::store::{Store, Transactions, Txn, look};
-
-/// Random numbers (splitmix64).
-#[derive(Clone)]
-pub struct Rng(pub u64);
-
-impl Rng {
-    pub fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut x = self.0;
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (x ^ (x >> 31)) % n
-    }
-
-    fn key(&mut self) -> usize {
-        self.below(KEYS as u64) as usize
-    }
-
-    /// Now and then, lets other threads come between.
-    fn pause(&mut self) {
-        match self.below(8) {
-            0..4 => thread::yield_now(),
-            4 => (0..self.below(2_000)).for_each(|_| std::hint::spin_loop()),
-            _ => {}
-        }
-    }
-}
 
 /// How transactions have ended.
 #[derive(Debug, Default)]
@@ -46,7 +21,7 @@ pub struct Ends {
 /// One thread at work.
 pub struct Player<'a> {
     pub store: &'a Store,
-    pub rng: Rng,
+    pub rng: Random,
     pub tape: Tape,
     /// The next value to write; each thread has values of its own.
     pub value: Value,
@@ -71,7 +46,7 @@ pub fn play(
     thread::scope(|scope| {
         let one = |n: u64| {
             let (tape, begin) = (tape(n), &begin);
-            let rng = Rng(seed.wrapping_mul(1_000_003).wrapping_add(n));
+            let rng = Random::new(seed.wrapping_mul(1_000_003).wrapping_add(n));
             let value = (n * VALUES + 1) as Value;
             let mut player = Player { store, rng, tape, value, ends, seen: [0; KEYS] };
             scope.spawn(move || {
@@ -114,6 +89,19 @@ fn shown(state: State, from: usize, to: usize) -> Vec<Step> {
 }
 
 impl Player<'_> {
+    fn key(&mut self) -> usize {
+        self.rng.below(KEYS)
+    }
+
+    /// Now and then, lets other threads come between.
+    fn pause(&mut self) {
+        match self.rng.below(8) {
+            0..4 => thread::yield_now(),
+            4 => (0..self.rng.below(2_000)).for_each(|_| std::hint::spin_loop()),
+            _ => {}
+        }
+    }
+
     fn new_value(&mut self) -> Value {
         self.value += 1;
         assert!(u64::from(self.value) % VALUES != 0, "each value is written once");
@@ -131,18 +119,18 @@ impl Player<'_> {
             9 => self.snapshot(),
             _ => self.transaction(),
         }
-        self.rng.pause();
+        self.pause();
     }
 
     fn get(&mut self) {
-        let n = self.rng.key();
+        let n = self.key();
         let invoked = now();
         self.seen[n] = self.store.get(n);
         self.tape.read((invoked, now()), vec![Is(n, self.seen[n])]);
     }
 
     fn write(&mut self) {
-        let (store, n, value) = (self.store, self.rng.key(), self.new_value());
+        let (store, n, value) = (self.store, self.key(), self.new_value());
         match self.rng.below(8) {
             0 => {
                 let other = (n + 1) % KEYS;
@@ -151,7 +139,7 @@ impl Player<'_> {
                 self.tape.write(steps.clone(), || (store.write(&entries), steps));
             }
             1 => {
-                let to = n + self.rng.below((KEYS - n) as u64 + 1) as usize;
+                let to = n + self.rng.below(KEYS - n + 1);
                 let steps: Vec<_> = (n..to).map(|n| Set(n, 0)).collect();
                 self.tape.write(steps.clone(), || (store.clear(n, to), steps));
             }
@@ -167,7 +155,7 @@ impl Player<'_> {
     }
 
     fn delete(&mut self) {
-        let (store, n) = (self.store, self.rng.key());
+        let (store, n) = (self.store, self.key());
         let done = || {
             let old = store.delete(n);
             (old, vec![Is(n, old), Set(n, 0)])
@@ -176,7 +164,7 @@ impl Player<'_> {
     }
 
     fn cas(&mut self) {
-        let (store, n) = (self.store, self.rng.key());
+        let (store, n) = (self.store, self.key());
         let expected = self.seen[n];
         let desired = if self.rng.below(5) == 0 { 0 } else { self.new_value() };
         let steps = vec![Is(n, expected), Set(n, desired)];
@@ -188,8 +176,8 @@ impl Player<'_> {
     }
 
     fn range(&mut self) -> (usize, usize) {
-        let from = self.rng.key();
-        (from, from + 1 + self.rng.below((KEYS - from) as u64) as usize)
+        let from = self.key();
+        (from, from + 1 + self.rng.below(KEYS - from))
     }
 
     fn scan(&mut self) {
@@ -207,8 +195,8 @@ impl Player<'_> {
         let made = (invoked, now());
         let mut steps = Vec::new();
         for _ in 0..2 + self.rng.below(3) {
-            self.rng.pause();
-            let n = self.rng.key();
+            self.pause();
+            let n = self.key();
             self.seen[n] = look(&snapshot, n);
             steps.push(Is(n, self.seen[n]));
         }
@@ -236,8 +224,8 @@ impl Player<'_> {
     fn body(&mut self, txn: &mut Txn<'_>) -> Body {
         let mut body = Body::default();
         for _ in 0..1 + self.rng.below(5) {
-            self.rng.pause();
-            let n = self.rng.key();
+            self.pause();
+            let n = self.key();
             match self.rng.below(10) {
                 0..3 => {
                     self.seen[n] = txn.get(n);

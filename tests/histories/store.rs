@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use minidb::{Cursor, Snapshot, Transaction};
 
-use super::either::Either;
 use super::history::{KEYS, State, Value};
+use super::support::either::Either;
 
 /// What the transactions of a store are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,5 @@
 //! A database of either kind, for tests that are about both.
 
-#![allow(dead_code, reason = "each test uses a part of it")]
-
 use std::path::Path;
 
 use minidb::{Cursor, DB, DBResult, InMemoryDB, Options, PersistentDB, Snapshot, Transaction};
