@@ -228,7 +228,7 @@ impl Subject {
     }
 
     /// Opens damaged files, which may hold what there was after `least` commits or
-    /// later ones. Lookup whether they could be opened.
+    /// later ones. Tells whether they could be opened.
     fn try_open(&self, pair: &Pair, least: usize, what: &str) -> bool {
         let read = self.try_one(pair, least, what, true);
         let written = self.try_one(pair, least, what, false);

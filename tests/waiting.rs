@@ -105,7 +105,7 @@ fn beside(gate: &Arc<Gate>, call: impl FnOnce() + Send, meanwhile: impl FnOnce()
     });
 }
 
-/// ReadSet in all ways, all entries several times; nothing has changed.
+/// Reads in all ways, all entries several times; nothing has changed.
 fn read(db: &PersistentDB) {
     let all = |mut cursor: minidb::Cursor| {
         let mut count = 0;

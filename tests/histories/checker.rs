@@ -39,7 +39,7 @@ struct Search<'a> {
     furthest: (Taken, State),
 }
 
-/// Lookup why a history cannot be, if it cannot.
+/// Tells why a history cannot be, if it cannot.
 pub fn check(ops: &[Op]) -> Result<(), String> {
     let mut ops: Vec<_> = ops.iter().filter(|op| !op.steps.is_empty()).cloned().collect();
     ops.sort_by_key(|op| (op.invoked, op.returned));

@@ -176,7 +176,7 @@ impl Txn<'_> {
         }
     }
 
-    /// Lookup whether it could be; it has begun anew then, if it is honest.
+    /// Tells whether it could be committed; an honest one has begun anew then.
     pub fn commit(&mut self) -> bool {
         match self {
             Txn::Honest(txn) | Txn::RangesAreNotValidated(txn, ..) => txn.commit().unwrap(),
