@@ -13,8 +13,8 @@ use minidb::Options;
 use minidb::os::sim::Random;
 
 use super::history::Step::Is;
-use super::history::{KEYS, Op, Tape, now, parse};
-use super::play::{Ends, play};
+use super::history::{KEYS, Op, Tape, ended, now, parse};
+use super::play::{Calls, Ends, Setting, play};
 use super::store::{Store, Transactions};
 use super::support::either::Either;
 
@@ -76,7 +76,7 @@ impl Orders {
 fn look_at_all(store: &Store, tape: &mut Tape) {
     let invoked = now();
     let state = store.scan(0, KEYS, false);
-    tape.read((invoked, now()), (0..KEYS).map(|n| Is(n, state[n])).collect());
+    tape.read((invoked, ended()), (0..KEYS).map(|n| Is(n, state[n])).collect());
 }
 
 /// Plays until it is killed.
@@ -88,7 +88,9 @@ pub fn child(orders: &str) {
     println!("open");
     std::io::stdout().flush().expect("the parent listens");
     let tape = |thread| Tape::in_file(&orders.tape(thread));
-    play(&store, orders.seed, orders.threads, ROUNDS, &Ends::default(), tape);
+    let Orders { seed, threads, .. } = orders;
+    let setting = Setting { seed, threads, rounds: ROUNDS, calls: Calls::All };
+    play(&store, setting, &Ends::default(), tape);
     // The parent has been slow: it kills now, or is gone.
     let _ = std::io::stdin().read(&mut [0]);
 }
@@ -143,7 +145,7 @@ fn live(orders: &Orders, rng: &mut Random) -> u64 {
     child.kill().expect("it can be killed");
     let status = child.wait().expect("it is there");
     assert_eq!(status.signal(), Some(libc::SIGKILL), "the child has failed: {status}");
-    now()
+    ended()
 }
 
 /// Waits until a child has noted so much: that tells better than time, whatever the

@@ -85,6 +85,10 @@ impl Either {
         either!(self, db => db.begin())
     }
 
+    pub fn count(&self) -> DBResult<u64> {
+        either!(self, db => db.count())
+    }
+
     pub fn commits(&self) -> DBResult<u64> {
         either!(self, db => db.commits())
     }
