@@ -2,15 +2,14 @@
 //! GiB of memory and of disk, so it is done only in CI, or with MINIDB_LARGE set.
 //! One byte more alone takes no memory: nobody reads or writes the zeros.
 
-#[path = "support/either.rs"]
-mod either;
 mod support;
 
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard};
 
-use either::Either;
 use minidb::{DB, DBError, InMemoryDB, MAX_LEN, Options, PersistentDB};
+use support::databases;
+use support::folder::Folder;
 
 /// A key, a value or a bound over the limit would not come back from the log.
 #[test]
@@ -22,8 +21,8 @@ fn every_write_refuses_a_length_over_the_limit() {
     let refused = Err(DBError::Invalid("a key of 2147483648 bytes is over the limit".into()));
     let refused_value =
         Err(DBError::Invalid("a value of 2147483648 bytes is over the limit".into()));
-    let folder = support::scratch("over-the-limit");
-    for (kind, db) in Either::each(&folder) {
+    let folder = Folder::new("over-the-limit");
+    for (kind, db) in databases::each(folder.path()) {
         db.put(b"key", b"value").unwrap();
         assert_eq!(db.put(over, b"").map(drop), refused, "{kind}");
         assert_eq!(db.put(b"", over).map(drop), refused_value, "{kind}");
@@ -50,7 +49,6 @@ fn every_write_refuses_a_length_over_the_limit() {
         assert_eq!(db.commits(), Ok(1), "{kind}");
         db.check().unwrap();
     }
-    std::fs::remove_dir_all(&folder).unwrap();
 }
 
 /// Leave to take so much, which one at a time has.
@@ -102,8 +100,8 @@ fn open_with(path: &Path, longest: &[u8]) -> PersistentDB {
 #[test]
 fn in_a_file_keys_and_values_may_be_as_long_and_no_longer() {
     let Some(_leave) = leave() else { return };
-    let folder = support::scratch("limits"); // which is no folder in memory, as others may be
-    let at = |name: &str| folder.join(name);
+    let folder = Folder::new("limits");
+    let at = |name: &str| folder.file(name);
     let db = PersistentDB::open(at("db"), Options::new().no_sync()).unwrap();
     let mut long = vec![b'x'; MAX_LEN + 1];
     for (key, value) in [(&long[..], &b""[..]), (b"", &long)] {
@@ -128,5 +126,4 @@ fn in_a_file_keys_and_values_may_be_as_long_and_no_longer() {
 
     drop(open_with(&at("killed"), &long));
     drop(open_with(&at("killed"), &long));
-    std::fs::remove_dir_all(&folder).unwrap();
 }

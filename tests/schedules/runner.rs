@@ -101,7 +101,7 @@ pub fn open(disk: &SimDisk, options: Options) -> PersistentDB {
 pub struct Known(Mutex<Vec<(usize, Vec<u8>)>>);
 
 impl Known {
-    /// Lookup that now a key must be on disk.
+    /// Notes that now a key must be on disk.
     pub fn add(&self, disk: &SimDisk, key: &[u8]) {
         let now = disk.operations();
         self.0.lock().unwrap().push((now, key.to_vec()));
