@@ -68,7 +68,8 @@ impl<C: Choices> Driver<C> {
         self.close_all_of(&store);
         assert!(!log_of(&path).exists(), "the log is there after the last close");
         if self.choices.once_in(4) {
-            self.salvage(&path, view.len());
+            let entries = store.borrow().now.len();
+            self.salvage(&path, entries);
         }
         for flags in [MINIDB_OPEN_READONLY, self.choices.below(2) as u32 * MINIDB_OPEN_NOSYNC] {
             let (code, handle) = api::open(Some(&path), flags | MINIDB_OPEN_EXISTING);
@@ -95,7 +96,7 @@ impl<C: Choices> Driver<C> {
 
     /// Salvages a closed file, of which nothing is lost.
     fn salvage(&mut self, path: &CStr, entries: usize) {
-        let copy = self.folder.as_mut().expect("there are files").new_path();
+        let copy = self.files.as_mut().expect("there are files").new_path();
         let report = api::salvage(path, &copy);
         self.done(report.code);
         let report = String::from_utf8(report.bytes.expect("it was wanted")).unwrap();
