@@ -51,7 +51,7 @@ impl Index {
             self.pages.reserve(1)?;
             let (pages, blobs) = self.pages.population();
             self.pages.reserve_notes(pages + blobs)?;
-            self.drop_all(self.tree.root, self.tree.height);
+            self.release_tree(false);
             self.plant();
             return Ok(());
         }

@@ -11,6 +11,7 @@ mod visit;
 pub(crate) use cursor::{Bounds, Cursor, Sink};
 pub(crate) use visit::{Position, Visitor, walk};
 
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::memory::{self, BlobId, Frozen, PageId, Pages, Source};
@@ -344,53 +345,17 @@ impl Index {
 
     /// Makes the tree what the newest snapshot shows.
     fn go_back(&mut self, newest: &Snapshot) {
-        self.drop_unshared(self.tree.root, self.tree.height);
+        self.release_tree(true);
         self.pages.revive(&newest.frozen);
         self.tree = newest.tree;
         self.numbers = Numbers::of(newest.totals);
     }
 
-    /// Releases the pages and blobs of a subtree that no snapshot can see.
-    fn drop_unshared(&mut self, page: PageId, height: usize) {
-        if self.pages.is_shared(page) {
-            return; // and so is all below it
-        }
-        self.each_part(page, height, &mut |index, part| match part {
-            Part::Child(child) => index.drop_unshared(child, height - 1),
-            Part::Blob(id) if index.pages.is_shared_blob(id) => {}
-            Part::Blob(id) => index.pages.release_blob(id),
-        });
-        self.pages.release(page);
-    }
-
-    /// Releases all pages and blobs of a subtree.
-    fn drop_all(&mut self, page: PageId, height: usize) {
-        self.each_part(page, height, &mut |index, part| match part {
-            Part::Child(child) => index.drop_all(child, height - 1),
-            Part::Blob(id) => index.pages.release_blob(id),
-        });
-        self.pages.release(page);
-    }
-
-    /// Calls `visit` for each child and each blob that a page refers to.
-    fn each_part(&mut self, page: PageId, height: usize, visit: &mut impl FnMut(&mut Index, Part)) {
-        if height == 0 {
-            for i in 0..Leaf::new(self.pages.page(page)).len() {
-                for id in Leaf::new(self.pages.page(page)).blobs(i) {
-                    visit(self, Part::Blob(id));
-                }
-            }
-            return;
-        }
-        for i in 0..=Inner::new(self.pages.page(page)).len() {
-            let inner = Inner::new(self.pages.page(page));
-            let child = inner.child(i);
-            let tail = i.checked_sub(1).and_then(|slot| inner.tail(slot));
-            visit(self, Part::Child(child));
-            if let Some(id) = tail {
-                visit(self, Part::Blob(id));
-            }
-        }
+    /// Releases the pages and blobs of the tree: all of them, or those that no snapshot
+    /// can see.
+    fn release_tree(&mut self, keep_shared: bool) {
+        let Tree { root, height, .. } = self.tree;
+        let Ok(()) = walk(&mut Release { pages: &mut self.pages, keep_shared }, root, height);
     }
 
     /// Makes the leaf at the end of a path, and the pages on the way to it, the
@@ -430,10 +395,35 @@ impl Index {
     }
 }
 
-/// What a page refers to.
-enum Part {
-    Child(PageId),
-    Blob(BlobId),
+/// The visitor that releases pages and blobs.
+struct Release<'a> {
+    pages: &'a mut Pages,
+    keep_shared: bool,
+}
+
+impl Visitor for Release<'_> {
+    type Error = Infallible;
+
+    fn body(&self, page: PageId) -> &[u8] {
+        self.pages.page(page)
+    }
+
+    fn enter(&mut self, node: &Position<'_>) -> Result<bool, Infallible> {
+        // All that is below a shared page is shared, too.
+        Ok(!self.keep_shared || !self.pages.is_shared(node.page))
+    }
+
+    fn blob(&mut self, id: BlobId) -> Result<(), Infallible> {
+        if !self.keep_shared || !self.pages.is_shared_blob(id) {
+            self.pages.release_blob(id);
+        }
+        Ok(())
+    }
+
+    fn leave(&mut self, node: &Position<'_>) -> Result<(), Infallible> {
+        self.pages.release(node.page);
+        Ok(())
+    }
 }
 
 fn empty_leaf(pages: &mut Pages) -> PageId {
