@@ -7,6 +7,12 @@ use std::ops::Bound;
 
 use crate::error::DBResult;
 
+/// The bounds of a range of keys, as `BTreeMap` takes them.
+pub(super) type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+
+/// A range of keys.
+pub(super) type Range<'a> = (Edge<&'a [u8]>, Edge<&'a [u8]>);
+
 /// A place in the order of all keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Edge<K> {
@@ -40,10 +46,7 @@ impl<'a> Edge<&'a [u8]> {
     }
 
     /// The bounds of the keys between two edges; none if there is no key between them.
-    pub(super) fn bounds(
-        low: Edge<&'a [u8]>,
-        high: Edge<&'a [u8]>,
-    ) -> Option<(Bound<&'a [u8]>, Bound<&'a [u8]>)> {
+    pub(super) fn bounds(low: Edge<&'a [u8]>, high: Edge<&'a [u8]>) -> Option<Bounds<'a>> {
         match (low, high) {
             (Edge::At(low), Edge::End) => Some((Bound::Included(low), Bound::Unbounded)),
             (Edge::At(low), Edge::At(high)) if low < high => {

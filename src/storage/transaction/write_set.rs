@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use super::super::change::{Change, Op};
-use super::edge::Edge;
+use super::edge::{Edge, Range};
 use crate::error::DBResult;
 use crate::fallible::{collect, concat};
 use crate::sync::Arc;
@@ -190,7 +190,7 @@ impl WriteSet {
 
     /// The cleared ranges in the order of their keys, each without the keys of those
     /// before it.
-    pub(super) fn cleared(&self) -> DBResult<Vec<(Edge<&[u8]>, Edge<&[u8]>)>> {
+    pub(super) fn cleared(&self) -> DBResult<Vec<Range<'_>>> {
         let ranges = self.cleared.iter().map(|range| (range.low.as_ref(), range.high.as_ref()));
         let mut ranges = collect(ranges)?;
         ranges.sort_unstable();
