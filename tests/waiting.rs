@@ -256,7 +256,7 @@ fn start_put(
 }
 
 /// A put waits for another one, whose sync is held and which then ends as `unwind` has it.
-fn a_follower_is_told(name: &str, unwind: impl FnOnce(&PersistentDB, &Gate)) {
+fn a_follower_ends(name: &str, unwind: impl FnOnce(&PersistentDB, &Gate)) {
     let folder = Folder::new(name);
     let (db, gate) = filled(&folder, Options::new());
     gate.hold("db-log", 0);
@@ -280,8 +280,8 @@ fn a_follower_is_told(name: &str, unwind: impl FnOnce(&PersistentDB, &Gate)) {
 }
 
 #[test]
-fn who_waits_for_a_commit_is_told_when_another_call_panics() {
-    a_follower_is_told("panic", |db, gate| {
+fn a_waiting_commit_ends_when_another_call_panics() {
+    a_follower_ends("panic", |db, gate| {
         let other = db.clone();
         let panics = thread::spawn(move || {
             let _: DBResult<()> = other.put_with(b"panic", b"", |_| panic!("on purpose"));
@@ -293,6 +293,6 @@ fn who_waits_for_a_commit_is_told_when_another_call_panics() {
 }
 
 #[test]
-fn who_waits_for_a_commit_is_told_when_the_sync_panics() {
-    a_follower_is_told("sync-panic", |_, gate| gate.release_to_panic());
+fn a_waiting_commit_ends_when_its_sync_panics() {
+    a_follower_ends("sync-panic", |_, gate| gate.release_to_panic());
 }
