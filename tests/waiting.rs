@@ -5,11 +5,12 @@
 mod support;
 
 use std::path::Path;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use minidb::planted::{self, Bug};
 use minidb::{DB, DBError, DBResult, Options, PersistentDB};
 
 use support::disk::{Watch, Watched};
@@ -295,4 +296,25 @@ fn a_waiting_commit_ends_when_another_call_panics() {
 #[test]
 fn a_waiting_commit_ends_when_its_sync_panics() {
     a_follower_ends("sync-panic", |_, gate| gate.release_to_panic());
+}
+
+/// Without the step that ends the flight of a group, the test above would find a follower
+/// that waits for ever.
+#[test]
+fn a_forgotten_flight_is_found() {
+    let folder = Folder::new("forgotten");
+    let (db, gate) = filled(&folder, Options::new());
+    gate.hold("db-log", 0);
+    let leader = db.clone();
+    let leader = thread::spawn(move || {
+        planted::plant(Some(Bug::FlightForgotten));
+        leader.put(b"leader", b"")
+    });
+    gate.wait();
+    let (is_applied, result, _) = start_put(&db, b"follower");
+    is_applied.recv_timeout(LONG).expect("it is applied beside the sync");
+    gate.release_to_panic();
+    assert!(leader.join().is_err());
+    let told = result.recv_timeout(Duration::from_millis(500));
+    assert_eq!(told, Err(RecvTimeoutError::Timeout), "nobody wakes the follower");
 }
