@@ -80,7 +80,7 @@ const ROUNDS: u64 = 100;
 /// Tries one thing after the other until something is wrong; says in which round.
 fn look([long, short]: [&[Case]; 2]) -> Option<(u64, String)> {
     let effort = Effort { subsets: 3, randoms: 3, go_on: 2, nest: 50 };
-    let seed = 1;
+    let seed = 3;
     println!("seed {seed}");
     let random = RefCell::new(Random::of(&[seed]));
     let pick = |from: &[Case]| from[random.borrow_mut().below(from.len())];
