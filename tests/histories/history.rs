@@ -26,9 +26,11 @@ pub enum Step {
     /// The key was seen not to have it.
     IsNot(usize, Value),
     Set(usize, Value),
+    /// So many keys were counted.
+    Count(usize),
 }
 
-use Step::{Is, IsNot, Set};
+use Step::{Count, Is, IsNot, Set};
 
 /// An operation, which took effect at one moment between two times.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +54,7 @@ impl Op {
                 Is(key, value) if state[key] != value => return None,
                 IsNot(key, value) if state[key] == value => return None,
                 Set(key, value) => state[key] = value,
+                Count(n) if state.iter().filter(|it| **it != 0).count() != n => return None,
                 _ => {}
             }
         }
@@ -59,7 +62,7 @@ impl Op {
     }
 }
 
-/// As a line of a file: `done 10 20 0=7 1!8 2:9`, or `begun` for what is about
+/// As a line of a file: `done 10 20 0=7 1!8 2:9 #1`, or `begun` for what is about
 /// to be called, of which the steps say what it may do.
 impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -69,11 +72,15 @@ impl fmt::Display for Op {
             Is(key, value) => write!(f, " {key}={value}"),
             IsNot(key, value) => write!(f, " {key}!{value}"),
             Set(key, value) => write!(f, " {key}:{value}"),
+            Count(n) => write!(f, " #{n}"),
         })
     }
 }
 
 fn parse_step(text: &str) -> Option<Step> {
+    if let Some(count) = text.strip_prefix('#') {
+        return count.parse().ok().map(Count);
+    }
     let at = text.find(['=', '!', ':'])?;
     let (key, value) = (text[..at].parse().ok()?, text[at + 1..].parse().ok()?);
     Some(match text.as_bytes()[at] {

@@ -10,10 +10,11 @@ use super::{Setting, history};
 
 /// Histories as their files have them, but for `;` where a line ends and `|` between
 /// threads; what is in flight has died at 1000.
-const POSSIBLE: [(&str, &str); 9] = [
+const POSSIBLE: [(&str, &str); 10] = [
     ("nothing", ""),
     ("reads beside a write may see either", "done 1 9 0:1; | done 2 3 0=0; done 4 5 0=1;"),
     ("one cas of two", "done 1 9 0=0 0:1; | done 2 8 0!0;"),
+    ("a count beside a write", "done 1 9 0:1; | done 2 3 #0; done 4 5 #1;"),
     ("a value that was deleted", "done 1 2 0:1; done 3 4 0=1 0:0; done 5 6 0=0;"),
     ("two transactions in a row", "done 1 9 0=0 1:1; | done 2 8 1=1 0:2;"),
     ("a snapshot is older than what is there", "done 1 9 0=0 1=0; | done 2 3 0:1;"),
@@ -22,9 +23,11 @@ const POSSIBLE: [(&str, &str); 9] = [
     ("a line that was cut off", "done 1 2 0:1; done 3 4 0"),
 ];
 
-const IMPOSSIBLE: [(&str, &str); 17] = [
+const IMPOSSIBLE: [(&str, &str); 19] = [
     ("a read of what nobody has written", "done 1 2 0=7;"),
     ("a stale read", "done 1 2 0:1; | done 3 4 0=0;"),
+    ("a put that is read before it is counted", "done 1 9 0:1; | done 2 3 0=1; done 4 5 #0;"),
+    ("a put that is counted before it is read", "done 1 9 0:1; | done 2 3 #1; done 4 5 0=0;"),
     ("a read that goes back", "done 1 9 0:1; | done 2 3 0=1; done 4 5 0=0;"),
     ("two orders of two writes", "done 1 2 0:1; | done 1 2 0:2; | done 3 4 0=1; done 5 6 0=2;"),
     ("two cas have won", "done 1 9 0=0 0:1; | done 2 8 0=0 0:2;"),

@@ -5,7 +5,7 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use super::history::Step::{Is, IsNot, Set};
+use super::history::Step::{Count, Is, IsNot, Set};
 use super::history::{KEYS, State, Step, Tape, Value, now};
 use super::store::{Store, Transactions, Txn, look};
 
@@ -122,13 +122,14 @@ impl Player<'_> {
 
     /// One operation or transaction.
     pub fn go(&mut self) {
-        match self.rng.below(16) {
+        match self.rng.below(18) {
             0..3 => self.get(),
             3..5 => self.write(),
             5 => self.delete(),
             6 | 7 => self.cas(),
             8 => self.scan(),
             9 => self.snapshot(),
+            10 | 11 => self.count(),
             _ => self.transaction(),
         }
         self.rng.pause();
@@ -198,6 +199,13 @@ impl Player<'_> {
         let invoked = now();
         let state = self.store.scan(from, to, back);
         self.tape.read((invoked, now()), shown(state, from, to));
+    }
+
+    /// Counts the keys, or their bytes and those of their values.
+    fn count(&mut self) {
+        let (bytes, invoked) = (self.rng.below(2) == 0, now());
+        let count = self.store.count(bytes);
+        self.tape.read((invoked, now()), vec![Count(count)]);
     }
 
     /// What a snapshot shows, whenever it is asked, is of when it was made.

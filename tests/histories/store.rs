@@ -93,6 +93,14 @@ impl Store {
         walk(self.db.scan(Some(&key(from)), Some(&key(to))).unwrap(), back)
     }
 
+    /// The number of keys; or as it follows from the bytes of all.
+    pub fn count(&self, by_bytes: bool) -> usize {
+        if by_bytes {
+            return self.db.data_bytes().unwrap() as usize / 41;
+        }
+        self.db.count().unwrap() as usize
+    }
+
     pub fn begin(&self) -> Txn<'_> {
         loop {
             let txn = self.db.begin().unwrap();

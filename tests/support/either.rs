@@ -91,6 +91,14 @@ impl Either {
         either!(self, db => db.commits())
     }
 
+    pub fn count(&self) -> DBResult<u64> {
+        either!(self, db => db.count())
+    }
+
+    pub fn data_bytes(&self) -> DBResult<u64> {
+        either!(self, db => db.data_bytes())
+    }
+
     pub fn check(&self) -> DBResult<()> {
         either!(self, db => db.check())
     }

@@ -60,7 +60,7 @@ impl Index {
             None => {
                 let frozen = self.pages.freeze()?;
                 self.pages.image_of(&frozen);
-                Ok(Snapshot { frozen, tree: self.tree, totals: self.numbers.get() })
+                Ok(Snapshot { frozen, tree: self.tree, totals: self.totals.get() })
             }
         }
     }

@@ -17,7 +17,7 @@ use super::super::memory::{BlobId, PageId, Source, UNIT};
 use super::super::memory::{Pages, RESTORED};
 use super::super::node::inner::{Inner, InnerMut};
 use super::super::node::leaf::{Leaf, LeafMut};
-use super::super::tree::{Index, LEVELS_MAX, Numbers, Totals, Tree};
+use super::super::tree::{Index, LEVELS_MAX, Totals, Tree};
 use super::image::Image;
 use crate::error::OutOfMemory;
 use crate::fallible::filled;
@@ -155,9 +155,8 @@ impl Restoring {
         let moment = if self.renaming.is_some() { 0 } else { RESTORED };
         self.pages.restored(moment);
         let Image { count, bytes, commits, .. } = image;
-        let (tree, numbers) =
-            (Tree { root, height }, Numbers::of(Totals { count, bytes, commits }));
-        Ok((Index { pages: self.pages, tree, numbers, shown: None }, moment))
+        let totals = Totals { count, bytes, commits };
+        Ok((Index::of(self.pages, Tree { root, height }, totals), moment))
     }
 
     /// Takes a page into the tree, and all below it; returns its name there.

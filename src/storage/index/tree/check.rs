@@ -35,7 +35,7 @@ impl Index {
     /// Verifies the living tree and its books. Returns the first rule that is
     /// broken, in words.
     pub(crate) fn check(&self) -> Result<(), String> {
-        let census = self.tree.check(&self.pages, self.numbers.get())?;
+        let census = self.tree.check(&self.pages, self.totals.get())?;
         let (pages, blobs) = self.pages.population();
         let (old_pages, old_blobs) = self.pages.retired();
         if pages != census.pages + old_pages || blobs != census.blobs + old_blobs {

@@ -96,11 +96,10 @@ impl Index {
     /// Removes an entry from a leaf that is owned.
     fn remove_entry(&mut self, leaf: PageId, at: usize) {
         let read = Leaf::new(self.pages.page(leaf));
-        let (bytes, blobs) = (read.entry_len(at, &self.pages) as u64, read.blobs(at));
+        let (bytes, blobs) = (read.entry_len(at, &self.pages), read.blobs(at));
         LeafMut::new(self.pages.edit(leaf)).remove(at);
         blobs.for_each(|id| self.pages.release_blob(id));
-        self.numbers.count.sub(1);
-        self.numbers.bytes.sub(bytes);
+        self.totals.remove_entry(bytes);
     }
 
     /// Sees to a leaf from which entries have gone.

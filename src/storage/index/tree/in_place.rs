@@ -120,24 +120,20 @@ impl Index {
     #[inline]
     pub(crate) fn put_in_place(&self, local: &Local, key: &[u8], value: &[u8]) {
         let entry = NewEntry { key: Key::new(key), tail: None, value: Value::Inline(value) };
-        self.pages.edit_latched(local.leaf, |body| local.change(LeafMut::new(body), &entry));
-        self.count_local(local, key, value);
-        self.numbers.commits.add(1);
-    }
-
-    #[inline]
-    fn count_local(&self, local: &Local, key: &[u8], value: &[u8]) {
-        if !local.is_there {
-            self.numbers.count.add(1);
-            self.numbers.bytes.add((key.len() + value.len()) as u64);
-        }
+        self.pages.edit_latched(local.leaf, |body| {
+            local.change(LeafMut::new(body), &entry);
+            // Under the latch: a reader that finds the entry finds it counted.
+            self.totals.count_put((!local.is_there).then_some(key.len() + value.len()));
+        });
     }
 
     /// Does so alone.
     fn put_local_alone(&mut self, local: &Local, key: &[u8], value: &[u8]) {
         let entry = NewEntry { key: Key::new(key), tail: None, value: Value::Inline(value) };
         local.change(LeafMut::new(self.pages.edit(local.leaf)), &entry);
-        self.count_local(local, key, value);
+        if !local.is_there {
+            self.totals.add_entry(key.len() + value.len());
+        }
     }
 
     /// Sets the value of a key, looking first in the leaf that such a put has come

@@ -5,11 +5,11 @@ mod cursor;
 mod delete;
 mod in_place;
 mod put;
+mod totals;
 mod unpublished;
 
 pub(crate) use cursor::{Bounds, Cursor, Sink};
-
-use std::sync::atomic::{AtomicU64, Ordering};
+pub(crate) use totals::{Counters, Totals};
 
 use super::memory::{self, BlobId, Frozen, PageId, Pages, Source};
 use super::node::inner::{Inner, InnerMut};
@@ -27,58 +27,6 @@ pub(crate) struct Tree {
     pub(super) root: PageId,
     /// Levels of inner nodes above the leaves.
     pub(super) height: usize,
-}
-
-/// The numbers about a tree.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Totals {
-    /// Entries.
-    pub(super) count: u64,
-    /// Bytes of all keys and values.
-    pub(super) bytes: u64,
-    /// Commits that led to it.
-    pub(super) commits: u64,
-}
-
-/// A number that one thread at a time changes, while others read it.
-#[derive(Debug, Default)]
-pub(crate) struct Number(AtomicU64);
-
-impl Number {
-    fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    #[inline]
-    fn add(&self, more: u64) {
-        self.0.store(self.get() + more, Ordering::Relaxed);
-    }
-
-    #[inline]
-    fn sub(&self, less: u64) {
-        self.0.store(self.get() - less, Ordering::Relaxed);
-    }
-}
-
-/// The numbers about the living tree.
-#[derive(Debug, Default)]
-pub(crate) struct Numbers {
-    count: Number,
-    bytes: Number,
-    commits: Number,
-}
-
-impl Numbers {
-    pub(super) fn of(totals: Totals) -> Numbers {
-        let number = |it| Number(AtomicU64::new(it));
-        let Totals { count, bytes, commits } = totals;
-        Numbers { count: number(count), bytes: number(bytes), commits: number(commits) }
-    }
-
-    pub(super) fn get(&self) -> Totals {
-        let (count, bytes) = (self.count.get(), self.bytes.get());
-        Totals { count, bytes, commits: self.commits.get() }
-    }
 }
 
 /// The way from the root down to a leaf: for each inner node, which child.
@@ -197,7 +145,7 @@ impl Tree {
 pub(crate) struct Index {
     pub(super) pages: Pages,
     pub(super) tree: Tree,
-    pub(super) numbers: Numbers,
+    pub(super) totals: Counters,
     /// What readers are shown instead of the living tree, while changes are hidden.
     pub(super) shown: Option<Snapshot>,
 }
@@ -215,14 +163,18 @@ impl Index {
         let mut pages = Pages::new();
         pages.reserve(1)?;
         let root = empty_leaf(&mut pages);
-        let (tree, numbers) = (Tree { root, height: 0 }, Numbers::default());
-        Ok(Index { pages, tree, numbers, shown: None })
+        Ok(Index::of(pages, Tree { root, height: 0 }, Totals::default()))
+    }
+
+    /// An index of a tree that lies in `pages`.
+    pub(super) fn of(pages: Pages, tree: Tree, totals: Totals) -> Index {
+        Index { pages, tree, totals: Counters::new(totals), shown: None }
     }
 
     /// The numbers that readers see.
     fn visible(&self) -> Totals {
         match &self.shown {
-            None => self.numbers.get(),
+            None => self.totals.get(),
             Some(shown) => shown.totals,
         }
     }
@@ -247,13 +199,13 @@ impl Index {
 
     /// Commits, hidden ones included.
     pub(crate) fn latest_commit(&self) -> u64 {
-        self.numbers.commits.get()
+        self.totals.latest_commit()
     }
 
     /// Counts a commit.
     #[inline]
     pub(crate) fn committed(&mut self) {
-        self.numbers.commits.add(1);
+        self.totals.add_commit();
     }
 
     /// Bytes of memory held, snapshots included.
@@ -271,7 +223,7 @@ impl Index {
 
     /// Freezes the living tree.
     fn freeze(&mut self) -> Result<Snapshot, OutOfMemory> {
-        let (frozen, totals) = (self.pages.freeze()?, self.numbers.get());
+        let (frozen, totals) = (self.pages.freeze()?, self.totals.get());
         Ok(Snapshot { frozen, tree: self.tree, totals })
     }
 
@@ -280,7 +232,7 @@ impl Index {
         match &self.shown {
             Some(shown) => Some(shown.clone()),
             None => {
-                let (frozen, totals) = (self.pages.existing_freeze()?, self.numbers.get());
+                let (frozen, totals) = (self.pages.existing_freeze()?, self.totals.get());
                 Some(Snapshot { frozen, tree: self.tree, totals })
             }
         }
@@ -345,7 +297,7 @@ impl Index {
         self.drop_unshared(self.tree.root, self.tree.height);
         self.pages.revive(&newest.frozen);
         self.tree = newest.tree;
-        self.numbers = Numbers::of(newest.totals);
+        self.totals.set(newest.totals);
     }
 
     /// Releases the pages and blobs of a subtree that no snapshot can see.

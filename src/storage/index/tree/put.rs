@@ -9,7 +9,7 @@ use super::super::memory::{BODY_MAX, BlobId, PageId, Source, round_body};
 use super::super::node::inner::{self, Branch, Inner, InnerMut, Separator};
 use super::super::node::key::{Key, common_prefix};
 use super::super::node::leaf::{INLINE_VALUE, Leaf, LeafMut, NewEntry, Plan, Value};
-use super::{Index, Numbers, Path, Totals, empty_leaf};
+use super::{Index, Path, Totals, empty_leaf};
 use crate::error::OutOfMemory;
 
 /// Bytes that a node gets beyond what it needs when it grows, so that the next
@@ -51,8 +51,7 @@ impl Index {
             Err(at) => {
                 let result = old(None)?;
                 self.put_new(&mut path, leaf, at, parts, value)?;
-                self.numbers.count.add(1);
-                self.numbers.bytes.add((key.len() + value.len()) as u64);
+                self.totals.add_entry(key.len() + value.len());
                 Ok(result)
             }
         }
@@ -124,8 +123,7 @@ impl Index {
             }
         }
         old_blob.into_iter().for_each(|id| self.pages.release_blob(id));
-        self.numbers.bytes.sub(old_len as u64);
-        self.numbers.bytes.add(value.len() as u64);
+        self.totals.replace_value(old_len, value.len());
         Ok(())
     }
 
@@ -339,7 +337,7 @@ impl Index {
     pub(crate) fn plant(&mut self) {
         self.tree.root = empty_leaf(&mut self.pages);
         self.tree.height = 0;
-        let commits = self.numbers.commits.get();
-        self.numbers = Numbers::of(Totals { commits, ..Totals::default() });
+        let commits = self.totals.latest_commit();
+        self.totals.set(Totals { commits, ..Totals::default() });
     }
 }
