@@ -201,13 +201,9 @@ impl Store {
             return Ok(false);
         }
         let done = match few(payload) {
-            Some(changes) => {
-                index.begin_many(changes)?;
-                let mut changes = Changes::of(payload);
-                let applied = changes.try_for_each(|change| index.apply_change(change?));
-                applied.expect("memory for it was reserved");
-                Ok(())
-            }
+            Some(changes) => index.batch(changes, |index| {
+                Changes::of(payload).try_for_each(|change| index.apply_change(change?))
+            }),
             None => index.atomically(|index| index.apply_many(payload)),
         };
         self.finish(index, done, begun, &mut Changes::of(payload).filter_map(Result::ok))?;
@@ -289,7 +285,7 @@ impl Store {
     }
 }
 
-/// How many changes a payload has, if they are few and memory can be reserved.
+/// The number of changes in a payload, if they are few and need no blobs.
 fn few(payload: &[u8]) -> Option<usize> {
     let mut count = 0;
     for change in Changes::of(payload) {

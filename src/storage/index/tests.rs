@@ -164,6 +164,50 @@ fn a_failed_change_of_many_steps_leaves_no_trace() {
     assert_eq!(contents(&index.snapshot().unwrap()), before);
 }
 
+/// Batches with just too little memory, on either side of every limit.
+#[test]
+fn a_batch_without_memory_is_applied_whole_or_not_at_all() {
+    for (seed, long_keys) in [(1, false), (2, true), (3, false)] {
+        let rng = &mut Random::new(seed);
+        let (mut index, mut model) = (Index::new().unwrap(), Model::new());
+        let key = |rng: &mut Random| match rng.below(3) {
+            0 if long_keys => [&[7; 600][..], &rng.next().to_be_bytes()].concat(),
+            _ => rng.next().to_be_bytes().to_vec(),
+        };
+        for _ in 0..20_000 {
+            let (key, value) = (key(rng), vec![1; rng.below(200)]);
+            put(&mut index, &key, &value).unwrap();
+            model.insert(key, value);
+        }
+        let snapshot = (seed == 3).then(|| index.snapshot().unwrap());
+        index.pages.refusing = true;
+        let (mut applied, mut refused) = (0, 0);
+        while refused < 50 {
+            let batch: Vec<_> = (0..2 + rng.below(30)).map(|_| (key(rng), vec![2; 900])).collect();
+            let plain = batch.iter().all(|(key, value)| Index::needs_no_blob(key, value));
+            let apply = |index: &mut Index| {
+                batch.iter().try_for_each(|(key, value)| put(index, key, value).map(drop))
+            };
+            let done =
+                if plain { index.batch(batch.len(), apply) } else { index.atomically(apply) };
+            match done {
+                Ok(()) => model.extend(batch),
+                Err(OutOfMemory) => refused += 1,
+            }
+            applied += usize::from(done.is_ok());
+            if applied % 64 == 0 || done.is_err() {
+                compare(&index, &model);
+            }
+        }
+        assert!(applied > 100, "only {applied} batches were applied");
+        drop(snapshot);
+        index.pages.refusing = false;
+        while index.collect(usize::MAX) {}
+        index.batch(2, |index| delete(index, &[]).and(delete(index, b"a")).map(drop)).unwrap();
+        assert_eq!(contents(&index.snapshot().unwrap()), model);
+    }
+}
+
 #[test]
 fn a_snapshot_outlives_its_index() {
     let mut index = Index::new().unwrap();

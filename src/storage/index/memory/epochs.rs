@@ -76,6 +76,8 @@ pub(crate) struct Epochs<M> {
     living: VecDeque<Living<M>>,
     /// When there are so many, those that are gone are looked for.
     sweep_at: usize,
+    /// The newest living snapshot has room for so many notes.
+    reserved: usize,
     /// Retired in the time of snapshots that are gone, and not yet looked at.
     orphans: Vec<Retired>,
 }
@@ -88,6 +90,7 @@ impl<M> Epochs<M> {
             changed: true,
             living: VecDeque::new(),
             sweep_at: 16,
+            reserved: 0,
             orphans: Vec::new(),
         }
     }
@@ -124,13 +127,15 @@ impl<M> Epochs<M> {
         self.is_frozen(birth)
     }
 
-    /// Makes room for `count` notes, so that retiring so many things cannot fail.
+    /// Makes room for `count` notes: the next `count` items are retired without an
+    /// allocation, also if the newest snapshot is dropped meanwhile.
     #[inline]
     pub(crate) fn reserve(&mut self, count: usize) -> Result<(), OutOfMemory> {
-        match self.living.back_mut() {
-            Some(newest) => Ok(newest.retired.try_reserve(count)?),
-            None => Ok(()),
+        if let Some(newest) = self.living.back_mut() {
+            newest.retired.try_reserve(count)?;
+            self.reserved = count;
         }
+        Ok(())
     }
 
     /// Takes something out of the living tree; returns it if it is to be freed
@@ -142,6 +147,7 @@ impl<M> Epochs<M> {
         }
         let newest = self.living.back_mut().expect("it has frozen the item");
         newest.keep(Retired { item, birth, death: self.now });
+        self.reserved = self.reserved.saturating_sub(1);
         None
     }
 
@@ -158,7 +164,7 @@ impl<M> Epochs<M> {
         let ticket =
             Arc::new(SnapshotRef { epoch: self.now, memory, pinned_epoch: AtomicBool::new(false) });
         self.living.push_back(Living { ticket: ticket.clone(), retired: Vec::new() });
-        self.newest = self.now;
+        (self.newest, self.reserved) = (self.now, 0);
         self.now += 1;
         self.changed = false;
         Ok(ticket)
@@ -178,14 +184,21 @@ impl<M> Epochs<M> {
         self.newest = self.living.back().map_or(0, |living| living.ticket.epoch);
     }
 
-    /// Forgets a snapshot if it is no longer in use. Without memory for what it
-    /// kept it stays as if it were.
+    /// Unregisters a snapshot if it is no longer in use. Without memory for the notes
+    /// that it leaves behind, it stays as if it were.
     fn forget_at(&mut self, at: usize) -> bool {
+        let (older, is_newest) = (at.checked_sub(1), at + 1 == self.living.len());
         let living = &mut self.living[at];
         // `get_mut` sees all that the snapshot's last reader has done.
         if Arc::get_mut(&mut living.ticket).is_none() {
             return false;
         }
+        if let Some(older) = older.filter(|_| is_newest)
+            && self.living[older].retired.try_reserve(self.reserved).is_err()
+        {
+            return false;
+        }
+        let living = &mut self.living[at];
         if self.orphans.is_empty() {
             self.orphans = std::mem::take(&mut living.retired);
         } else if self.orphans.try_reserve(living.retired.len()).is_ok() {
@@ -231,7 +244,8 @@ impl<M> Epochs<M> {
             let keeper = keeper.filter(|living| living.ticket.epoch >= orphan.birth);
             let free = keeper.is_none();
             if let Some(living) = keeper {
-                living.retired.try_reserve(1).ok()?; // else it stays an orphan
+                // Without room it stays an orphan; the reserved room is not for it.
+                living.retired.try_reserve(self.reserved + 1).ok()?;
                 living.keep(orphan);
             }
             *limit -= 1;

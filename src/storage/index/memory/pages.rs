@@ -27,6 +27,9 @@ pub(crate) struct Pages {
     /// The epoch that ended when the latest image was begun: what was born until
     /// then may be in a file under its own name.
     pub(crate) image: u64,
+    /// Whether tests have the system refuse memory.
+    #[cfg(test)]
+    pub(crate) refusing: bool,
 }
 
 impl Pages {
@@ -41,6 +44,8 @@ impl Pages {
             blob_bytes: 0,
             epochs: Epochs::new(),
             image: 0,
+            #[cfg(test)]
+            refusing: false,
         }
     }
 
@@ -62,6 +67,10 @@ impl Pages {
 
     #[cold]
     pub(crate) fn add_chunk(&mut self) -> Result<(), OutOfMemory> {
+        #[cfg(test)]
+        if self.refusing {
+            return Err(OutOfMemory);
+        }
         let slot = self.memory.chunks.get(self.chunks).ok_or(OutOfMemory)?;
         let units = FIRST_CHUNK_UNITS << self.chunks.saturating_sub(1);
         if slot.get().is_none() {
@@ -253,6 +262,10 @@ impl Pages {
         let len = u32::try_from(bytes.len()).map_err(|_| OutOfMemory)?;
         if self.free_blobs.is_empty() {
             self.add_blob_segment()?;
+        }
+        #[cfg(test)]
+        if self.refusing {
+            return Err(OutOfMemory);
         }
         let start = blob_memory(bytes.len())?;
         // SAFETY: the new allocation has room for `bytes`.

@@ -73,7 +73,8 @@ impl Snapshot {
     }
 
     pub(crate) fn image(&self) -> Image {
-        let (Tree { root, height }, Totals { count, bytes, commits }) = (self.tree, self.totals);
+        let (Tree { root, height, .. }, Totals { count, bytes, commits }) =
+            (self.tree, self.totals);
         let root = u32::from_le_bytes(root.to_bytes());
         Image { root, height: height as u32, count, bytes, commits }
     }

@@ -32,6 +32,7 @@ pub(crate) struct Restoring {
     pages: Pages,
     count: u64,
     bytes: u64,
+    long_keys: bool,
     /// Blobs that the tree has.
     used: Vec<bool>,
     /// If names are to change.
@@ -110,7 +111,7 @@ impl Restoring {
         };
         let (pages, used) =
             (Pages::restoring(unit_end, blob_end as u32)?, filled(false, blob_end)?);
-        Ok(Restoring { pages, count: 0, bytes: 0, used, renaming })
+        Ok(Restoring { pages, count: 0, bytes: 0, long_keys: false, used, renaming })
     }
 
     pub(crate) fn unit(&mut self, unit: u32, bytes: &[u8; UNIT]) {
@@ -156,7 +157,10 @@ impl Restoring {
         self.pages.restored(moment);
         let Image { count, bytes, commits, .. } = image;
         let totals = Totals { count, bytes, commits };
-        Ok((Index::of(self.pages, Tree { root, height }, totals), moment))
+        Ok((
+            Index::of(self.pages, Tree { root, height, long_keys: self.long_keys }, totals),
+            moment,
+        ))
     }
 
     /// Takes a page into the tree, and all below it; returns its name there.
@@ -189,6 +193,7 @@ impl Restoring {
                 }
                 let leaf = Leaf::new(self.pages.page(page));
                 self.count += 1;
+                self.long_keys |= leaf.entry(i).tail.is_some();
                 self.bytes += leaf.entry_len(i, &self.pages) as u64;
             }
             return Ok(page);

@@ -27,6 +27,8 @@ pub(crate) struct Tree {
     pub(super) root: PageId,
     /// Levels of inner nodes above the leaves.
     pub(super) height: usize,
+    /// Whether a key may be longer than the part of it that nodes hold.
+    pub(super) long_keys: bool,
 }
 
 /// The way from the root down to a leaf: for each inner node, which child.
@@ -148,6 +150,8 @@ pub(crate) struct Index {
     pub(super) totals: Counters,
     /// What readers are shown instead of the living tree, while changes are hidden.
     pub(super) shown: Option<Snapshot>,
+    /// Whether memory is reserved for all changes of a batch.
+    in_batch: bool,
 }
 
 /// A tree as it was at one moment. Cloning it is cheap.
@@ -163,12 +167,12 @@ impl Index {
         let mut pages = Pages::new();
         pages.reserve(1)?;
         let root = empty_leaf(&mut pages);
-        Ok(Index::of(pages, Tree { root, height: 0 }, Totals::default()))
+        Ok(Index::of(pages, Tree { root, height: 0, long_keys: false }, Totals::default()))
     }
 
     /// An index of a tree that lies in `pages`.
     pub(super) fn of(pages: Pages, tree: Tree, totals: Totals) -> Index {
-        Index { pages, tree, totals: Counters::new(totals), shown: None }
+        Index { pages, tree, totals: Counters::new(totals), shown: None, in_batch: false }
     }
 
     /// The numbers that readers see.
@@ -249,26 +253,49 @@ impl Index {
         self.pages.collect(limit)
     }
 
-    /// To be called first by whatever changes one leaf: sees to the memory for
-    /// it, so that only blobs can be refused from then on. At worst each level
-    /// is copied, and then splits in two (3 pages) or is joined (2): what is
-    /// too little for a put may still do for a deletion, which gives some back.
+    /// Reserves memory for a change of one leaf, before it is begun: from then on the
+    /// system can refuse blobs only. At worst each level is copied, and then splits in
+    /// two (`each` is 3 pages) or is joined (2). Where a put is refused a deletion may
+    /// still do, which gives memory back.
     #[inline]
     fn begin(&mut self, each: usize) -> Result<(), OutOfMemory> {
+        if self.in_batch {
+            return Ok(());
+        }
+        self.pages.collect_some();
         let pages = each * (self.tree.height + 1) + 2;
         self.pages.reserve(pages)?;
-        self.pages.reserve_notes(2 * pages)?; // with each a blob may go
-        self.pages.collect_some();
-        Ok(())
+        self.pages.reserve_notes(2 * pages) // with each page a blob may go
     }
 
-    /// Sees to the memory for so many puts and deletions of entries that need no
-    /// blobs: none of them will be refused then. Whatever they do, the pages that
-    /// they take fill slabs but for one of each size.
-    pub(crate) fn begin_many(&mut self, changes: usize) -> Result<(), OutOfMemory> {
-        let pages = (changes + 1) * (3 * (self.tree.height + 2) + 2);
-        self.pages
-            .reserve(pages * memory::UNITS_MAX / memory::SLAB_UNITS as usize + memory::CLASSES)?;
+    /// Applies a batch of `changes` puts and deletions whose entries need no blobs:
+    /// all of it or, if memory is refused, nothing.
+    pub(crate) fn batch<E: From<OutOfMemory>>(
+        &mut self,
+        changes: usize,
+        apply: impl FnOnce(&mut Index) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if changes <= 1 {
+            return apply(self);
+        }
+        // A separator of long keys may be a blob, whose length is not known ahead.
+        if self.tree.long_keys || self.reserve_batch(changes).is_err() {
+            return self.atomically(apply);
+        }
+        self.in_batch = true;
+        let applied = apply(self);
+        self.in_batch = false;
+        assert!(applied.is_ok(), "a batch takes no more than was reserved for it");
+        applied
+    }
+
+    /// Reserves memory for so many changes. A split of a node that the batch has made
+    /// takes 4 splits below it, so all levels that it adds take less than one more.
+    fn reserve_batch(&mut self, changes: usize) -> Result<(), OutOfMemory> {
+        let pages = changes * (3 * (self.tree.height + 2) + 2);
+        // The pages fill slabs, but for one slab of each size.
+        let slabs = pages * memory::UNITS_MAX / memory::SLAB_UNITS as usize + memory::CLASSES;
+        self.pages.reserve(slabs)?;
         self.pages.reserve_notes(2 * pages)
     }
 

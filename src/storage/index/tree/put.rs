@@ -9,7 +9,7 @@ use super::super::memory::{BODY_MAX, BlobId, PageId, Source, round_body};
 use super::super::node::inner::{self, Branch, Inner, InnerMut, Separator};
 use super::super::node::key::{Key, common_prefix};
 use super::super::node::leaf::{INLINE_VALUE, Leaf, LeafMut, NewEntry, Plan, Value};
-use super::{Index, Path, Totals, empty_leaf};
+use super::{Index, Path, Totals, Tree, empty_leaf};
 use crate::error::OutOfMemory;
 
 /// Bytes that a node gets beyond what it needs when it grows, so that the next
@@ -83,6 +83,7 @@ impl Index {
                 return Err(error);
             }
         };
+        self.tree.long_keys |= entry.tail.is_some();
         let leaf = self.own_path(path, leaf);
         let inserted = self.insert(path, leaf, at, &entry);
         if inserted.is_err() {
@@ -335,8 +336,8 @@ impl Index {
 
     /// Makes the tree empty.
     pub(crate) fn plant(&mut self) {
-        self.tree.root = empty_leaf(&mut self.pages);
-        self.tree.height = 0;
+        let root = empty_leaf(&mut self.pages);
+        self.tree = Tree { root, height: 0, long_keys: false };
         let commits = self.totals.latest_commit();
         self.totals.set(Totals { commits, ..Totals::default() });
     }
