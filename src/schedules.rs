@@ -1,7 +1,7 @@
 //! What `tests/schedules` needs of the inside.
 
 use crate::DBResult;
-use crate::sync::BrLock;
+use crate::sync::{BrLock, Plain};
 
 pub use crate::ffi::{call, forget_all};
 
@@ -12,33 +12,34 @@ pub fn point() {
 
 /// A [`BrLock`].
 #[derive(Debug)]
-pub struct Lock<T>(BrLock<T>);
+pub struct Lock<T>(BrLock<Plain<T>>);
 
 impl<T> Lock<T> {
     /// A lock around `value`.
     pub fn new(value: T) -> Lock<T> {
-        Lock(BrLock::new(value))
+        Lock(BrLock::new(Plain(value)))
     }
 
     /// Shows `body` the value.
     pub fn read<R>(&self, body: impl FnOnce(&T) -> R) -> DBResult<R> {
-        Ok(body(&*self.0.read()?))
+        Ok(body(self.0.read()?.shared()))
     }
 
-    /// Shows `body` the value in the turn to write.
+    /// Shows `body` the value under the upgradable guard.
     pub fn upgradable<R>(&self, body: impl FnOnce(&T) -> R) -> DBResult<R> {
-        Ok(body(&*self.0.upgradable()?))
+        Ok(body(self.0.upgradable()?.writer()))
     }
 
-    /// Does so, and then has `change` change it, alone.
+    /// Shows `body` the value under the upgradable guard, then has `change` change it under
+    /// the exclusive one.
     pub fn upgradable_then_write<R>(
         &self,
         body: impl FnOnce(&T) -> R,
         change: impl FnOnce(&mut T, R),
     ) -> DBResult<()> {
-        let turn = self.0.upgradable()?;
-        let found = body(&turn);
-        change(&mut *turn.upgrade(), found);
+        let mut guard = self.0.upgradable()?;
+        let found = body(guard.writer());
+        change(&mut guard.upgrade().0, found);
         Ok(())
     }
 }

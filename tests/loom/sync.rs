@@ -4,7 +4,7 @@
 #[path = "../../src/sync/br_lock.rs"]
 mod br_lock;
 
-pub(crate) use br_lock::BrLock;
+pub(crate) use br_lock::{BrLock, Views};
 pub use loom::hint::spin_loop;
 pub use loom::sync::{MutexGuard, RwLockReadGuard, RwLockWriteGuard, atomic};
 pub use loom::thread::yield_now;

@@ -31,7 +31,7 @@ impl Pages {
     /// Loads one unit, below the number that room was made for.
     pub(crate) fn load(&mut self, unit: u32, bytes: &[u8; UNIT]) {
         assert!(self.slabs.is_empty(), "pages are loaded before any is claimed");
-        let start = self.memory.page_start(PageId::new(unit, 1));
+        let start = self.memory.frame(PageId::new(unit, 1)).start();
         // SAFETY: the unit lies in the arena, and no page is there that anybody
         // could read.
         unsafe { start.copy_from_nonoverlapping(bytes.as_ptr(), UNIT) };
@@ -62,25 +62,28 @@ impl Pages {
         blob.is_some_and(|blob| !blob.start.load(Ordering::Relaxed).is_null())
     }
 
-    /// Takes a page that was loaded into the tree. False if there is no room for
-    /// it where it says, or another page.
-    pub(crate) fn claim(&mut self, id: PageId) -> bool {
+    /// Takes a loaded page into the tree, as a node on `level`. False if the page does
+    /// not lie in the arena, or overlaps another.
+    pub(crate) fn claim(&mut self, id: PageId, level: usize) -> bool {
         if !self.slabs.claim(id.unit(), id.units()) {
             return false;
         }
-        self.memory.page_birth(id).store(RESTORED, Ordering::Relaxed);
-        self.memory.page_origin(id).store(id.end(), Ordering::Relaxed);
-        self.memory.new_latch(id);
+        self.memory.frame(id).begin(RESTORED, id.end(), level as u32);
         true
     }
 
-    /// Makes a page with the content of one that lies elsewhere, and is `from` in
-    /// the file.
-    pub(crate) fn adopt(&mut self, from: PageId, content: &[u8]) -> Result<PageId, OutOfMemory> {
+    /// Makes a page with the content of one that is `from` in the file, as a node on
+    /// `level`.
+    pub(crate) fn adopt(
+        &mut self,
+        from: PageId,
+        level: usize,
+        content: &[u8],
+    ) -> Result<PageId, OutOfMemory> {
         self.reserve(1)?;
-        let id = self.alloc(from.body_len());
+        let id = self.alloc(from.body_len(), level);
         self.edit(id).copy_from_slice(&content[HEADER..]);
-        self.memory.page_origin(id).store(from.end(), Ordering::Relaxed);
+        self.memory.frame(id).origin().store(from.end(), Ordering::Relaxed);
         Ok(id)
     }
 

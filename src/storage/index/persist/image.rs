@@ -51,18 +51,9 @@ pub(crate) enum Piece<'a> {
 impl Index {
     /// A snapshot of what readers see, to take an image of.
     pub(crate) fn checkpoint_snapshot(&mut self) -> Result<Snapshot, OutOfMemory> {
-        match &self.shown {
-            Some(shown) => {
-                let shown = shown.clone();
-                self.pages.image_of(&shown.frozen);
-                Ok(shown)
-            }
-            None => {
-                let frozen = self.pages.freeze()?;
-                self.pages.image_of(&frozen);
-                Ok(Snapshot { frozen, tree: self.tree, totals: self.totals.get() })
-            }
-        }
+        let snapshot = self.snapshot()?;
+        self.pages.image_of(&snapshot.frozen);
+        Ok(snapshot)
     }
 }
 

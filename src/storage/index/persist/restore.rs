@@ -67,7 +67,12 @@ impl From<OutOfMemory> for Unrestored {
 impl Renaming {
     /// Makes a page of the tree of one that was loaded, if it was and is in the
     /// tree for the first time.
-    fn take(&mut self, page: PageId, pages: &mut Pages) -> Result<Option<PageId>, OutOfMemory> {
+    fn take(
+        &mut self,
+        page: PageId,
+        level: usize,
+        pages: &mut Pages,
+    ) -> Result<Option<PageId>, OutOfMemory> {
         let Ok(first) = self.units.binary_search(&page.unit()) else {
             return Ok(None);
         };
@@ -77,7 +82,7 @@ impl Renaming {
             return Ok(None);
         }
         self.taken[range.clone()].fill(true);
-        pages.adopt(page, self.contents[range].as_flattened()).map(Some)
+        pages.adopt(page, level, self.contents[range].as_flattened()).map(Some)
     }
 
     fn blob(&self, id: BlobId) -> Option<BlobId> {
@@ -167,8 +172,8 @@ impl Restoring {
     fn claim(&mut self, page: PageId, height: usize) -> Result<PageId, Unrestored> {
         let here = |what: &str| Unrestored::Damaged(format!("{what} ({page:?}, level {height})"));
         let claimed = match &mut self.renaming {
-            None => self.pages.claim(page).then_some(page),
-            Some(renaming) => renaming.take(page, &mut self.pages)?,
+            None => self.pages.claim(page, height).then_some(page),
+            Some(renaming) => renaming.take(page, height, &mut self.pages)?,
         };
         let page = claimed.ok_or_else(|| here("a page is not where it can be"))?;
         self.check(page, height).map_err(here)?;

@@ -7,11 +7,11 @@
 
 use std::ops::{Bound, Range};
 
-use super::super::memory::Reader;
-use super::super::memory::{PageId, Source};
+use super::super::memory::{PageId, Reader, Source};
 use super::super::node::key::Key;
 use super::super::node::leaf::{Leaf, Value};
-use super::{Path, Snapshot, Tree};
+use super::path::Path;
+use super::{Snapshot, Tree};
 use crate::error::OutOfMemory;
 use crate::fallible::copy;
 
@@ -64,7 +64,7 @@ impl Bounds {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum Position {
     New,
     BeforeFirst,
     Entry,
@@ -104,7 +104,7 @@ pub(crate) struct Cursor {
     reader: Reader,
     tree: Tree,
     bounds: Bounds,
-    place: Place,
+    position: Position,
     spot: Spot,
     /// Whether it is at an entry and goes from entry to entry, so that what comes
     /// next is worth having at hand.
@@ -126,7 +126,7 @@ impl Cursor {
             reader: Reader::new(frozen, tree.root),
             tree,
             bounds,
-            place: Place::New,
+            position: Position::New,
             spot,
             walking: false,
             key: Vec::new(),
@@ -135,7 +135,7 @@ impl Cursor {
         }
     }
 
-    /// As those of its snapshot.
+    /// The pinned epoch of the cursor's snapshot.
     pub(crate) fn pinned_epoch(&self) -> Option<u64> {
         self.reader.frozen().pinned_epoch()
     }
@@ -147,12 +147,12 @@ impl Cursor {
             Some(from) => self.at_or_after(from),
             None => self.at_or_after(&[]),
         };
-        self.jump(spot, Place::AfterLast)
+        self.jump(spot, Position::AfterLast)
     }
 
     pub(crate) fn last(&mut self) -> Result<bool, OutOfMemory> {
         let spot = self.before_end();
-        self.jump(spot, Place::BeforeFirst)
+        self.jump(spot, Position::BeforeFirst)
     }
 
     pub(crate) fn seek(&mut self, key: &[u8]) -> Result<bool, OutOfMemory> {
@@ -160,24 +160,23 @@ impl Cursor {
             Some(from) if key < &from[..] => self.at_or_after(from),
             _ => self.at_or_after(key),
         };
-        self.jump(spot, Place::AfterLast)
+        self.jump(spot, Position::AfterLast)
     }
 
     pub(crate) fn next(&mut self) -> Result<bool, OutOfMemory> {
-        match self.place {
-            Place::Entry if self.spot.at + 1 < self.spot.end => self.step(self.spot.at + 1),
-            Place::Entry => {
+        match self.position {
+            Position::Entry if self.spot.at + 1 < self.spot.end => self.step(self.spot.at + 1),
+            Position::Entry => {
                 let spot = self.beside(&self.spot, false);
                 self.cross(spot, false)
             }
-            Place::AfterLast => Ok(false),
-            Place::New | Place::BeforeFirst => self.first(),
+            Position::AfterLast => Ok(false),
+            Position::New | Position::BeforeFirst => self.first(),
         }
     }
 
-    /// What `next` does most often: goes to the next entry if that is at hand and
-    /// is like most, and returns its key and value, each with a NUL. Else it does
-    /// nothing.
+    /// Moves to the next entry if it is in the leaf at hand and both its key and its value
+    /// are inline, and returns them, each with a NUL. Else does nothing.
     #[inline(always)]
     pub(crate) fn next_in_leaf(&mut self) -> Option<(&[u8], &[u8])> {
         let at = self.spot.at + 1;
@@ -190,14 +189,14 @@ impl Cursor {
     }
 
     pub(crate) fn prev(&mut self) -> Result<bool, OutOfMemory> {
-        match self.place {
-            Place::Entry if self.spot.at > self.spot.start => self.step(self.spot.at - 1),
-            Place::Entry => {
+        match self.position {
+            Position::Entry if self.spot.at > self.spot.start => self.step(self.spot.at - 1),
+            Position::Entry => {
                 let spot = self.beside(&self.spot, true);
                 self.cross(spot, true)
             }
-            Place::BeforeFirst => Ok(false),
-            Place::New | Place::AfterLast => self.last(),
+            Position::BeforeFirst => Ok(false),
+            Position::New | Position::AfterLast => self.last(),
         }
     }
 
@@ -210,7 +209,7 @@ impl Cursor {
     /// The key at the cursor, and a NUL.
     #[inline]
     pub(crate) fn key_with_nul(&self) -> Option<&[u8]> {
-        (self.place == Place::Entry).then(|| &self.key[..self.key_len + 1])
+        (self.position == Position::Entry).then(|| &self.key[..self.key_len + 1])
     }
 
     /// The value at the cursor.
@@ -222,7 +221,7 @@ impl Cursor {
     /// The value at the cursor, and a NUL.
     #[inline]
     pub(crate) fn value_with_nul(&self) -> Option<&[u8]> {
-        if self.place != Place::Entry {
+        if self.position != Position::Entry {
             return None;
         }
         if !self.value.is_empty() {
@@ -240,14 +239,14 @@ impl Cursor {
     pub(crate) fn read(&mut self, sink: &mut impl Sink) -> Result<bool, OutOfMemory> {
         let mut any = false;
         loop {
-            let in_leaf = self.place == Place::Entry && self.spot.at + 1 < self.spot.end;
+            let in_leaf = self.position == Position::Entry && self.spot.at + 1 < self.spot.end;
             let beyond = if in_leaf { None } else { self.beyond() };
             let (leaf, at) = match &beyond {
                 Some(spot) => (Leaf::new(self.reader.frozen().page(spot.leaf)), spot.at),
                 None if in_leaf => (Leaf::new(self.reader.page()), self.spot.at + 1),
                 None => {
                     if !any {
-                        (self.place, self.walking) = (Place::AfterLast, false);
+                        (self.position, self.walking) = (Position::AfterLast, false);
                     }
                     return Ok(any);
                 }
@@ -268,12 +267,12 @@ impl Cursor {
 
     /// The next entry, if it is not in the leaf that the cursor is in.
     fn beyond(&self) -> Option<Spot> {
-        match self.place {
-            Place::Entry => self.beside(&self.spot, false),
-            Place::New | Place::BeforeFirst => {
+        match self.position {
+            Position::Entry => self.beside(&self.spot, false),
+            Position::New | Position::BeforeFirst => {
                 self.at_or_after(self.bounds.from.as_deref().unwrap_or_default())
             }
-            Place::AfterLast => None,
+            Position::AfterLast => None,
         }
     }
 
@@ -326,9 +325,10 @@ impl Cursor {
     fn fetch_entries(&self, spot: &Spot, back: bool, most: usize) {
         let leaf = Leaf::new(self.reader.page());
         let fetch = |at| self.reader.prefetch(leaf.entry_start(at));
-        match back {
-            false => (spot.at..spot.end).take(most).for_each(fetch),
-            true => (spot.start..=spot.at).rev().take(most).for_each(fetch),
+        if back {
+            (spot.start..=spot.at).rev().take(most).for_each(fetch);
+        } else {
+            (spot.at..spot.end).take(most).for_each(fetch);
         }
     }
 
@@ -339,34 +339,34 @@ impl Cursor {
     }
 
     /// Moves to a spot, or past an end if there is none.
-    fn go(&mut self, spot: Option<Spot>, end: Place) -> Result<bool, OutOfMemory> {
+    fn go(&mut self, spot: Option<Spot>, end: Position) -> Result<bool, OutOfMemory> {
         let Some(spot) = spot else {
-            (self.place, self.walking) = (end, false);
+            (self.position, self.walking) = (end, false);
             return Ok(false);
         };
         let at_hand = self.spot.leaf;
         self.reader.turn_to(spot.leaf);
         if !self.walking {
-            self.fetch_entries(&spot, end == Place::BeforeFirst, 5);
+            self.fetch_entries(&spot, end == Position::BeforeFirst, 5);
         }
         if let Err(error) = self.load(spot.at, 0) {
             self.reader.turn_to(at_hand);
             return Err(error);
         }
         self.spot = spot;
-        self.place = Place::Entry;
+        self.position = Position::Entry;
         Ok(true)
     }
 
-    /// The same, to the leaf beside.
+    /// Moves to a spot of the leaf beside, or past an end.
     fn cross(&mut self, spot: Option<Spot>, back: bool) -> Result<bool, OutOfMemory> {
-        let found = self.go(spot, if back { Place::BeforeFirst } else { Place::AfterLast });
+        let found = self.go(spot, if back { Position::BeforeFirst } else { Position::AfterLast });
         self.expect(back);
         found
     }
 
-    /// The same, from wherever the cursor was.
-    fn jump(&mut self, spot: Option<Spot>, end: Place) -> Result<bool, OutOfMemory> {
+    /// Moves to a spot of any leaf, or past an end.
+    fn jump(&mut self, spot: Option<Spot>, end: Position) -> Result<bool, OutOfMemory> {
         self.walking = false;
         self.go(spot, end)
     }
@@ -380,10 +380,8 @@ impl Cursor {
         let place = leaf.place(at);
         let prefix = &leaf.prefix()[same..];
         let suffix = leaf.bytes(place.suffix);
-        let tail = match place.has_tail {
-            false => None,
-            true => leaf.entry(at).tail.map(|id| self.reader.frozen().blob(id)),
-        };
+        let tail = if place.has_tail { leaf.entry(at).tail } else { None };
+        let tail = tail.map(|id| self.reader.frozen().blob(id));
         let parts = [prefix, suffix, tail.unwrap_or_default(), &[0; 1 + SHORT]];
         let len = same + parts.iter().map(|part| part.len()).sum::<usize>();
         if len > self.key.capacity() {
@@ -413,7 +411,7 @@ impl Cursor {
             return None;
         }
         let source = self.reader.frozen();
-        let (path, leaf) = self.tree.descend(source, Key::new(key));
+        let (path, leaf) = self.tree.path_to(source, Key::new(key));
         let (from, to) = (self.bounds.from.as_deref(), self.bounds.to.as_deref());
         let mut spot = self.window(path, leaf, from, to);
         if from != Some(key) {
@@ -430,8 +428,8 @@ impl Cursor {
         }
         let source = self.reader.frozen();
         let (path, leaf) = match &self.bounds.to {
-            Some(to) => self.tree.descend(source, Key::new(to)),
-            None => self.tree.descend_last(source),
+            Some(to) => self.tree.path_to(source, Key::new(to)),
+            None => self.tree.path_to_last(source),
         };
         let (from, to) = (self.bounds.from.as_deref(), self.bounds.to.as_deref());
         let spot = self.window(path, leaf, from, to);
@@ -450,9 +448,10 @@ impl Cursor {
         let mut path = spot.path;
         let leaf = path.step(self.reader.frozen(), back)?;
         // The other bound lies behind.
-        let spot = match back {
-            false => self.window(path, leaf, None, self.bounds.to.as_deref()),
-            true => self.window(path, leaf, self.bounds.from.as_deref(), None),
+        let spot = if back {
+            self.window(path, leaf, self.bounds.from.as_deref(), None)
+        } else {
+            self.window(path, leaf, None, self.bounds.to.as_deref())
         };
         if spot.start >= spot.end {
             return None;

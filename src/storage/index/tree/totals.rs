@@ -20,7 +20,7 @@ pub(crate) struct Totals {
 
 /// The totals of the live tree. Many threads read them while one changes them.
 #[derive(Debug, Default)]
-pub(crate) struct Counters {
+pub(in super::super) struct Counters {
     /// Odd while the writer changes more than one number.
     version: AtomicU64,
     count: AtomicU64,
@@ -29,14 +29,14 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    pub(crate) fn new(totals: Totals) -> Counters {
+    pub(in super::super) fn new(totals: Totals) -> Counters {
         let mut counters = Counters::default();
         counters.set(totals);
         counters
     }
 
     /// One consistent set: readers retry while the writer changes several numbers.
-    pub(crate) fn get(&self) -> Totals {
+    pub(in super::super) fn get(&self) -> Totals {
         let mut turns = 0u32;
         loop {
             let version = self.version.load(Ordering::Acquire);
@@ -57,14 +57,14 @@ impl Counters {
 
     /// The number of the newest commit, unpublished ones included. Only the writer calls it.
     #[inline]
-    pub(crate) fn latest_commit(&self) -> u64 {
+    pub(in super::super) fn latest_commit(&self) -> u64 {
         self.commits.load(Ordering::Relaxed)
     }
 
     /// Counts a commit that is an in-place put. `inserted` is the length of a new entry.
     /// Only the writer calls it, under the latch of the leaf.
     #[inline]
-    pub(crate) fn count_put(&self, inserted: Option<usize>) {
+    pub(in super::super) fn count_put(&self, inserted: Option<usize>) {
         let next = |number: &AtomicU64, more| number.load(Ordering::Relaxed) + more;
         let commits = next(&self.commits, 1);
         let Some(len) = inserted else {
@@ -80,29 +80,29 @@ impl Counters {
 
     /// Counts an inserted entry of `len` bytes.
     #[inline]
-    pub(crate) fn add_entry(&mut self, len: usize) {
+    pub(in super::super) fn add_entry(&mut self, len: usize) {
         *self.count.get_mut() += 1;
         *self.bytes.get_mut() += len as u64;
     }
 
     /// Counts a removed entry of `len` bytes.
-    pub(crate) fn remove_entry(&mut self, len: usize) {
+    pub(in super::super) fn remove_entry(&mut self, len: usize) {
         *self.count.get_mut() -= 1;
         *self.bytes.get_mut() -= len as u64;
     }
 
     /// Counts a value of `new` bytes in the place of one of `old` bytes.
-    pub(crate) fn replace_value(&mut self, old: usize, new: usize) {
+    pub(in super::super) fn replace_value(&mut self, old: usize, new: usize) {
         let bytes = self.bytes.get_mut();
         *bytes = *bytes - old as u64 + new as u64;
     }
 
     /// Counts a commit.
-    pub(crate) fn add_commit(&mut self) {
+    pub(in super::super) fn add_commit(&mut self) {
         *self.commits.get_mut() += 1;
     }
 
-    pub(crate) fn set(&mut self, totals: Totals) {
+    pub(in super::super) fn set(&mut self, totals: Totals) {
         let Totals { count, bytes, commits } = totals;
         *self.count.get_mut() = count;
         *self.bytes.get_mut() = bytes;
