@@ -21,7 +21,7 @@ use std::ops::{Deref, DerefMut};
 use std::thread::panicking;
 
 use super::atomic::{AtomicU32, AtomicUsize, Ordering};
-use super::{Mutex, MutexGuard, RwLock, RwLockWriteGuard};
+use super::{Mutex, MutexGuard, Rank, RwLock, RwLockWriteGuard};
 use crate::error::DBError;
 
 /// Number of slots; more readers share them.
@@ -39,7 +39,7 @@ const SPINS: usize = if cfg!(any(minidb_shuttle, minidb_loom)) { 1 } else { 200 
 #[repr(align(128))]
 struct ReaderSlot(AtomicUsize);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct BrLock<T> {
     slots: [ReaderSlot; SLOTS],
     state: AtomicU32,
@@ -112,7 +112,7 @@ impl<T> BrLock<T> {
         BrLock {
             slots: Default::default(),
             state: AtomicU32::new(0),
-            writer: Mutex::new(()),
+            writer: Mutex::ranked(Rank::Index, ()),
             gate: RwLock::new(()),
             value: UnsafeCell::new(value),
         }

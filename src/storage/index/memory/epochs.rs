@@ -1,13 +1,12 @@
 //! Epochs: which pages and blobs a live snapshot can see. Bookkeeping only.
 //!
-//! A page or blob is born in an epoch. Taking a snapshot ends the epoch, and
-//! what was born before is frozen from then on. When something frozen leaves
-//! the live tree it is retired: noted with the newest live snapshot, and
-//! freed once no live snapshot falls between its birth and its death.
+//! A page or blob (an item) is born in an epoch. Taking a snapshot ends the epoch and
+//! freezes all items born so far. A frozen item that leaves the live tree is retired: it is
+//! noted with the newest live snapshot, and freed once no live snapshot falls between its
+//! birth and its death.
 //!
-//! The epochs replace reference counts, which a copy of an inner node would
-//! have to touch in each child; the lists of retired things that hang on the
-//! newest snapshot are an idea of ZFS's dead lists.
+//! Epochs replace reference counts, which a copy of an inner node would have to touch in
+//! each child. The notes with the newest snapshot are an idea of ZFS's dead lists.
 
 use std::collections::VecDeque;
 
@@ -56,7 +55,7 @@ struct Registered<M> {
 }
 
 impl<M> Registered<M> {
-    /// Notes that this is the newest snapshot to need `retired`; there is room.
+    /// Adds a note, for which there is room: this is the newest snapshot to need the item.
     fn keep(&mut self, retired: Retired) {
         self.snapshot.pinned_epoch.store(true, Ordering::Relaxed);
         self.retired.push(retired);

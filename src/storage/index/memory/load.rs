@@ -1,8 +1,8 @@
-//! How the bytes of pages and blobs come back from a file.
+//! Loading pages and blobs from a file.
 //!
-//! [`Pages::restoring`] makes room for them; they are loaded in any order, then
-//! each page that the tree turns out to have is claimed. Or they are loaded
-//! elsewhere, and each such page is adopted under another name.
+//! [`Pages::restoring`] reserves room. Units and blobs are loaded in any order, then each
+//! page that the tree leads to is claimed. Or units are loaded elsewhere, and each page is
+//! adopted under another name.
 
 use std::sync::atomic::Ordering;
 
@@ -12,7 +12,7 @@ use super::page::{BlobId, HEADER, PageId, UNIT};
 use super::pages::{Pages, blob_memory};
 use crate::error::OutOfMemory;
 
-/// What is restored was born in this epoch, which an image has ended.
+/// The epoch in which all restored pages were born; an image has ended it.
 pub(crate) const RESTORED: u64 = 1;
 
 impl Pages {
@@ -28,7 +28,7 @@ impl Pages {
         Ok(pages)
     }
 
-    /// Loads one unit, below the number that room was made for.
+    /// Loads one unit, for which room was reserved.
     pub(crate) fn load(&mut self, unit: u32, bytes: &[u8; UNIT]) {
         assert!(self.slabs.is_empty(), "pages are loaded before any is claimed");
         let start = self.memory.frame(PageId::new(unit, 1)).start();
@@ -37,8 +37,8 @@ impl Pages {
         unsafe { start.copy_from_nonoverlapping(bytes.as_ptr(), UNIT) };
     }
 
-    /// Loads a blob of `len` bytes, which `fill` is to provide. Its number is
-    /// below the one that room was made for, and its first use.
+    /// Loads a blob of `len` bytes, which `fill` provides. Room was reserved for its number,
+    /// which is used for the first time.
     pub(crate) fn load_blob<E: From<OutOfMemory>>(
         &mut self,
         id: BlobId,
@@ -87,8 +87,7 @@ impl Pages {
         Ok(id)
     }
 
-    /// Ends the restoration. What was born up to `image` is from now on as if it
-    /// had just been written to a file.
+    /// Ends the restoration. Pages born up to `image` are as if just written to a file.
     pub(crate) fn restored(&mut self, image: u64) {
         self.image = image;
         self.epochs = Epochs::after(RESTORED);

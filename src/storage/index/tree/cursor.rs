@@ -1,9 +1,8 @@
 //! Walking a snapshot, both ways, within bounds.
 //!
-//! A cursor is at an entry, or past one of the ends, or new, which is between
-//! both. It holds the way from the root to its leaf and the part of the leaf
-//! that lies within its bounds, so that most steps only count. A step that
-//! fails for want of memory leaves it where it was.
+//! A cursor is at an entry, past one of the ends, or new, which is between both ends. It
+//! holds the path to its leaf and the part of the leaf within its bounds, so that most
+//! steps only count. A step that is refused memory leaves the cursor where it was.
 
 use std::ops::{Bound, Range};
 
@@ -76,8 +75,7 @@ enum Position {
 struct Spot {
     path: Path,
     leaf: PageId,
-    /// Where the slots of the leaf are, and how long the prefix of its keys, and
-    /// how many entries there are.
+    /// The offset of the leaf's slots, the length of its prefix, and its number of entries.
     slots: usize,
     prefix: usize,
     len: usize,
@@ -86,7 +84,7 @@ struct Spot {
     at: usize,
 }
 
-/// So many bytes are copied, and more than needed, rather than one by one.
+/// Shorter parts of a key are copied as so many bytes at once.
 const SHORT: usize = 16;
 
 /// Takes entries from [`Cursor::read`].
@@ -106,8 +104,7 @@ pub(crate) struct Cursor {
     bounds: Bounds,
     position: Position,
     spot: Spot,
-    /// Whether it is at an entry and goes from entry to entry, so that what comes
-    /// next is worth having at hand.
+    /// Whether the cursor goes from entry to entry, so that the next ones are fetched ahead.
     walking: bool,
     /// The key at the cursor and a NUL, if it is at an entry, and room for `SHORT`
     /// bytes after them.
@@ -140,8 +137,8 @@ impl Cursor {
         self.reader.frozen().pinned_epoch()
     }
 
-    /// The moves return whether they found an entry; if not, the cursor is past
-    /// the end that it moved to.
+    /// Moves to the first entry. As all moves, it returns whether there is one; if not, the
+    /// cursor is past that end.
     pub(crate) fn first(&mut self) -> Result<bool, OutOfMemory> {
         let spot = match &self.bounds.from {
             Some(from) => self.at_or_after(from),
@@ -184,7 +181,7 @@ impl Cursor {
             return None;
         }
         self.reader.fetch_some();
-        self.load_near(at)?;
+        self.load_inline(at)?;
         Some((self.key.get(..self.key_len + 1)?, self.reader.page().get(self.value.clone())?))
     }
 
@@ -233,9 +230,9 @@ impl Cursor {
         }
     }
 
-    /// Hands the entries after the cursor to `sink`, moving over each that fits;
-    /// the cursor stays before one that does not, or for which there is no
-    /// memory. Returns whether there was an entry at all.
+    /// Hands the entries after the cursor to `sink`, moving over each. The cursor stays
+    /// before an entry that does not fit, or for which memory is refused. Returns whether
+    /// there was an entry at all.
     pub(crate) fn read(&mut self, sink: &mut impl Sink) -> Result<bool, OutOfMemory> {
         let mut any = false;
         loop {
@@ -283,18 +280,17 @@ impl Cursor {
             self.start_walking(at < self.spot.at);
         }
         self.reader.fetch_some();
-        if self.load_near(at).is_none() {
+        if self.load_inline(at).is_none() {
             self.load(at, self.spot.prefix)?;
             self.spot.at = at;
         }
         Ok(true)
     }
 
-    /// Goes to an entry of the leaf at hand if it is like most: its key, which begins
-    /// as the one at the cursor does, and its value stand in the leaf, and there is
-    /// room for them.
+    /// Moves to an entry of the leaf at hand whose key and value are inline, if there is
+    /// room for its key, of which the leaf's prefix is in place.
     #[inline(always)]
-    fn load_near(&mut self, at: usize) -> Option<()> {
+    fn load_inline(&mut self, at: usize) -> Option<()> {
         let page = self.reader.page();
         let (key_on, len, value) = Leaf::new(page).plain(self.spot.slots, at)?;
         let differs = self.key.get_mut(self.spot.prefix..)?;
@@ -320,8 +316,8 @@ impl Cursor {
         self.fetch_entries(&self.spot, back, usize::MAX);
     }
 
-    /// Has the entry of a spot in the leaf at hand and those after it fetched, in the
-    /// order in which a walk reads them.
+    /// Fetches the entry of a spot of the leaf at hand and those after it, in the order in
+    /// which a walk reads them.
     fn fetch_entries(&self, spot: &Spot, back: bool, most: usize) {
         let leaf = Leaf::new(self.reader.page());
         let fetch = |at| self.reader.prefetch(leaf.entry_start(at));
@@ -332,7 +328,7 @@ impl Cursor {
         }
     }
 
-    /// Has the leaf beyond fetched bit by bit while the cursor walks to it.
+    /// Begins to fetch the next leaf bit by bit while the cursor walks to it.
     fn expect(&mut self, back: bool) {
         let beyond = self.spot.path.sibling(self.reader.frozen(), back);
         self.reader.expect(beyond);
@@ -371,9 +367,8 @@ impl Cursor {
         self.go(spot, end)
     }
 
-    /// Puts the key of an entry of the leaf at hand together, of which the first
-    /// `same` bytes are there already. If that fails, the key that was there
-    /// still is.
+    /// Assembles the key of an entry of the leaf at hand, whose first `same` bytes are in
+    /// place. A refusal leaves the key as it was.
     #[inline(never)]
     fn load(&mut self, at: usize, same: usize) -> Result<(), OutOfMemory> {
         let leaf = Leaf::new(self.reader.page());
@@ -404,8 +399,7 @@ impl Cursor {
         Spot { path, leaf, slots, prefix, len, start, end: to.map_or(len, find), at: start }
     }
 
-    /// The first entry whose key is `key`, which is not before the bounds, or
-    /// greater.
+    /// The first entry whose key is `key` or greater; `key` is not before the bounds.
     fn at_or_after(&self, key: &[u8]) -> Option<Spot> {
         if self.bounds.is_empty() {
             return None;

@@ -1,8 +1,7 @@
 //! Deleting: one entry, or a range of them; and giving memory back.
 //!
-//! After entries have gone from a leaf it is joined with a neighbour if both
-//! are small, else moved to a smaller page if that saves enough. The same is
-//! done for inner nodes, upwards.
+//! A leaf from which entries have gone is joined with a neighbour if both are small, else
+//! moved to a smaller page if that saves enough. Inner nodes follow, upwards.
 
 use super::super::memory::{BODY_MAX, PageId, Source, UNIT, round_body};
 use super::super::node::inner::{self, Inner, InnerMut};
@@ -12,13 +11,13 @@ use super::path::Path;
 use super::{Index, value};
 use crate::error::OutOfMemory;
 
-/// A node that uses less than this looks for a neighbour to join ...
+/// A node that uses less than this is joined with a neighbour ...
 const SMALL: usize = BODY_MAX / 3;
-/// ... and joins it if both together use no more than this.
+/// ... if both together use no more than this.
 const JOINED_MAX: usize = BODY_MAX * 3 / 4;
-/// A node moves to a smaller page if that is smaller by this.
+/// A node moves to a smaller page if that saves so much.
 const SHRINK: usize = 2 * UNIT;
-/// Bytes that it gets there beyond what it needs.
+/// Bytes that a node gets beyond what it needs when it shrinks.
 const SLACK: usize = 64;
 
 impl Index {
@@ -122,8 +121,8 @@ impl Index {
         }
     }
 
-    /// The child that a path goes to at a depth, with the one before it and with
-    /// the one after it: the number of the left one, and both.
+    /// The two pairs of neighbours that the child of a path at a depth is in: the number of
+    /// the left one, and both.
     fn pairs(&self, path: &Path, depth: usize) -> [Option<(usize, [PageId; 2])>; 2] {
         let (parent, child) = path.at(depth);
         let inner = Inner::new(self.pages.page(parent));
@@ -154,7 +153,7 @@ impl Index {
     }
 
     /// Puts `page` in the place of children `left` and `left + 1` of the node on
-    /// a level of a path.
+    /// a depth of a path.
     fn join_children(
         &mut self,
         path: &Path,
@@ -231,7 +230,7 @@ impl Index {
         false
     }
 
-    /// Takes away roots that lead to a single child.
+    /// Removes roots with a single child.
     fn lower_root(&mut self) {
         while self.tree.height > 0 {
             let root = Inner::new(self.pages.page(self.tree.root));

@@ -146,7 +146,7 @@ impl Index {
         let before = self.freeze()?;
         let result = change(self);
         if result.is_err() {
-            self.go_back(&before);
+            self.revert_to(&before);
         }
         drop(before);
         self.pages.unregister_newest();
@@ -154,7 +154,7 @@ impl Index {
     }
 
     /// Makes the tree the one of the newest snapshot.
-    pub(super) fn go_back(&mut self, newest: &Snapshot) {
+    pub(super) fn revert_to(&mut self, newest: &Snapshot) {
         self.release_subtree(self.tree.root, self.tree.height, true);
         self.pages.revive(&newest.frozen);
         self.tree = newest.tree;

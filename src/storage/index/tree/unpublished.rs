@@ -28,7 +28,7 @@ impl Index {
     pub(crate) fn roll_back(&mut self) {
         self.pages.unregister_newest();
         if let Some(published) = self.published.take() {
-            self.go_back(&published);
+            self.revert_to(&published);
             self.release_snapshot(Some(published));
         }
     }
