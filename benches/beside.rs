@@ -8,27 +8,27 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use minidb::InMemoryDB;
+use minidb::os::sim::Random;
 
 const ENTRIES: u64 = 1_000_000;
 /// How often a million puts are measured; the median is told.
 const ROUNDS: usize = 9;
+/// What the numbers follow from; printed.
+const SEED: u64 = 20_261_130;
 const LENGTH: Duration = Duration::from_secs(2);
 
 fn key(n: u64) -> [u8; 16] {
     let mut key = [0; 16];
-    key[..8].copy_from_slice(&(n % ENTRIES).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
+    key[..8].copy_from_slice(&Random::new(n % ENTRIES).next().to_be_bytes());
     key
 }
 
 /// Calls `work` with pseudo-random numbers until it is time; calls a second.
 fn pace(stop: &AtomicBool, mut work: impl FnMut(u64)) -> f64 {
-    let (start, mut count, mut seed) = (Instant::now(), 0u64, 88_172_645_463_325_252u64);
+    let (start, mut count, mut random) = (Instant::now(), 0u64, Random::new(SEED));
     while !stop.load(Ordering::Relaxed) {
         for _ in 0..64 {
-            seed ^= seed << 13;
-            seed ^= seed >> 7;
-            seed ^= seed << 17;
-            work(seed);
+            work(random.next());
         }
         count += 64;
     }
@@ -92,6 +92,7 @@ fn single_and_together() {
 }
 
 fn main() {
+    println!("seed {SEED}");
     single_and_together();
     let db = InMemoryDB::new().expect("memory");
     let put = |n: u64| db.put_with(&key(n), &[n as u8; 100], |_| Ok(())).expect("memory");

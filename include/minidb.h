@@ -515,11 +515,27 @@ MINIDB_API int minidb_check(const minidb_t *db);
 MINIDB_API int minidb_backup(const minidb_t *db, const char *path);
 
 /**
+ * Writes all that can still be read of the damaged database file at
+ * `damaged`, and of its log, to a new database file at `path`, which appears
+ * there complete or not at all; the damaged ones are not changed. Hands out
+ * through `report` what was found and what was lost: text, a line "name
+ * number" each, the first of them "entries". Returns MINIDB_OK if anything
+ * could be read, MINIDB_CORRUPT if nothing, MINIDB_NOTFOUND if there is no
+ * file at `damaged`, MINIDB_CONFLICT if there is one at `path`, MINIDB_BUSY if
+ * the damaged one is open to be written.
+ */
+MINIDB_API
+int minidb_salvage(const char *damaged,
+                   const char *path,
+                   char **report);
+
+/**
  * Describes a result in English, never NULL. If `code` is what the calling
  * thread's latest failed call returned (a negative code, or any but MINIDB_OK
- * from minidb_open or minidb_backup), the text has its details: the path, the
- * system's reason, the place of damage. It is borrowed until this thread
- * calls minidb again.
+ * from minidb_open, minidb_backup or minidb_salvage), the text has its
+ * details: the path, the system's reason, the place of damage. An answer has
+ * no details: after it, its code has the general text. The text is borrowed
+ * until this thread calls minidb again.
  */
 MINIDB_API const char *minidb_strerror(int code);
 

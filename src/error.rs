@@ -1,7 +1,7 @@
-//! What can go wrong, in one enum.
+//! `DBError`: every failure of the store.
 //!
-//! "No" is not an error: a missing key is `None`, a lost compare-and-swap is
-//! `false`. Every variant here is a failure, and none of them changes the store.
+//! An answer is not an error: a missing key is `None`, a lost compare-and-swap is
+//! `false`. A failed operation changes nothing in the store.
 
 use std::fmt;
 use std::io;
@@ -63,7 +63,7 @@ impl fmt::Display for DBError {
 impl std::error::Error for DBError {}
 
 impl DBError {
-    /// What a refusal of the operating system means; `doing` is a verb.
+    /// The error for a refusal of the operating system; `doing` is a verb.
     #[cold]
     pub(crate) fn io(doing: &str, path: &Path, error: &io::Error) -> DBError {
         use io::ErrorKind::{FileTooLarge, OutOfMemory, QuotaExceeded, StorageFull};
@@ -76,7 +76,7 @@ impl DBError {
     }
 }
 
-/// Memory could not be had: the only failure that the index knows.
+/// The system refused memory: the only failure of the index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OutOfMemory;
 

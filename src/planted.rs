@@ -1,16 +1,16 @@
-//! Bugs on purpose, so that the tests can show that they would find them.
+//! Planted bugs: the tests must find each of them.
 //!
-//! A test plants one for its own thread. Without the feature `simulation` none
-//! can be, and nothing of this is in the library.
+//! A test plants a bug for its own thread. Without the feature `simulation` no bug can
+//! be planted, and the library has no code for them.
 
-/// What is done wrongly.
+/// A bug, named by the step that goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // the names say it
-#[cfg_attr(not(feature = "simulation"), allow(dead_code))] // they are asked for only
+#[cfg_attr(not(feature = "simulation"), allow(dead_code))] // the library only asks for them
 pub enum Bug {
     AcknowledgedBeforeSync,
-    ShownBeforeSync,
-    ShownAfterFailure,
+    PublishedBeforeSync,
+    PublishedAfterFailure,
     FailedSyncForgotten,
     ClearNotLogged,
     HalfBatch,
@@ -23,7 +23,7 @@ pub enum Bug {
     RootNotConfirmed,
     FreedTooEarly,
     RetiredTooEarly,
-    LapOverLiving,
+    LapOverLive,
     LogNotRenewed,
     LogBegunTooEarly,
     LogNamedTooEarly,
@@ -37,7 +37,7 @@ mod thread {
 
     thread_local!(static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) });
 
-    /// Plants a bug for this thread, or takes it away.
+    /// Plants a bug for this thread, or removes the planted one.
     pub fn plant(bug: Option<Bug>) {
         PLANTED.set(bug);
     }

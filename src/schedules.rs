@@ -1,16 +1,16 @@
-//! What `tests/schedules` needs of the inside.
+//! The internal parts that `tests/schedules` calls.
 
 use crate::DBResult;
 use crate::sync::{BrLock, Plain};
 
 pub use crate::ffi::{call, forget_all};
 
-/// Where another thread may come in between.
+/// Lets the scheduler switch to another thread.
 pub fn point() {
     crate::sync::point();
 }
 
-/// A [`BrLock`].
+/// A [`BrLock`] for the tests.
 #[derive(Debug)]
 pub struct Lock<T>(BrLock<Plain<T>>);
 
@@ -20,7 +20,7 @@ impl<T> Lock<T> {
         Lock(BrLock::new(Plain(value)))
     }
 
-    /// Shows `body` the value.
+    /// Shows `body` the value under a read guard.
     pub fn read<R>(&self, body: impl FnOnce(&T) -> R) -> DBResult<R> {
         Ok(body(self.0.read()?.shared()))
     }
@@ -30,8 +30,8 @@ impl<T> Lock<T> {
         Ok(body(self.0.upgradable()?.writer()))
     }
 
-    /// Shows `body` the value under the upgradable guard, then has `change` change it under
-    /// the exclusive one.
+    /// Shows `body` the value under the upgradable guard, then has `change` edit it under
+    /// the write guard.
     pub fn upgradable_then_write<R>(
         &self,
         body: impl FnOnce(&T) -> R,

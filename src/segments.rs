@@ -1,13 +1,12 @@
-//! A table that grows without moving what is in it, so that readers need no lock.
-//!
-//! It is a list of segments, each twice as long as the one before.
+//! `Segments`: a table that grows without moving its entries, so that readers need no
+//! lock. Each segment is twice as long as the one before.
 
 use std::ops::Range;
 
 use crate::error::OutOfMemory;
 use crate::sync::OnceLock;
 
-/// `FIRST` is the length of the first segment, `N` the number of segments.
+/// A table in segments. `FIRST` is the length of the first segment, `N` the number of segments.
 #[derive(Debug)]
 pub(crate) struct Segments<T, const FIRST: u32, const N: usize>([OnceLock<Box<[T]>>; N]);
 
@@ -38,13 +37,13 @@ impl<T: Default, const FIRST: u32, const N: usize> Segments<T, FIRST, N> {
             let mut table = Vec::new();
             table.try_reserve_exact(len as usize)?;
             table.resize_with(len as usize, T::default);
-            // Were it set by now, it would be as good.
+            // No other thread grows the table, so the slot is still empty.
             let _ = slot.set(table.into_boxed_slice());
         }
         Ok(first..first + len)
     }
 
-    /// All entries that there are.
+    /// The entries of all segments.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.0.iter().filter_map(OnceLock::get).flatten()
     }

@@ -100,6 +100,11 @@ fn a_sync_fails_for_all_who_wait_for_it() {
     run_program(&["group.c", "faults.c", "heap.c"], "blackbox-group", None);
 }
 
+#[test]
+fn any_number_of_calls_may_be_inside() {
+    run_program(&["crowd.c", "faults.c", "heap.c"], "blackbox-crowd", None);
+}
+
 /// Else `file_calls_may_fail` would leave some out.
 #[test]
 fn all_file_calls_are_known() {

@@ -2,17 +2,20 @@
 //! [`InMemoryDB`] and on a [`PersistentDB`], with and without waiting for the disk.
 //! What is in a file at the end is what the database held when it was closed.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
+use minidb::os::sim::Random;
 use minidb::{
     Cursor, DB, DBError, DBIterator, DBResult, Database, InMemoryDB, Options, PersistentDB,
     Snapshot,
 };
+
+use support::folder::Folder;
 
 /// A handle on a database of either kind.
 trait Both: DB + Clone + Deref<Target = Database> {}
@@ -41,30 +44,10 @@ fn entries(db: &dyn DB) -> Vec<Entry> {
     db.iter().unwrap().map(Result::unwrap).collect()
 }
 
-/// A folder that goes with its files.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Folder {
-        static FOLDERS: AtomicU32 = AtomicU32::new(0);
-        let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
-        let place = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let path = place.join(format!("both-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Folder(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 /// Runs a test on a file, opens that again, and compares.
 fn on_file(options: Options, test: impl FnOnce(PersistentDB)) {
-    let folder = Folder::new();
-    let path = folder.0.join("test.minidb");
+    let folder = Folder::new("both");
+    let path = folder.file("test.minidb");
     let db = PersistentDB::open(&path, options.clone()).unwrap();
     test(db.clone());
     let held = (entries(&db), db.commits(), db.data_bytes());
@@ -168,20 +151,15 @@ fn a_swap_needs_what_it_expects(db: impl Both) {
 fn random_writes_do_what_they_do_to_a_map(db: impl Both) {
     let seed = 20_261_125;
     println!("seed {seed}");
-    let mut state: u64 = seed;
-    let mut below = |n: u64| {
-        state =
-            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) % n
-    };
+    let mut random = Random::new(seed);
     let mut model = BTreeMap::new();
     for _ in 0..1_000 {
-        let key = below(80).to_string().into_bytes();
-        match below(5) {
+        let key = random.below(80).to_string().into_bytes();
+        match random.below(5) {
             0 => assert_eq!(db.delete(&key), Ok(model.remove(&key))),
             1 => assert_eq!(db.get(&key), Ok(model.get(&key).cloned())),
             _ => {
-                let value = vec![b'v'; below(2_000) as usize];
+                let value = vec![b'v'; random.below(2_000)];
                 assert_eq!(db.put(&key, &value), Ok(model.insert(key, value)));
             }
         }
@@ -246,8 +224,8 @@ fn is_outlived_by_its_views(db: impl Both) {
 #[test]
 fn snapshots_and_cursors_outlive_their_database() {
     is_outlived_by_its_views(InMemoryDB::new().unwrap());
-    let folder = Folder::new();
-    let path = folder.0.join("test.minidb");
+    let folder = Folder::new("both");
+    let path = folder.file("test.minidb");
     is_outlived_by_its_views(PersistentDB::open(&path, Options::new()).unwrap());
     is_outlived_by_its_views(PersistentDB::open(&path, Options::new().no_sync()).unwrap());
 }
@@ -255,7 +233,7 @@ fn snapshots_and_cursors_outlive_their_database() {
 /// Not one of the tests above: in a file, the call's record may stay in the log.
 fn refuses_after_a_panic(db: &impl Both) {
     db.put(b"a", b"1").unwrap();
-    assert!(catch_unwind(AssertUnwindSafe(|| panic_in_put(&db, b"a"))).is_err());
+    assert!(catch_unwind(AssertUnwindSafe(|| panic_in_put(db, b"a"))).is_err());
     assert_eq!(db.get(b"a"), Err(DBError::Internal));
     assert_eq!(db.put(b"a", b""), Err(DBError::Internal));
 }
@@ -264,8 +242,8 @@ fn refuses_after_a_panic(db: &impl Both) {
 fn after_a_panic_under_the_lock_a_database_refuses() {
     refuses_after_a_panic(&InMemoryDB::new().unwrap());
     for options in [Options::new(), Options::new().no_sync()] {
-        let folder = Folder::new();
-        let path = folder.0.join("test.minidb");
+        let folder = Folder::new("both");
+        let path = folder.file("test.minidb");
         let db = PersistentDB::open(&path, options.clone()).unwrap();
         refuses_after_a_panic(&db);
         drop(db);

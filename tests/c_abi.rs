@@ -4,12 +4,11 @@
 
 mod support;
 
-use std::ffi::CString;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use minidb::{Options, PersistentDB};
+use support::folder::Folder;
 use support::{STATIC_NEEDS, files, have, library_dir, root, run, scratch, static_library};
 
 const WARNINGS: [&str; 4] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"];
@@ -46,50 +45,19 @@ fn programs(name: &str, link: impl Fn(&mut Command)) -> Vec<PathBuf> {
     sources.iter().map(build).collect()
 }
 
-/// A folder for database files: in memory if the system has room there, since it
-/// is not the disk that is tested.
-struct Folder(PathBuf);
-
-/// Whether all tests at once have room for their files there.
-#[allow(unsafe_code)] // std does not ask the system
-fn has_room(place: &Path) -> bool {
-    let place = CString::new(place.as_os_str().as_bytes()).expect("a path has no NUL");
-    // SAFETY: plain numbers, for which zero is a value.
-    let mut found: libc::statvfs = unsafe { std::mem::zeroed() };
-    // SAFETY: the text ends with NUL; `found` is the call's to fill.
-    let code = unsafe { libc::statvfs(place.as_ptr(), &mut found) };
-    code == 0 && found.f_bavail.saturating_mul(found.f_frsize) > 512 << 20
-}
-
-impl Folder {
-    fn new(name: &str) -> Folder {
-        let shm = Path::new("/dev/shm");
-        let place = if has_room(shm) { shm.to_owned() } else { std::env::temp_dir() };
-        let folder = place.join(format!("minidb-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).expect("there is a place for files");
-        Folder(folder)
-    }
-
-    /// Every database was closed, and can be opened.
-    fn is_sound(&self) {
-        for entry in std::fs::read_dir(&self.0).expect("the folder is there") {
-            let path = entry.expect("a folder can be read").path();
-            let name = path.display();
-            assert!(path.extension().is_some_and(|it| it == "minidb"), "{name} was left");
-            let db = PersistentDB::open(&path, Options::new().read_only());
-            db.and_then(|db| db.check()).unwrap_or_else(|error| panic!("{name}: {error}"));
-        }
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+/// Every database was closed, and can be opened.
+fn is_sound(folder: &Folder) {
+    for entry in std::fs::read_dir(folder.path()).expect("the folder is there") {
+        let path = entry.expect("a folder can be read").path();
+        let name = path.display();
+        assert!(path.extension().is_some_and(|it| it == "minidb"), "{name} was left");
+        let db = PersistentDB::open(&path, Options::new().read_only());
+        db.and_then(|db| db.check()).unwrap_or_else(|error| panic!("{name}: {error}"));
     }
 }
 
 /// These say themselves where their databases are.
-const ON_FILES_ANYWAY: [&str; 5] = ["backup", "damage", "files", "flags", "forks"];
+const ON_FILES_ANYWAY: [&str; 6] = ["backup", "damage", "files", "flags", "forks", "texts"];
 
 /// Runs all programs, and, but for some, again with their databases in files.
 fn all_pass(
@@ -99,19 +67,19 @@ fn all_pass(
     in_memory_only: &[&str],
 ) {
     for program in programs(name, link) {
-        let folder = Folder::new(name);
+        let folder = Folder::in_memory(name);
         let command = || {
             let mut command = command(&program);
-            command.env("TMPDIR", &folder.0);
+            command.env("TMPDIR", folder.path());
             command
         };
         print!("{}", run(&mut command()));
-        folder.is_sound();
+        is_sound(&folder);
         let once = [&ON_FILES_ANYWAY, in_memory_only].concat();
         if !once.iter().any(|it| program.ends_with(it)) {
-            let on_files = run(command().env("MINIDB_TEST_FOLDER", &folder.0));
+            let on_files = run(command().env("MINIDB_TEST_FOLDER", folder.path()));
             print!("on files, {on_files}");
-            folder.is_sound();
+            is_sound(&folder);
         }
     }
 }
@@ -173,8 +141,8 @@ fn when_memory_is_refused() {
     };
     print!("{}", run(&mut build("oom")));
     for name in ["oom", "files"] {
-        let folder = Folder::new(&format!("oom-{name}"));
-        print!("on files, {}", run(build(name).env("MINIDB_TEST_FOLDER", &folder.0)));
-        folder.is_sound();
+        let folder = Folder::in_memory(&format!("oom-{name}"));
+        print!("on files, {}", run(build(name).env("MINIDB_TEST_FOLDER", folder.path())));
+        is_sound(&folder);
     }
 }

@@ -1,20 +1,19 @@
 //! What a database in a file costs: how much a checkpoint writes, how large the
 //! file is, how long opening takes. Times count in release builds only.
 
-#[path = "support/cpu.rs"]
-mod cpu;
-#[path = "support/disk.rs"]
-mod disk;
+mod support;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use minidb::os::sim::Random;
 use minidb::{DB, Options, PersistentDB, Progress};
 
-use cpu::on_cpu;
-use disk::{Folder, Watch, Watched};
+use support::cpu::on_cpu;
+use support::disk::{Watch, Watched};
+use support::folder::Folder;
 
 /// Counts what is written to the file, and syncs.
 #[derive(Debug, Default)]
@@ -42,6 +41,7 @@ fn counted(folder: &Folder, options: Options) -> (PersistentDB, Arc<Counting>) {
     (PersistentDB::open_on(disk, &folder.file("cost.db"), options).unwrap(), counting)
 }
 
+/// Key number `n`: the order of the keys is fixed, and spreads any row of numbers evenly.
 fn key(n: u64) -> [u8; 16] {
     let mut key = [0; 16];
     key[..8].copy_from_slice(&n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
@@ -50,7 +50,9 @@ fn key(n: u64) -> [u8; 16] {
 }
 
 fn value(n: u64) -> [u8; 100] {
-    std::array::from_fn(|i| (n.wrapping_mul(0xff51_afd7_ed55_8ccd) >> (i % 57)) as u8)
+    let mut random = Random::new(n);
+    let words: [u64; 13] = std::array::from_fn(|_| random.next());
+    std::array::from_fn(|i| (words[i / 8] >> (i % 8 * 8)) as u8)
 }
 
 fn fill(db: &PersistentDB, keys: impl Iterator<Item = u64>, salt: u64) {

@@ -10,8 +10,7 @@
 
 #![allow(unsafe_code)] // an allocator that watches the library
 
-#[path = "support/cpu.rs"]
-mod cpu;
+mod support;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -25,7 +24,7 @@ use std::time::Duration;
 use minidb::os::sim::{Random, SimDisk};
 use minidb::{DB, DBError, DBResult, Options, PersistentDB};
 
-use cpu::on_cpu;
+use support::cpu::on_cpu;
 
 /// Remembers the largest allocation of each thread.
 struct Watching;
@@ -169,7 +168,7 @@ fn commit(db: &PersistentDB, contents: &mut Contents, rng: &mut Random) -> DBRes
 impl Subject {
     /// A database of about 64 KiB.
     fn new(left: Left, seed: u64) -> Subject {
-        let (mut rng, disk) = (Random::new(seed), SimDisk::new(seed));
+        let (mut rng, disk) = (seeded(seed), SimDisk::new(seed));
         let mut db = open(&disk, options(left)).unwrap();
         let mut subject = Subject {
             left,
@@ -229,7 +228,7 @@ impl Subject {
     }
 
     /// Opens damaged files, which may hold what there was after `least` commits or
-    /// later ones. Lookup whether they could be opened.
+    /// later ones. Tells whether they could be opened.
     fn try_open(&self, pair: &Pair, least: usize, what: &str) -> bool {
         let read = self.try_one(pair, least, what, true);
         let written = self.try_one(pair, least, what, false);
@@ -300,9 +299,15 @@ fn places(len: usize, left: Left, rng: &mut Random) -> Vec<usize> {
     places
 }
 
+/// Random choices of a test; the seed is printed.
+fn seeded(seed: u64) -> Random {
+    println!("seed {seed}");
+    Random::new(seed)
+}
+
 #[test]
 fn a_changed_byte_is_found_or_does_no_harm() {
-    let mut rng = Random::new(11);
+    let mut rng = seeded(11);
     for subject in subjects() {
         let (mut refused, mut opened) = (0, 0);
         let mut damage = |pair: &Pair, least: usize, what: &str| {
@@ -339,7 +344,7 @@ fn others(byte: u8, rng: &mut Random) -> impl Iterator<Item = u8> + use<> {
 
 #[test]
 fn a_file_that_was_cut_off_is_refused() {
-    let mut rng = Random::new(12);
+    let mut rng = seeded(12);
     for subject in subjects() {
         for len in places(subject.pair.file.len(), subject.left, &mut rng) {
             let mut pair = subject.pair.clone();
@@ -367,7 +372,7 @@ fn a_file_that_was_cut_off_is_refused() {
 
 #[test]
 fn sectors_in_each_others_place_are_found() {
-    let mut rng = Random::new(13);
+    let mut rng = seeded(13);
     for subject in subjects() {
         let mut check = |of_log: bool, len: usize| {
             let sectors = len / 512;
@@ -398,7 +403,7 @@ fn sectors_in_each_others_place_are_found() {
 
 #[test]
 fn garbage_is_found() {
-    let mut rng = Random::new(14);
+    let mut rng = seeded(14);
     for subject in subjects() {
         for round in 0..places(2000, subject.left, &mut rng).len() {
             let mut pair = subject.pair.clone();

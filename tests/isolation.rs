@@ -1,23 +1,24 @@
 //! What serialisable transactions exclude: each anomaly by its name, step by
 //! step, and then with threads that would run into it; on both kinds of database.
 
-#[path = "support/either.rs"]
-mod either;
 mod support;
 
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use either::Either;
-use minidb::{Cursor, Transaction};
+use minidb::{Cursor, DB, Database, Transaction};
+
+use support::databases;
+use support::folder::Folder;
 
 /// What each thread does so many times.
 const ROUNDS: u64 = 150;
 
 /// Runs a test on every kind of database.
-fn on_every_kind(name: &str, test: impl Fn(&Either)) {
-    for (kind, db) in Either::each(&support::scratch(name)) {
+fn on_every_kind(name: &str, test: impl Fn(&Database)) {
+    let folder = Folder::new(name);
+    for (kind, db) in databases::each(folder.path()) {
         println!("{kind}");
         test(&db);
         db.check().unwrap();
@@ -36,13 +37,13 @@ fn put(txn: &mut Transaction, key: &str, value: i64) {
     txn.put(key.as_bytes(), value.to_string().as_bytes()).unwrap();
 }
 
-fn set(db: &Either, entries: &[(&str, i64)]) {
+fn set(db: &Database, entries: &[(&str, i64)]) {
     let values: Vec<_> = entries.iter().map(|(_, value)| value.to_string()).collect();
     let keys = entries.iter().map(|(key, _)| key.as_bytes());
     db.write_all(keys.zip(values.iter().map(String::as_bytes))).unwrap();
 }
 
-fn now(db: &Either, key: &str) -> i64 {
+fn now(db: &Database, key: &str) -> i64 {
     number(db.get(key.as_bytes()).unwrap())
 }
 
@@ -56,7 +57,7 @@ fn rest(mut cursor: Cursor) -> Vec<i64> {
 }
 
 /// Does something again and again, until it commits; returns how often.
-fn retry(db: &Either, mut body: impl FnMut(&mut Transaction)) -> u64 {
+fn retry(db: &Database, mut body: impl FnMut(&mut Transaction)) -> u64 {
     let mut txn = db.begin().unwrap();
     for tries in 1.. {
         body(&mut txn);

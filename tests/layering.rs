@@ -16,6 +16,7 @@ const FLOORS: [&[&str]; 5] = [
     &["ffi", "schedules"],
     &[
         "Cursor",
+        "Database",
         "DBIterator",
         "InMemoryDB",
         "Options",

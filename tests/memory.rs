@@ -1,5 +1,7 @@
 //! Memory: how much a store takes, and that it comes back.
 
+use std::sync::{Mutex, PoisonError};
+
 use minidb::{DB, InMemoryDB};
 
 const N: u64 = 1_000_000;
@@ -32,9 +34,12 @@ fn join_no_pages() {
     };
 }
 
-/// One test, so that nothing else changes the memory of the process meanwhile.
+/// Nothing else changes the memory of the process during a test.
+static ALONE: Mutex<()> = Mutex::new(());
+
 #[test]
 fn memory_comes_back_when_90_percent_are_deleted_in_random_order() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let db = InMemoryDB::new().unwrap();
     let before = anonymous();
     for n in 0..N {
@@ -64,4 +69,32 @@ fn memory_comes_back_when_90_percent_are_deleted_in_random_order() {
     db.clear(None, None).unwrap();
     let empty = db.memory_bytes().unwrap();
     assert!(empty * 20 <= peak, "{empty} of {peak} bytes are left in an empty store");
+}
+
+/// The store records what is committed beside an open transaction, in at most 16 MiB.
+#[test]
+fn small_commits_beside_an_open_transaction_take_what_the_store_says() {
+    const MIB: u64 = 1 << 20;
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let db = InMemoryDB::new().unwrap();
+    db.put(b"read", b"").unwrap();
+    let mut txn = db.begin().unwrap();
+    txn.get(b"read").unwrap();
+    txn.put(b"result", b"").unwrap();
+    let (before, said_before) = (anonymous(), db.memory_bytes().unwrap());
+    for n in 0..2 * N {
+        db.put_with(&[n as u8], b"", |_| Ok(())).unwrap();
+    }
+    let said = db.memory_bytes().unwrap() - said_before;
+    println!("{} KiB as the store says", said / 1024);
+    assert!(said > 15 * MIB && said < 17 * MIB, "{said} bytes");
+    if let (Some(before), Some(now)) = (before, anonymous()) {
+        let taken = now.saturating_sub(before);
+        println!("{} KiB as the system sees it", taken / 1024);
+        assert!(taken < said + 2 * MIB, "{taken} bytes are taken, the store says {said}");
+    }
+    assert!(!txn.commit().unwrap(), "more was committed than is recorded");
+    drop(txn);
+    let left = db.memory_bytes().unwrap();
+    assert!(left < said_before + MIB, "{left} bytes are left");
 }

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use minidb::os::sim::{Fate, SimDisk};
+use minidb::os::sim::{Fate, Random, SimDisk};
 use minidb::{DB, DBResult, Options, PersistentDB};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -152,20 +152,13 @@ fn forged_numbers_take_no_memory() {
     }
 }
 
-/// A small generator of numbers (splitmix64).
-struct Rng(u64);
-
-impl Rng {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut x = self.0;
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((x ^ (x >> 31)) % n as u64) as usize
-    }
+/// Random choices of a test; the seed is printed.
+fn seeded(seed: u64) -> Random {
+    println!("seed {seed}");
+    Random::new(seed)
 }
 
-fn random_entry(rng: &mut Rng) -> (Vec<u8>, Vec<u8>) {
+fn random_entry(rng: &mut Random) -> (Vec<u8>, Vec<u8>) {
     let (n, byte) = (rng.below(1 << 20), rng.below(256) as u8);
     // Some are too long for a leaf.
     let key = format!("{n:07}{}", "-".repeat([9, 600][rng.below(2)])).into_bytes();
@@ -174,7 +167,7 @@ fn random_entry(rng: &mut Rng) -> (Vec<u8>, Vec<u8>) {
 
 /// The file of a database that once had `count` entries, and what it has now.
 fn emptied(seed: u64, count: usize, left: usize) -> (Vec<u8>, Contents) {
-    let (mut rng, disk) = (Rng(seed), SimDisk::new(seed));
+    let (mut rng, disk) = (seeded(seed), SimDisk::new(seed));
     let db = open(&disk, options().no_sync().checkpoint_bytes(u64::MAX));
     let mut all: Contents = (0..count).map(|_| random_entry(&mut rng)).collect();
     db.write_all(all.iter().map(|(key, value)| (&key[..], &value[..]))).unwrap();
@@ -201,7 +194,7 @@ fn what_most_was_deleted_of_takes_little_memory_and_goes_on() {
     println!("a file of {} bytes takes {most}", file.len());
     assert!(most < allowed && db.memory_bytes().unwrap() < allowed);
     assert!(contents(&db) == model);
-    let mut rng = Rng(2);
+    let mut rng = seeded(2);
     for round in 0..20 {
         let (key, value) = random_entry(&mut rng);
         db.put(&key, &value).unwrap();
@@ -234,9 +227,8 @@ fn what_most_was_deleted_of_takes_little_memory_and_goes_on() {
 #[test]
 fn power_may_be_lost_while_numbers_are_renewed() {
     for seed in 0..6 {
-        println!("seed {seed}");
         let (file, mut model) = emptied(seed, 6_000, 20);
-        let (mut rng, disk) = (Rng(seed), disk_of(&file));
+        let (mut rng, disk) = (seeded(seed), disk_of(&file));
         let start = disk.operations();
         let db = open(&disk, options());
         let mut states = vec![(start, model.clone())];
@@ -251,7 +243,7 @@ fn power_may_be_lost_while_numbers_are_renewed() {
         }
         drop(db);
         for cut in start..=disk.operations() {
-            let fate = [Fate::DropAll, Fate::KeepAll, Fate::Random(rng.0)][rng.below(3)];
+            let fate = [Fate::DropAll, Fate::KeepAll, Fate::Random(rng.next())][rng.below(3)];
             let found = contents(&open(&disk.crash(cut, fate), options()));
             let safe = states.iter().rposition(|(after, _)| *after <= cut).unwrap();
             let state = states.iter().rposition(|(_, state)| *state == found);

@@ -4,6 +4,8 @@
 
 #![allow(unsafe_code, reason = "calls the C API, and makes threads")]
 
+mod support;
+
 use std::ffi::c_void;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
@@ -11,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use minidb::ffi::*;
 use minidb::{DB, InMemoryDB, Options, PersistentDB};
+
+use support::folder::Folder;
 
 type Body<'a> = &'a (dyn Fn() + Sync);
 
@@ -219,7 +223,8 @@ fn transfers() {
 
 /// Commits of several threads to a file, with checkpoints among them.
 fn shared_syncs() {
-    let path = std::env::temp_dir().join(format!("minidb-threads-{}.db", std::process::id()));
+    let folder = Folder::new("threads");
+    let path = folder.file("a.minidb");
     let options = || Options::new().no_threads().checkpoint_bytes(64 << 10);
     let db = PersistentDB::open(&path, options()).unwrap();
     let write = |thread: u64| {
@@ -237,8 +242,6 @@ fn shared_syncs() {
     drop(db);
     let db = PersistentDB::open(&path, options().existing()).unwrap();
     assert_eq!(db.count().unwrap(), 4 * 180);
-    drop(db);
-    std::fs::remove_file(&path).unwrap();
 }
 
 fn counter() {

@@ -2,18 +2,18 @@
 //! is to know that it is on disk. Syncs are held, and what is done meanwhile must
 //! come to its end.
 
-#[path = "support/disk.rs"]
-mod disk;
+mod support;
 
 use std::path::Path;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Condvar, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use minidb::{DB, Options, PersistentDB};
+use minidb::{DB, DBError, DBResult, Options, PersistentDB};
 
-use disk::{Folder, Watch, Watched};
+use support::disk::{Watch, Watched};
+use support::folder::Folder;
 
 /// What takes so long waits for what does not come.
 const LONG: Duration = Duration::from_secs(60);
@@ -30,6 +30,8 @@ struct State {
     /// The end of the file's name, and how many syncs of it go through before.
     wanted: Option<(&'static str, u32)>,
     held: bool,
+    /// Whether the held sync panics once it is released.
+    panics: bool,
 }
 
 impl Gate {
@@ -51,6 +53,12 @@ impl Gate {
         *self.state.lock().unwrap() = State::default();
         self.changed.notify_all();
     }
+
+    /// Lets the held sync panic rather than go on.
+    fn release_to_panic(&self) {
+        *self.state.lock().unwrap() = State { panics: true, ..State::default() };
+        self.changed.notify_all();
+    }
 }
 
 impl Watch for Gate {
@@ -68,7 +76,10 @@ impl Watch for Gate {
         }
         state.held = true;
         self.changed.notify_all();
-        drop(self.changed.wait_while(state, |it| it.held).unwrap());
+        let mut state = self.changed.wait_while(state, |it| it.held).unwrap();
+        let panics = std::mem::take(&mut state.panics);
+        drop(state);
+        assert!(!panics, "on purpose");
     }
 }
 
@@ -105,7 +116,7 @@ fn beside(gate: &Arc<Gate>, call: impl FnOnce() + Send, meanwhile: impl FnOnce()
     });
 }
 
-/// ReadSet in all ways, all entries several times; nothing has changed.
+/// Reads in all ways, all entries several times; nothing has changed.
 fn read(db: &PersistentDB) {
     let all = |mut cursor: minidb::Cursor| {
         let mut count = 0;
@@ -225,4 +236,63 @@ fn without_sync_nobody_waits_for_another_who_asks_for_one() {
             read(&db);
         },
     );
+}
+
+/// Starts a put on a thread that nobody needs to join; tells when it is applied.
+fn start_put(
+    db: &PersistentDB,
+    key: &'static [u8],
+) -> (Receiver<()>, Receiver<DBResult<()>>, JoinHandle<()>) {
+    let (db, (applied, is_applied), (ended, result)) = (db.clone(), channel(), channel());
+    let put = move || {
+        let done = db.put_with(key, b"", |_| {
+            let _ = applied.send(());
+            Ok(())
+        });
+        drop(db);
+        let _ = ended.send(done);
+    };
+    (is_applied, result, thread::spawn(put))
+}
+
+/// A put waits for another one, whose sync is held and which then ends as `unwind` has it.
+fn a_follower_is_told(name: &str, unwind: impl FnOnce(&PersistentDB, &Gate)) {
+    let folder = Folder::new(name);
+    let (db, gate) = filled(&folder, Options::new());
+    gate.hold("db-log", 0);
+    let (_, _, leader) = start_put(&db, b"leader");
+    gate.wait();
+    let (is_applied, result, follower) = start_put(&db, b"follower");
+    is_applied.recv_timeout(LONG).expect("it is applied beside the sync");
+    unwind(&db, &gate);
+    let told = result.recv_timeout(LONG).expect("the follower waits for ever");
+    assert!(told.is_err(), "nothing says that it is on disk");
+    let _ = leader.join(); // it may have panicked
+    follower.join().unwrap();
+    let (_, result, later) = start_put(&db, b"later");
+    let told = result.recv_timeout(LONG).expect("a later commit waits for ever");
+    assert!(told.is_err(), "the database refuses writes");
+    later.join().unwrap();
+    drop(db);
+    let db = PersistentDB::open(folder.file("db"), Options::new().existing()).unwrap();
+    db.check().unwrap();
+    assert!(db.count().unwrap() >= u64::from(ENTRIES));
+}
+
+#[test]
+fn who_waits_for_a_commit_is_told_when_another_call_panics() {
+    a_follower_is_told("panic", |db, gate| {
+        let other = db.clone();
+        let panics = thread::spawn(move || {
+            let _: DBResult<()> = other.put_with(b"panic", b"", |_| panic!("on purpose"));
+        });
+        assert!(panics.join().is_err());
+        assert_eq!(db.get(b"leader"), Err(DBError::Internal));
+        gate.release();
+    });
+}
+
+#[test]
+fn who_waits_for_a_commit_is_told_when_the_sync_panics() {
+    a_follower_is_told("sync-panic", |_, gate| gate.release_to_panic());
 }

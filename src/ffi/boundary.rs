@@ -8,7 +8,7 @@ use std::path::Path;
 use std::ptr;
 
 use super::code::{MINIDB_NOTFOUND, MINIDB_OK};
-use super::text::{Failure, invalid, keep};
+use super::text::{Failure, forget, invalid, keep};
 use crate::{DBError, DBResult, MAX_LEN};
 
 #[cfg(panic = "abort")]
@@ -18,12 +18,17 @@ compile_error!("minidb must unwind: it turns a panic into MINIDB_INTERNAL");
 /// MINIDB_STR.
 const STR: usize = usize::MAX;
 
-/// Runs the body of a function: a failure's text is kept for
-/// `minidb_strerror`, and a panic stays on this side.
+/// Runs the body of a function. The text of a failure is kept for `minidb_strerror`,
+/// and an answer forgets that of its code. A panic becomes MINIDB_INTERNAL.
 #[inline]
 pub(super) fn guard(body: impl FnOnce() -> Result<c_int, Failure>) -> c_int {
     match catch_unwind(AssertUnwindSafe(body)) {
-        Ok(Ok(code)) => code,
+        Ok(Ok(code)) => {
+            if code != MINIDB_OK {
+                forget(code);
+            }
+            code
+        }
         Ok(Err(failure)) => keep(&failure),
         Err(payload) => {
             discard(payload);
@@ -49,12 +54,11 @@ fn discard(payload: Box<dyn Any + Send>) {
     }
 }
 
-/// The bytes of an argument; NULL with length 0 is the empty string.
+/// The bytes of an argument, for which NULL with length 0 is the empty string.
 ///
 /// # Safety
 ///
-/// `start` is NULL or points to `len` bytes, or to a NUL-terminated string if
-/// `len` is MINIDB_STR, that nobody changes during the call.
+/// As for [`bytes_or_none`].
 #[inline]
 pub(super) unsafe fn bytes<'a>(
     what: &str,
@@ -65,44 +69,47 @@ pub(super) unsafe fn bytes<'a>(
     Ok(unsafe { bytes_or_none(what, start, len) }?.unwrap_or_default())
 }
 
-/// The bytes of an argument for which NULL means that there is none.
+/// The bytes of an argument, for which NULL means none.
 ///
 /// # Safety
 ///
-/// As for [`bytes`].
+/// `start` is NULL or points to `len` bytes, or to a NUL-terminated string if
+/// `len` is MINIDB_STR. They do not change during the call.
 #[inline]
 pub(super) unsafe fn bytes_or_none<'a>(
     what: &str,
     start: *const c_void,
     len: usize,
 ) -> Result<Option<&'a [u8]>, Failure> {
-    let len = if len == STR && !start.is_null() {
-        // SAFETY: not NULL, so the caller says that it is NUL-terminated.
-        unsafe { libc::strlen(start.cast()) }
-    } else {
-        len
-    };
     // SAFETY: passed on.
-    unsafe { input(what, start, len, MAX_LEN) }
+    unsafe { input(what, start, len, MAX_LEN, |len| len == STR) }
 }
 
-/// What lies at a pointer, no longer than `max`, which is less than isize::MAX.
+/// The bytes at a pointer, no more than `max`, which is less than isize::MAX.
 ///
 /// # Safety
 ///
-/// `start` is NULL or points to `len` bytes that nobody changes during the call.
+/// `start` is NULL or points to `len` bytes, or to a NUL-terminated string if
+/// `is_text(len)`. They do not change during the call.
 #[inline]
 pub(super) unsafe fn input<'a>(
     what: &str,
     start: *const c_void,
-    len: usize,
+    mut len: usize,
     max: usize,
+    is_text: impl FnOnce(usize) -> bool,
 ) -> Result<Option<&'a [u8]>, Failure> {
     if start.is_null() {
         return if len == 0 { Ok(None) } else { Err(null_with_length(what)) };
     }
     if len > max {
-        return Err(too_long(what, len, max));
+        if is_text(len) {
+            // SAFETY: not NULL, so it is NUL-terminated, as the caller says.
+            len = unsafe { libc::strlen(start.cast()) };
+        }
+        if len > max {
+            return Err(too_long(what, len, max));
+        }
     }
     // SAFETY: not NULL, `len` bytes long, and unchanged, as the caller says.
     Ok(Some(unsafe { std::slice::from_raw_parts(start.cast(), len) }))
@@ -118,20 +125,29 @@ fn too_long(what: &str, len: usize, max: usize) -> Failure {
     invalid(format!("{what} has {len} bytes, more than {max}"))
 }
 
-/// A path.
+/// A path, or none for one that stands for a database in memory.
 ///
 /// # Safety
 ///
-/// `path` is NUL-terminated, and nobody changes it during the call.
-pub(super) unsafe fn path_of<'a>(path: *const c_char) -> &'a Path {
+/// `path` is NULL, or NUL-terminated and unchanged during the call.
+pub(super) unsafe fn path_or_memory<'a>(path: *const c_char) -> Option<&'a Path> {
+    if path.is_null() {
+        return None;
+    }
     // SAFETY: passed on.
-    let bytes = unsafe { CStr::from_ptr(path) }.to_bytes();
-    Path::new(OsStr::from_bytes(bytes))
+    let path = Path::new(OsStr::from_bytes(unsafe { CStr::from_ptr(path) }.to_bytes()));
+    (path != Path::new(":memory:")).then_some(path)
 }
 
-/// Whether a path stands for a database in memory.
-pub(super) fn is_in_memory(path: &Path) -> bool {
-    path == Path::new(":memory:")
+/// A path that must name a file.
+///
+/// # Safety
+///
+/// As for [`path_or_memory`].
+pub(super) unsafe fn file_path<'a>(what: &str, path: *const c_char) -> Result<&'a Path, Failure> {
+    // SAFETY: passed on.
+    let path = unsafe { path_or_memory(path) }.filter(|path| !path.as_os_str().is_empty());
+    path.ok_or_else(|| invalid(format!("{what} names no file")))
 }
 
 /// A buffer of the caller's, to be filled from its start. What it holds before

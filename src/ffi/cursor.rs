@@ -25,13 +25,13 @@ pub type minidb_visit = Option<
     ) -> c_int,
 >;
 
-/// Makes a handle for a cursor on a view.
+/// Opens a handle for a cursor that `scan` makes of a handle's view.
 fn open_on(
     db: *const minidb_t,
-    open: impl FnOnce(&View) -> DBResult<Cursor>,
+    scan: impl FnOnce(&View) -> DBResult<Cursor>,
 ) -> Result<*mut minidb_cursor_t, Failure> {
-    let (cursor, count) = view::with(db, |view, count| Ok((open(view)?, count.clone())))?;
-    handle::open(cursor, count)
+    let (cursor, store) = view::with(db, |view, store| Ok((scan(view)?, store.clone())))?;
+    handle::open(cursor, store)
 }
 
 /// Opens a cursor on the keys from `from` up to, but not including, `to`,
@@ -135,7 +135,7 @@ pub unsafe extern "C" fn minidb_cursor_seek(
 /// `len` is NULL or points to a variable of the caller's.
 #[inline]
 unsafe fn lend(cursor: *const minidb_cursor_t, key: bool, len: *mut usize) -> *const c_char {
-    let (start, bytes) = guard_or((ptr::null(), 0), || handle::lent(cursor, key));
+    let (start, bytes) = guard_or((ptr::null(), 0), || handle::borrow(cursor, key));
     // SAFETY: passed on.
     drop(unsafe { Out::new(len, bytes) });
     start.cast()

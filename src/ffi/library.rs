@@ -6,9 +6,10 @@ use super::text;
 
 /// Describes a result in English, never NULL. If `code` is what the calling
 /// thread's latest failed call returned (a negative code, or any but MINIDB_OK
-/// from minidb_open or minidb_backup), the text has its details: the path, the
-/// system's reason, the place of damage. It is borrowed until this thread
-/// calls minidb again.
+/// from minidb_open, minidb_backup or minidb_salvage), the text has its
+/// details: the path, the system's reason, the place of damage. An answer has
+/// no details: after it, its code has the general text. The text is borrowed
+/// until this thread calls minidb again.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn minidb_strerror(code: c_int) -> *const c_char {
     text::describe(code)

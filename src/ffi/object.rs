@@ -1,4 +1,4 @@
-//! What the handle of a view stands for, and the count of handles.
+//! The objects behind handles of views, and the store that they share.
 
 use std::ffi::c_int;
 
@@ -8,34 +8,34 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, Rank};
 use crate::{Cursor, DBError, DBResult, Database, Snapshot, Transaction};
 
-/// A view, of one of three kinds.
+/// The object behind a handle of a view.
 #[derive(Debug)]
 pub(super) enum View {
     Database(Database),
     Snapshot(Snapshot),
-    /// For one thread at a time; but misuse is not to do harm.
+    /// A transaction is for one thread at a time; the lock keeps misuse harmless.
     Transaction(Mutex<Transaction>),
 }
 
-/// What all handles on a store have in common.
+/// The part of a store that all handles on it share.
 #[derive(Debug)]
-struct Store {
-    /// How many there are.
+struct OpenStore {
     handles: AtomicU64,
-    /// The database, whose file is closed with the last of them.
+    /// The database, whose file is closed with the last handle.
     database: Database,
 }
 
-/// One handle's share of its store.
+/// A handle's reference to its store.
 #[derive(Debug)]
-pub(super) struct Open(Arc<Store>);
+pub(super) struct StoreRef(Arc<OpenStore>);
 
-impl Open {
-    /// The first handle on a store.
-    pub(super) fn first(database: Database) -> Open {
-        Open(Arc::new(Store { handles: AtomicU64::new(1), database }))
+impl StoreRef {
+    /// The reference of the first handle on a store.
+    pub(super) fn first(database: Database) -> StoreRef {
+        StoreRef(Arc::new(OpenStore { handles: AtomicU64::new(1), database }))
     }
 
+    /// Number of handles on the store.
     pub(super) fn count(&self) -> u64 {
         self.0.handles.load(Ordering::Relaxed)
     }
@@ -45,14 +45,14 @@ impl Open {
     }
 }
 
-impl Clone for Open {
-    fn clone(&self) -> Open {
+impl Clone for StoreRef {
+    fn clone(&self) -> StoreRef {
         self.0.handles.fetch_add(1, Ordering::Relaxed);
-        Open(self.0.clone())
+        StoreRef(self.0.clone())
     }
 }
 
-impl Drop for Open {
+impl Drop for StoreRef {
     fn drop(&mut self) {
         self.0.handles.fetch_sub(1, Ordering::Relaxed);
     }
@@ -187,12 +187,12 @@ impl View {
     }
 
     /// Verifies all that the view holds in memory, and the files of its store.
-    pub(super) fn check(&self, open: &Open) -> DBResult<()> {
+    pub(super) fn check(&self, store: &StoreRef) -> DBResult<()> {
         match self {
             View::Database(db) => db.check(),
             other => {
                 on_view!(other, it => it.check())?;
-                open.database().check_files()
+                store.database().check_files()
             }
         }
     }

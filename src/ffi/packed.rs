@@ -22,7 +22,7 @@ pub(super) unsafe fn entries<'a>(
     size: usize,
 ) -> Result<Entries<'a>, Failure> {
     // SAFETY: passed on.
-    let rest = unsafe { input("the packed buffer", start, size, isize::MAX as usize) }?;
+    let rest = unsafe { input("the packed buffer", start, size, isize::MAX as usize, |_| false) }?;
     let entries = Entries { rest: rest.unwrap_or_default() };
     let mut check = Entries { rest: entries.rest };
     while !check.rest.is_empty() {

@@ -1,12 +1,13 @@
-//! The store behind a view: numbers about it, its safety on disk, its health.
+//! The store behind a view: its numbers, its files, and the way out of damage.
 
 use std::ffi::{c_char, c_int};
+use std::ptr;
 
-use super::boundary::{Out, guard, is_in_memory, path_of};
+use super::boundary::{Out, ValueOut, file_path, guard};
 use super::code::*;
 use super::handle::view;
-use super::text::invalid;
 use super::view::minidb_t;
+use crate::{Salvaged, salvage};
 
 /// Hands out one number about a view: `what` is a MINIDB_STAT_* value.
 /// Returns MINIDB_INVALID for one this library does not know.
@@ -15,9 +16,9 @@ pub unsafe extern "C" fn minidb_stat(db: *const minidb_t, what: c_int, value: *m
     // SAFETY: as the header says of out-parameters.
     guard(|| unsafe {
         let mut out = Out::new(value, 0);
-        let number = view::with(db, |view, open| match what {
-            MINIDB_STAT_HANDLES => Ok(open.count()),
-            MINIDB_STAT_FILE_BYTES => Ok(open.database().file_bytes()),
+        let number = view::with(db, |view, store| match what {
+            MINIDB_STAT_HANDLES => Ok(store.count()),
+            MINIDB_STAT_FILE_BYTES => Ok(store.database().file_bytes()),
             _ => view.stat(what),
         })?;
         out.give(number);
@@ -46,7 +47,7 @@ pub unsafe extern "C" fn minidb_checkpoint(db: *mut minidb_t) -> c_int {
 /// wrong; minidb_strerror then says what and where.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn minidb_check(db: *const minidb_t) -> c_int {
-    guard(|| view::with(db, |view, open| Ok(view.check(open).map(|()| MINIDB_OK)?)))
+    guard(|| view::with(db, |view, store| Ok(view.check(store).map(|()| MINIDB_OK)?)))
 }
 
 /// Writes all that a view holds to a new database file at `path`, which
@@ -58,17 +59,50 @@ pub unsafe extern "C" fn minidb_check(db: *const minidb_t) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn minidb_backup(db: *const minidb_t, path: *const c_char) -> c_int {
     guard(|| {
-        // Not inside of the call on the view: closing it need not wait so long.
-        let (snapshot, _open) = view::with(db, |view, open| Ok((view.contents()?, open.clone())))?;
-        if path.is_null() {
-            return Err(invalid("path is NULL"));
-        }
-        // SAFETY: not NULL, so it is NUL-terminated.
-        let path = unsafe { path_of(path) };
-        if is_in_memory(path) || path.as_os_str().is_empty() {
-            return Err(invalid("path names no file"));
-        }
-        snapshot.backup(path)?;
+        // The call on the view ends here, so that closing it waits for no backup.
+        let (snapshot, _store) =
+            view::with(db, |view, store| Ok((view.contents()?, store.clone())))?;
+        // SAFETY: as the header says of arguments.
+        snapshot.backup(unsafe { file_path("path", path)? })?;
         Ok(MINIDB_OK)
     })
+}
+
+/// Writes all that can still be read of the damaged database file at
+/// `damaged`, and of its log, to a new database file at `path`, which appears
+/// there complete or not at all; the damaged ones are not changed. Hands out
+/// through `report` what was found and what was lost: text, a line "name
+/// number" each, the first of them "entries". Returns MINIDB_OK if anything
+/// could be read, MINIDB_CORRUPT if nothing, MINIDB_NOTFOUND if there is no
+/// file at `damaged`, MINIDB_CONFLICT if there is one at `path`, MINIDB_BUSY if
+/// the damaged one is open to be written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn minidb_salvage(
+    damaged: *const c_char,
+    path: *const c_char,
+    report: *mut *mut c_char,
+) -> c_int {
+    // SAFETY: as the header says of arguments and out-parameters.
+    guard(|| unsafe {
+        let out = ValueOut::new(report, ptr::null_mut());
+        let salvaged = salvage(file_path("damaged", damaged)?, file_path("path", path)?)?;
+        let text = out.take(text_of(&salvaged).as_bytes())?;
+        Ok(out.give(Some(text)))
+    })
+}
+
+/// The report of a salvage: a line "name number" for each number.
+fn text_of(found: &Salvaged) -> String {
+    format!(
+        "entries {}\nlost {}\noutdated {}\ndamaged_roots {}\ndamaged_sectors {}\n\
+         commits {}\ngaps {}\nlog_missing {}\n",
+        found.entries,
+        found.lost,
+        found.outdated,
+        found.damaged_roots,
+        found.damaged_sectors,
+        found.commits,
+        found.gaps,
+        u8::from(found.log_missing),
+    )
 }

@@ -1,11 +1,11 @@
-//! What `minidb_strerror` says.
+//! The texts of `minidb_strerror`.
 //!
-//! Each thread keeps the text of its latest failed call with the code that the
-//! call returned, and asking for another code gets the general text; so a text
-//! is never about something else. It is kept in a fixed buffer without a
-//! destructor: it works without memory, and while a thread ends.
+//! Each thread keeps the text of its latest failed call, with the code that the call
+//! returned; every other code has a general text. An answer with the kept code
+//! forgets the text, so no text is about another call. The text stands in a fixed
+//! buffer without a destructor: it needs no memory, and works while a thread ends.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_char, c_int};
 use std::fmt::{self, Write};
 
@@ -14,36 +14,44 @@ use crate::DBError;
 use crate::error::OutOfMemory;
 
 /// Bytes kept of a text, its NUL included.
-const ROOM: usize = 1024;
+const TEXT_BYTES: usize = 1024;
 
-struct Latest {
-    code: c_int,
-    text: [u8; ROOM],
+struct LatestFailure {
+    /// MINIDB_OK if no text is kept.
+    code: Cell<c_int>,
+    text: RefCell<Text>,
+}
+
+struct Text {
+    bytes: [u8; TEXT_BYTES],
     len: usize,
 }
 
 thread_local! {
-    static LATEST: RefCell<Latest> =
-        const { RefCell::new(Latest { code: MINIDB_OK, text: [0; ROOM], len: 0 }) };
+    static LATEST: LatestFailure = const {
+        let text = Text { bytes: [0; TEXT_BYTES], len: 0 };
+        LatestFailure { code: Cell::new(MINIDB_OK), text: RefCell::new(text) }
+    };
 }
 
-impl Write for Latest {
+impl Write for Text {
+    /// Keeps as much of `text` as fits, up to the end of a character.
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let mut end = text.len().min(ROOM - 1 - self.len);
+        let mut end = text.len().min(TEXT_BYTES - 1 - self.len);
         while !text.is_char_boundary(end) {
             end -= 1;
         }
-        self.text[self.len..self.len + end].copy_from_slice(&text.as_bytes()[..end]);
+        self.bytes[self.len..self.len + end].copy_from_slice(&text.as_bytes()[..end]);
         self.len += end;
         Ok(())
     }
 }
 
-/// Why a call fails. It is as small as a pointer, so that the results of calls
-/// that do not fail travel in registers.
+/// The reason of a failed call. A failure is as small as a pointer, so that the result
+/// of a call that succeeds travels in registers.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// Needs no memory to be told.
+    /// Kept unboxed: reporting it must not allocate.
     OutOfMemory,
     Other(Box<DBError>),
 }
@@ -58,7 +66,7 @@ impl From<DBError> for Failure {
     }
 }
 
-/// The code that a call returns which fails with an error.
+/// The code of an error.
 fn code_of(error: &DBError) -> c_int {
     match error {
         DBError::Invalid(_) => MINIDB_INVALID,
@@ -81,7 +89,7 @@ impl From<OutOfMemory> for Failure {
     }
 }
 
-/// The call is not valid.
+/// The failure of a call that is not valid.
 pub(super) fn invalid(why: impl Into<String>) -> Failure {
     DBError::Invalid(why.into()).into()
 }
@@ -95,28 +103,39 @@ pub(super) fn keep(failure: &Failure) -> c_int {
     };
     let code = code_of(error);
     LATEST.with(|latest| {
-        let mut latest = latest.borrow_mut();
-        latest.code = code;
-        latest.len = 0;
-        let _ = write!(latest, "{error}"); // it cannot fail
-        let end = latest.len;
-        latest.text[end] = 0;
+        latest.code.set(code);
+        let mut text = latest.text.borrow_mut();
+        text.len = 0;
+        let _ = write!(text, "{error}"); // it cannot fail
+        let end = text.len;
+        text.bytes[end] = 0;
     });
     code
 }
 
-/// The text for a code, with the details if it is what the thread's latest
-/// failed call returned.
+/// Forgets the kept text if it belongs to `code`, which a call now returns as its
+/// answer.
+#[cold]
+#[inline(never)]
+pub(super) fn forget(code: c_int) {
+    LATEST.with(|latest| {
+        if latest.code.get() == code {
+            latest.code.set(MINIDB_OK);
+        }
+    });
+}
+
+/// The text for a code: the kept one if it belongs to `code`, else a general one.
 pub(super) fn describe(code: c_int) -> *const c_char {
-    // Some ask for the text of this one after each call.
+    // Some programs ask for the text of MINIDB_OK after each call.
     if code == MINIDB_OK { general(code).as_ptr() } else { describe_failure(code) }
 }
 
 #[cold]
 #[inline(never)]
 fn describe_failure(code: c_int) -> *const c_char {
-    LATEST.with(|latest| match latest.try_borrow() {
-        Ok(latest) if latest.code == code => latest.text.as_ptr().cast(),
+    LATEST.with(|latest| match latest.text.try_borrow() {
+        Ok(text) if latest.code.get() == code => text.bytes.as_ptr().cast(),
         _ => general(code).as_ptr(),
     })
 }
@@ -161,9 +180,18 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_forgets_the_details_of_its_code() {
+        keep(&DBError::NotFound("a".into()).into());
+        forget(MINIDB_CONFLICT);
+        assert_eq!(text(MINIDB_NOTFOUND), "no such file: a");
+        forget(MINIDB_NOTFOUND);
+        assert_eq!(text(MINIDB_NOTFOUND), "not there");
+    }
+
+    #[test]
     fn a_long_text_is_cut_between_characters() {
         keep(&invalid("\u{e9}".repeat(2000)));
         let text = text(MINIDB_INVALID);
-        assert!(text.len() < ROOM && text.len() > ROOM - 4 && text.ends_with('\u{e9}'));
+        assert!(text.len() < TEXT_BYTES && text.len() > TEXT_BYTES - 4 && text.ends_with('\u{e9}'));
     }
 }

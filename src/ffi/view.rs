@@ -2,10 +2,10 @@
 
 use std::ffi::{c_char, c_int};
 
-use super::boundary::{guard, guard_or, handle_out, is_in_memory, path_of};
+use super::boundary::{guard, guard_or, handle_out, path_or_memory};
 use super::code::*;
 use super::handle::view as handle;
-use super::object::{Open, View};
+use super::object::{StoreRef, View};
 use super::text::{Failure, invalid};
 use crate::{Database, InMemoryDB, Options, PersistentDB};
 
@@ -21,7 +21,7 @@ pub struct minidb_cursor_t {
     _opaque: [u8; 0],
 }
 
-/// The failure for a combination of flags that means nothing.
+/// Refuses unknown flags, and flags that contradict each other.
 fn check_flags(flags: u32, in_memory: bool) -> Result<(), Failure> {
     let all = MINIDB_OPEN_READONLY | MINIDB_OPEN_EXISTING | MINIDB_OPEN_NEW | MINIDB_OPEN_NOSYNC;
     if flags & !all != 0 {
@@ -69,17 +69,15 @@ pub unsafe extern "C" fn minidb_open(
     db: *mut *mut minidb_t,
 ) -> c_int {
     guard(|| {
-        // SAFETY: as the header says of out-parameters; a path is NULL or NUL-terminated.
-        let (mut out, path) =
-            unsafe { (handle_out(db)?, (!path.is_null()).then(|| path_of(path))) };
-        let path = path.filter(|path| !is_in_memory(path));
+        // SAFETY: as the header says of arguments and out-parameters.
+        let (mut out, path) = unsafe { (handle_out(db)?, path_or_memory(path)) };
         check_flags(flags, path.is_none())?;
         let db: Database = match path {
             None => InMemoryDB::new()?.into(),
             Some(path) => PersistentDB::open(path, options(flags))?.into(),
         };
-        let open = Open::first(db.clone());
-        out.give(handle::open(View::Database(db), open)?);
+        let store = StoreRef::first(db.clone());
+        out.give(handle::open(View::Database(db), store)?);
         Ok(MINIDB_OK)
     })
 }
@@ -96,9 +94,7 @@ pub unsafe extern "C" fn minidb_snapshot(
     guard(|| {
         // SAFETY: as the header says of out-parameters.
         let mut out = unsafe { handle_out(snapshot)? };
-        let (view, open) =
-            handle::with(db, |view, open| Ok((View::Snapshot(view.snapshot()?), open.clone())))?;
-        out.give(handle::open(view, open)?);
+        out.give(handle::open_on(db, |view| Ok(View::Snapshot(view.snapshot()?)))?);
         Ok(MINIDB_OK)
     })
 }
@@ -120,8 +116,7 @@ pub unsafe extern "C" fn minidb_begin(db: *const minidb_t, txn: *mut *mut minidb
     guard(|| {
         // SAFETY: as the header says of out-parameters.
         let mut out = unsafe { handle_out(txn)? };
-        let (view, open) = handle::with(db, |view, open| Ok((view.begin()?, open.clone())))?;
-        out.give(handle::open(view, open)?);
+        out.give(handle::open_on(db, View::begin)?);
         Ok(MINIDB_OK)
     })
 }

@@ -1,15 +1,14 @@
 //! Files as the engine sees them: the traits [`Disk`] and [`File`].
 //!
-//! All that the engine does to files goes through these two, so a simulated
-//! disk can stand in for the real one. They promise no more than a POSIX file
-//! system does:
+//! The engine uses files through these two only, so a simulated disk can stand in
+//! for the real one. They promise no more than a POSIX file system does:
 //!
-//! 1. What was written to a file survives a crash of the machine only once
-//!    [`File::sync`] has returned; until then any part of it may be lost, the
+//! 1. Bytes that were written to a file survive a crash of the machine once
+//!    [`File::sync`] has returned; until then any part of them may be lost, the
 //!    file's length apart from its content.
-//! 2. That a file was created, renamed or removed survives only once
+//! 2. The creation, the renaming and the removal of a file survive once
 //!    [`Disk::sync_folder`] has returned.
-//! 3. After a failed sync nothing is certain, whatever a later one says.
+//! 3. After a failed sync nothing is certain, even if a later one succeeds.
 
 use std::fmt::Debug;
 use std::io;
@@ -17,12 +16,12 @@ use std::path::{Path, PathBuf};
 
 /// A file system.
 pub trait Disk: Debug + Send + Sync {
-    /// The path with symbolic links followed; the file itself need not exist,
-    /// but its folder must.
+    /// Follows the symbolic links of a path. The folder of the file must exist; the
+    /// file itself need not.
     fn resolve(&self, path: &Path) -> io::Result<PathBuf>;
 
     /// Opens a file.
-    fn open(&self, path: &Path, how: OpenMode) -> io::Result<Box<dyn File>>;
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn File>>;
 
     /// Gives a file another name in the same folder; `AlreadyExists` if there
     /// is a file of that name.
@@ -31,77 +30,79 @@ pub trait Disk: Debug + Send + Sync {
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
-    /// Makes names in the folder of `path` durable.
+    /// Makes the names in the folder of `path` durable.
     fn sync_folder(&self, path: &Path) -> io::Result<()>;
 
-    /// A number that nobody has seen before.
+    /// A random number, which no other call returns.
     fn random(&self) -> io::Result<u64>;
 }
 
-/// OpenMode a file is opened.
+/// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenMode {
-    /// To be read; it must exist.
+    /// Opens an existing file to read it.
     Read,
-    /// To be read and written; it must exist.
+    /// Opens an existing file to read and write it.
     Write,
-    /// To be read and written, created if need be.
+    /// Opens a file to read and write it, and creates it if there is none.
     Create,
-    /// To be read and written; it must not exist yet, not even as a link.
+    /// Creates a file to read and write it; there must be none, not even a link.
     New,
-    /// As `New`, and nobody else may use it but as [`File::set_permissions`] says.
+    /// Creates a file as `New` does, for its owner only until
+    /// [`File::set_permissions`].
     Private,
 }
 
-/// Who may use a file, as Unix has it.
+/// The permissions of a file, as Unix has them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Permissions {
-    /// What its owner, its group, and others may do: nine bits.
+    /// Nine bits: reading, writing and executing for the owner, the group, and others.
     pub mode: u32,
-    /// The number of its owner.
+    /// The user id of the owner.
     pub owner: u32,
-    /// The number of its group.
+    /// The id of the group.
     pub group: u32,
 }
 
-/// The name of a file until it is whole.
+/// The name that the file for `path` has until it is complete.
 pub fn unfinished(path: &Path) -> PathBuf {
     let mut name = path.to_owned().into_os_string();
     name.push("-unfinished");
     PathBuf::from(name)
 }
 
-/// An open file. Closed, and with that unlocked, when dropped.
+/// An open file. Dropping it closes and unlocks it.
 #[allow(clippy::len_without_is_empty)] // nobody asks that of a file
 pub trait File: Debug + Send + Sync {
-    /// Locks the file without waiting, against all others or only against those
-    /// who want that (`shared`). False if somebody has locked it.
+    /// Locks the file without waiting: exclusively, or shared with other shared locks.
+    /// False if another lock is in the way.
     fn lock(&self, shared: bool) -> io::Result<bool>;
 
-    /// Whether this is the file that a path leads to now.
+    /// Whether the path leads to this file now.
     fn is_at(&self, path: &Path) -> io::Result<bool>;
 
-    /// Whether it is an ordinary file, not a folder, a pipe or a device.
+    /// Whether the file is an ordinary one, not a folder, a pipe or a device.
     fn is_ordinary(&self) -> io::Result<bool>;
 
-    /// Who may use it.
+    /// The permissions of the file.
     fn permissions(&self) -> io::Result<Permissions>;
 
-    /// Lookup who may, as far as this process can: never others than asked for.
+    /// Changes the permissions as far as this process can. Nobody may use the file who
+    /// may not by `permissions`.
     fn set_permissions(&self, permissions: Permissions) -> io::Result<()>;
 
-    /// Its length in bytes.
+    /// The length of the file in bytes.
     fn len(&self) -> io::Result<u64>;
 
-    /// OpenMode many bytes its disk still has room for, as far as is known.
-    fn room(&self) -> u64 {
+    /// Free bytes of the disk that the file is on, as far as that is known.
+    fn free_space(&self) -> u64 {
         u64::MAX
     }
 
-    /// ReadSet up to `buffer.len()` bytes from `offset`; 0 at the end.
+    /// Reads up to `buffer.len()` bytes from `offset`; 0 at the end.
     fn read_some(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
 
-    /// Writes some of `bytes` at `offset`, and says how many.
+    /// Writes some of `bytes` at `offset`, and returns how many.
     fn write_some(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
 
     /// Cuts the file off, or extends it with zeros.
@@ -136,7 +137,7 @@ pub trait File: Debug + Send + Sync {
     }
 }
 
-/// Runs a call again for as long as a signal interrupts it.
+/// Repeats a call that is interrupted by a signal.
 pub(crate) fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {

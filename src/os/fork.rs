@@ -1,14 +1,15 @@
-//! Memory that a child of a fork finds empty.
+//! Memory that is empty in the child of a fork.
 //!
-//! A child gets a copy of the parent's memory in which other threads' locks
-//! may be held for ever, so it must begin anew, from its very first call, even
-//! if that stands in a fork handler that was registered before this library was
-//! loaded. So it is the system that empties the memory, not code that runs some
-//! time after the fork; a call pays nothing for that.
+//! A child gets a copy of the parent's memory, in which locks of other threads may
+//! be held for ever. So the library begins anew in a child, from its first call on,
+//! even if a fork handler makes that call that was registered before this library
+//! was loaded. Therefore the system empties the memory, not code that runs some time
+//! after the fork, and a call pays nothing for it.
 
 use std::ops::Deref;
 
-/// What belongs to one process; alone in its pages. A `T` of zeroes is an empty one.
+/// A value of one process, alone in its pages, which are zero in the child of a fork.
+/// A `T` whose bytes are all zero is an empty one.
 #[cfg_attr(target_arch = "x86_64", repr(align(4096)))]
 #[cfg_attr(not(target_arch = "x86_64"), repr(align(65536)))] // the largest page
 #[derive(Debug)]
@@ -19,9 +20,9 @@ impl<T: Sync> WipeOnFork<T> {
         WipeOnFork(empty)
     }
 
-    /// Has it emptied in the child of each fork() from now on: by the system
-    /// where that can, else by `hook`, which then runs after the hooks that were
-    /// registered before. Returns false if there is no memory to remember that.
+    /// Arranges that the value is emptied in the child of each fork() from now on: by
+    /// the system if it can, else by `hook`, which runs after the hooks that were
+    /// registered before. False if there is no memory for the hook.
     pub(crate) fn empty_in_child(&'static self, hook: extern "C" fn()) -> bool {
         // SAFETY: the hook is a plain function that lives as long as the library. On
         // Linux the shared library is linked so that it is never unloaded; a static
@@ -36,7 +37,7 @@ impl<T: Sync> WipeOnFork<T> {
         let advise = |advice| unsafe {
             libc::madvise((&raw const *self).cast_mut().cast(), size_of::<Self>(), advice) == 0
         };
-        // Some emulators say yes to any advice, and do nothing.
+        // Some emulators accept any advice, and do nothing.
         !advise(-1) && advise(libc::MADV_WIPEONFORK)
     }
 

@@ -1,6 +1,6 @@
-//! Address space straight from the system.
+//! Address space from the system.
 //!
-//! A [`Region`] is mapped but holds no memory until it is touched; what was
+//! A [`Region`] is mapped but holds no memory until it is touched. Memory that was
 //! touched can be given back piece by piece with [`Region::discard`].
 
 use std::ptr::NonNull;
@@ -17,9 +17,10 @@ pub(crate) struct Region {
 }
 
 // SAFETY: a region is an address and a length; it gives no access to the bytes
-// by itself. Who makes references into it answers for them.
+// by itself. Code that makes references into it answers for them.
 unsafe impl Send for Region {}
-// SAFETY: as above; `discard`, which changes the bytes, is unsafe to call.
+// SAFETY: a shared region gives no access to the bytes either; `discard`, which
+// changes them, is unsafe to call.
 unsafe impl Sync for Region {}
 
 impl Region {
@@ -47,8 +48,8 @@ impl Region {
         let head = raw.align_offset(HUGE_PAGE);
         let tail = padded - len - head;
         let start = raw.wrapping_add(head);
-        // SAFETY: both ends lie in the mapping just made, outside the part kept,
-        // and nobody has seen them yet.
+        // SAFETY: both ends lie in the mapping just made, outside the part that is kept,
+        // and no reference into them exists.
         unsafe {
             if head > 0 {
                 libc::munmap(raw.cast(), head);
@@ -77,12 +78,12 @@ impl Region {
         }
     }
 
-    /// Gives the memory behind a range back. On Linux it reads as zero
-    /// afterwards; elsewhere its bytes are unspecified.
+    /// Gives the memory of a range back. On Linux the range reads as zero afterwards;
+    /// elsewhere its bytes are unspecified.
     ///
     /// # Safety
     ///
-    /// Nobody may hold a reference into the range.
+    /// No reference into the range may exist.
     pub(crate) unsafe fn discard(&self, offset: usize, len: usize) {
         assert!(offset.checked_add(len).is_some_and(|end| end <= self.len));
         // SAFETY: the range lies in the mapping, as just checked, and by the
@@ -103,14 +104,13 @@ impl Drop for Region {
     }
 }
 
-/// Asks for huge pages, where the system has them, for memory that is about to be
-/// filled.
+/// Asks for huge pages, where the system has them, for a buffer that is filled next.
 pub(crate) fn prefer_huge_pages(bytes: &Vec<u8>) {
     const PAGE: usize = 4096;
     let start = bytes.as_ptr().map_addr(|address| address & !(PAGE - 1));
     let len = (bytes.as_ptr().addr() - start.addr() + bytes.capacity()).next_multiple_of(PAGE);
     #[cfg(target_os = "linux")]
-    // SAFETY: advice changes no byte, whoever owns the pages.
+    // SAFETY: advice changes no byte of any page.
     unsafe {
         libc::madvise(start.cast_mut().cast(), len, libc::MADV_HUGEPAGE);
     }
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_had_is_none() {
+    fn a_region_that_the_system_refuses_is_none() {
         assert!(Region::map(usize::MAX / HUGE_PAGE * HUGE_PAGE).is_none());
         assert!(Region::map(1 << 62).is_none());
     }

@@ -1,9 +1,8 @@
 //! The operating system: files, memory by the page, and fork.
 //!
-//! The only place, beside the C boundary, that calls the system; nothing here
-//! knows what a key is. [`disk`] says what files can do: [`system`] has the
-//! machine's, `sim` those of a machine that may lose its power at any moment,
-//! for tests.
+//! Only this folder and the C boundary call the system; nothing here knows what a
+//! key is. [`disk`] has the traits of files. [`system`] implements them for the
+//! machine, and `sim`, for tests, for a machine that may lose its power at any moment.
 
 #![allow(unsafe_code)] // system calls
 

@@ -1,10 +1,10 @@
-//! Threads of the library's own.
+//! Threads that the library makes.
 
 use std::io;
 
 use crate::sync::{Builder, JoinHandle};
 
-/// Runs `body` on a thread that gets none of the host's signals.
+/// Runs `body` on a new thread that gets none of the host's signals.
 pub(crate) fn spawn(
     name: &str,
     body: impl FnOnce() + Send + 'static,

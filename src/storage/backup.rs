@@ -1,7 +1,7 @@
 //! Writing what a view holds to a new file.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::database::Database;
 use super::file::{DataFile, Fields, META, Roots};
@@ -19,9 +19,28 @@ impl Snapshot {
         self.backup_on(&System, path.as_ref())
     }
 
-    /// Writes all that the view holds to a new database file, as [`Snapshot::backup`] does,
-    /// on a disk of the caller's making.
+    /// Writes a backup as [`Snapshot::backup`] does, to a given disk.
     pub fn backup_on(&self, disk: &dyn Disk, path: &Path) -> DBResult<()> {
+        NewFile::create(disk, path)?.finish(self)
+    }
+}
+
+/// A database file that is being made: locked, and named like the finished one with
+/// "-unfinished" added. Dropping it removes it.
+pub(super) struct NewFile<'a> {
+    disk: &'a dyn Disk,
+    /// The name of the finished file, with symbolic links followed, and the name
+    /// that the file has until then.
+    path: PathBuf,
+    unfinished: PathBuf,
+    data: DataFile,
+    is_finished: bool,
+}
+
+impl NewFile<'_> {
+    /// Begins a file. [`DBError::Exists`] if there is one at `path`, or one with the
+    /// unfinished name that is no unfinished backup.
+    pub(super) fn create<'a>(disk: &'a dyn Disk, path: &Path) -> DBResult<NewFile<'a>> {
         let failed = |error| DBError::io("create", path, &error);
         let exists = || DBError::Exists(path.display().to_string());
         let resolved = disk.resolve(path).map_err(failed)?;
@@ -30,65 +49,65 @@ impl Snapshot {
         if making != unfinished(&resolved) {
             return Err(exists());
         }
-        let path = &resolved;
-        match disk.open(path, OpenMode::Read) {
+        match disk.open(&resolved, OpenMode::Read) {
             Ok(_) => return Err(exists()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             // A folder, say, or a file that may not be read.
             Err(error) if error.kind() == io::ErrorKind::IsADirectory => return Err(exists()),
             Err(error) => return Err(failed(error)),
         }
-        // Keeps the file locked to the end.
-        let mut data = begin(disk, &making)?;
-        let fields = *data.fields();
-        let done = write_snapshot(&mut data, self.view(), None, fields).and_then(|()| {
-            disk.rename_new(&making, path).map_err(|error| match error.kind() {
-                io::ErrorKind::AlreadyExists => exists(),
-                _ => failed(error),
-            })
-        });
-        match done {
-            Ok(()) => disk.sync_folder(path).map_err(|error| {
-                let _ = disk.remove(path);
-                failed(error)
-            }),
-            Err(error) => {
-                let _ = disk.remove(&making);
-                Err(error)
-            }
+        let failed = |error| DBError::io("write", &making, &error);
+        let mut database = [0; 16];
+        for half in database.as_chunks_mut::<8>().0 {
+            *half = disk.random().map_err(failed)?.to_le_bytes();
         }
+        let file = disk.open(&making, OpenMode::Create).map_err(failed)?;
+        // The file may be left by a backup that was interrupted. A backup that goes on
+        // has it locked, and one that has just finished has renamed it.
+        if !file.lock(false).map_err(failed)? || !file.is_at(&making).map_err(failed)? {
+            return Err(DBError::Busy(making.display().to_string()));
+        }
+        // The name does not make a database that has been in use a backup.
+        let is_backup = match Roots::read(&*file, &making) {
+            Ok(roots) => roots.is_backup,
+            Err(DBError::Format(_)) => false,
+            Err(error) => return Err(error),
+        };
+        if !is_backup {
+            let name = making.display();
+            return Err(DBError::Exists(format!("{name}, which is no unfinished backup")));
+        }
+        let emptied = file.set_len(0);
+        let fields = Fields { database, lsn: 0, log: None, meta: [0; META] };
+        let data = DataFile::create(file.into(), making.clone(), fields);
+        let new = NewFile { disk, path: resolved, unfinished: making, data, is_finished: false };
+        emptied.map_err(|error| DBError::io("write", &new.unfinished, &error))?;
+        Ok(new)
+    }
+
+    /// Writes all that a view holds, and gives the file its name.
+    pub(super) fn finish(mut self, view: &Snapshot) -> DBResult<()> {
+        let fields = *self.data.fields();
+        write_snapshot(&mut self.data, view.view(), None, fields)?;
+        let failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::AlreadyExists => DBError::Exists(self.path.display().to_string()),
+            _ => DBError::io("create", &self.path, &error),
+        };
+        self.disk.rename_new(&self.unfinished, &self.path).map_err(failed)?;
+        self.is_finished = true;
+        self.disk.sync_folder(&self.path).map_err(|error| {
+            let _ = self.disk.remove(&self.path);
+            failed(error)
+        })
     }
 }
 
-/// Makes a file that becomes a database with its first checkpoint.
-fn begin(disk: &dyn Disk, path: &Path) -> DBResult<DataFile> {
-    let failed = |error| DBError::io("write", path, &error);
-    let mut database = [0; 16];
-    for half in database.as_chunks_mut::<8>().0 {
-        *half = disk.random().map_err(failed)?.to_le_bytes();
+impl Drop for NewFile<'_> {
+    fn drop(&mut self) {
+        if !self.is_finished {
+            let _ = self.disk.remove(&self.unfinished);
+        }
     }
-    let file = disk.open(path, OpenMode::Create).map_err(failed)?;
-    // What lies there was left by a backup that was interrupted, or belongs to
-    // one that goes on, or has a moment ago: then it has another name now.
-    if !file.lock(false).map_err(failed)? || !file.is_at(path).map_err(failed)? {
-        return Err(DBError::Busy(path.display().to_string()));
-    }
-    // A database that is in use, or was, is another thing, whatever its name.
-    let is_backup = match Roots::read(&*file, path) {
-        Ok(roots) => roots.is_backup,
-        Err(DBError::Format(_)) => false,
-        Err(error) => return Err(error),
-    };
-    if !is_backup {
-        let path = path.display();
-        return Err(DBError::Exists(format!("{path}, which is no unfinished backup")));
-    }
-    if let Err(error) = file.set_len(0) {
-        let _ = disk.remove(path);
-        return Err(failed(error));
-    }
-    let fields = Fields { database, lsn: 0, log: None, meta: [0; META] };
-    Ok(DataFile::create(file.into(), path.to_owned(), fields))
 }
 
 impl Database {

@@ -1,4 +1,4 @@
-//! What a commit changes, as bytes in a record of the log.
+//! `Change`: one change of a commit, and its bytes in a record of the log.
 //!
 //! ```text
 //! a payload: changes in a row, applied in that order as one step
@@ -18,43 +18,83 @@ const PUT: u8 = 1;
 const DELETE: u8 = 2;
 const CLEAR: u8 = 4;
 
-/// One change of a commit.
+/// One change of a commit. Keys, values and bounds in it are no longer than
+/// [`MAX_LEN`], so every change that is encoded can be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Change<'a> {
+pub(crate) struct Change<'a>(Op<'a>);
+
+/// The operation of a [`Change`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Op<'a> {
     Put(&'a [u8], &'a [u8]),
     Delete(&'a [u8]),
-    /// Keys from the one up to the other; `None` is no bound.
+    /// Deletes the keys from the first bound up to the second; `None` is no bound.
     Clear(Option<&'a [u8]>, Option<&'a [u8]>),
 }
 
 /// Bytes before the parts of a change.
 const HEAD: usize = 9;
 
+/// Refuses a key or value that is too long to be stored.
+#[inline]
+fn check_len(what: &str, bytes: &[u8]) -> DBResult<()> {
+    if bytes.len() > MAX_LEN {
+        let len = bytes.len();
+        return Err(DBError::Invalid(format!("a {what} of {len} bytes is over the limit")));
+    }
+    Ok(())
+}
+
 impl<'a> Change<'a> {
-    fn parts(self) -> (u8, &'a [u8], &'a [u8]) {
-        match self {
-            Change::Put(key, value) => (PUT, key, value),
-            Change::Delete(key) => (DELETE, key, &[]),
-            Change::Clear(from, to) => {
-                let bounds = u8::from(from.is_some()) | u8::from(to.is_some()) << 1;
-                (CLEAR + bounds, from.unwrap_or_default(), to.unwrap_or_default())
-            }
-        }
+    #[inline]
+    pub(crate) fn put(key: &'a [u8], value: &'a [u8]) -> DBResult<Change<'a>> {
+        check_len("key", key)?;
+        check_len("value", value)?;
+        Ok(Change(Op::Put(key, value)))
     }
 
-    /// The key that it changes, if it is one.
+    #[inline]
+    pub(crate) fn delete(key: &'a [u8]) -> DBResult<Change<'a>> {
+        check_len("key", key)?;
+        Ok(Change(Op::Delete(key)))
+    }
+
+    /// A put of `value`, or a deletion if it is `None`.
+    pub(crate) fn set(key: &'a [u8], value: Option<&'a [u8]>) -> DBResult<Change<'a>> {
+        value.map_or_else(|| Change::delete(key), |value| Change::put(key, value))
+    }
+
+    pub(crate) fn clear(from: Option<&'a [u8]>, to: Option<&'a [u8]>) -> DBResult<Change<'a>> {
+        check_len("key", from.unwrap_or_default())?;
+        check_len("key", to.unwrap_or_default())?;
+        Ok(Change(Op::Clear(from, to)))
+    }
+
+    #[inline]
+    pub(crate) fn op(self) -> Op<'a> {
+        self.0
+    }
+
+    /// The key of a put or a deletion.
     pub(crate) fn key(self) -> Option<&'a [u8]> {
-        match self {
-            Change::Put(key, _) | Change::Delete(key) => Some(key),
-            Change::Clear(..) => None,
+        match self.0 {
+            Op::Put(key, _) | Op::Delete(key) => Some(key),
+            Op::Clear(..) => None,
         }
     }
 
     /// The bytes before the parts, and the parts.
     pub(crate) fn encode(self) -> ([u8; HEAD], &'a [u8], &'a [u8]) {
-        let (kind, first, second) = self.parts();
+        let (kind, first, second) = match self.0 {
+            Op::Put(key, value) => (PUT, key, value),
+            Op::Delete(key) => (DELETE, key, &[][..]),
+            Op::Clear(from, to) => {
+                let bounds = u8::from(from.is_some()) | u8::from(to.is_some()) << 1;
+                (CLEAR + bounds, from.unwrap_or_default(), to.unwrap_or_default())
+            }
+        };
         let mut head = [kind; HEAD];
-        // A part is no longer than MAX_LEN.
+        // A length is at most MAX_LEN, so it fits.
         head[1..5].copy_from_slice(&(first.len() as u32).to_le_bytes());
         head[5..].copy_from_slice(&(second.len() as u32).to_le_bytes());
         (head, first, second)
@@ -86,6 +126,11 @@ impl<'a> Changes<'a> {
         Changes(payload)
     }
 
+    /// The bytes of the changes that are yet to come.
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.0
+    }
+
     fn decode(&mut self) -> Option<Change<'a>> {
         let (head, rest) = self.0.split_first_chunk::<HEAD>()?;
         let len = |at: usize| {
@@ -97,9 +142,9 @@ impl<'a> Changes<'a> {
         self.0 = rest;
         let bound = |bit: u8, part: &'a [u8]| (head[0] & bit != 0).then_some(part);
         match head[0] {
-            PUT => Some(Change::Put(first, second)),
-            DELETE => Some(Change::Delete(first)),
-            CLEAR..8 => Some(Change::Clear(bound(1, first), bound(2, second))),
+            PUT => Some(Change(Op::Put(first, second))),
+            DELETE => Some(Change(Op::Delete(first))),
+            CLEAR..8 => Some(Change(Op::Clear(bound(1, first), bound(2, second)))),
             _ => None,
         }
     }
@@ -122,10 +167,10 @@ impl<'a> Iterator for Changes<'a> {
     }
 }
 
-/// Where the changes of a payload begin, about in the order of their keys: those
-/// that come together find the same pages in the processor's caches. Changes of
-/// one key keep their order. None if they are in order, if the order of all
-/// counts, or without memory for it.
+/// The places of the changes of a payload, roughly in the order of their keys, so that
+/// neighbours find the same pages in the processor's caches. Changes of one key keep
+/// their order. None if the changes are in order already, if one of them is a clear, or
+/// without memory for the places.
 pub(crate) fn by_key(payload: &[u8]) -> Option<Vec<(u64, u64)>> {
     let (mut count, mut ascending, mut before) = (0, true, &[][..]);
     for change in Changes::of(payload) {
@@ -147,14 +192,14 @@ pub(crate) fn by_key(payload: &[u8]) -> Option<Vec<(u64, u64)>> {
     Some(places)
 }
 
-/// How often groups of keys that begin alike are sorted by what comes next.
+/// The most times that keys which begin alike are sorted by their next bytes.
 const LEVELS: usize = 4;
 
-/// Smaller groups are close enough together.
+/// A group of no more places than this is not sorted further.
 const GROUP: usize = 64;
 
-/// Sorts places in a payload by the first eight bytes from where their keys differ,
-/// and those where these are equal by where they are.
+/// Sorts places in a payload by the eight bytes after the common prefix of their keys,
+/// and equal ones by place.
 fn sort(payload: &[u8], places: &mut [(u64, u64)], levels: usize) {
     let key = |at: u64| Changes::of(&payload[at as usize..]).next()?.ok()?.key();
     let first = key(places[0].1).unwrap_or_default();
@@ -193,7 +238,7 @@ mod tests {
         );
         let payload = |keys: &[Vec<u8>], last: Option<Change<'_>>| {
             let mut payload = Vec::new();
-            let puts = keys.iter().map(|key| Change::Put(key, b"value"));
+            let puts = keys.iter().map(|key| Change::put(key, b"value").unwrap());
             puts.chain(last).for_each(|it| it.add_to(&mut payload).unwrap());
             payload
         };
@@ -206,22 +251,23 @@ mod tests {
         let found: Vec<_> = found.collect();
         assert!(found.is_sorted());
         assert_eq!(found.len(), keys.len());
-        assert_eq!(by_key(&payload(&keys, Some(Change::Clear(None, None)))), None);
+        assert_eq!(by_key(&payload(&keys, Change::clear(None, None).ok())), None);
         keys.sort();
-        assert_eq!(by_key(&payload(&keys, Some(Change::Delete(b"z")))), None, "they are in order");
+        assert_eq!(by_key(&payload(&keys, Change::delete(b"z").ok())), None, "they are in order");
     }
 
     #[test]
     fn changes_come_back_and_nonsense_does_not() {
         let all = [
-            Change::Put(b"key", b"value"),
-            Change::Put(b"", b""),
-            Change::Delete(b"gone"),
-            Change::Clear(None, None),
-            Change::Clear(Some(b""), None),
-            Change::Clear(None, Some(b"z")),
-            Change::Clear(Some(b"a"), Some(b"b")),
-        ];
+            Change::put(b"key", b"value"),
+            Change::put(b"", b""),
+            Change::delete(b"gone"),
+            Change::clear(None, None),
+            Change::clear(Some(b""), None),
+            Change::clear(None, Some(b"z")),
+            Change::clear(Some(b"a"), Some(b"b")),
+        ]
+        .map(Result::unwrap);
         let mut payload = Vec::new();
         all.iter().for_each(|change| change.add_to(&mut payload).unwrap());
         let back: Vec<_> = Changes::of(&payload).map(Result::unwrap).collect();

@@ -12,11 +12,11 @@ use super::index::Bounds;
 use super::journal::{Journal, Record};
 use super::snapshot::Snapshot;
 use super::store::Store;
-use crate::error::{DBError, DBResult};
+use crate::DB;
+use crate::error::DBResult;
 use crate::fallible;
 use crate::planted::{self, Bug};
 use crate::sync::Arc;
-use crate::{DB, MAX_LEN};
 
 /// An ordered key-value store, in memory or in a file.
 ///
@@ -31,22 +31,11 @@ pub struct Database {
     journal: Option<Arc<Journal>>,
 }
 
-/// Refuses a key or value that is too long to be stored.
-pub(super) fn check_len(what: &str, bytes: &[u8]) -> DBResult<()> {
-    if bytes.len() > MAX_LEN {
-        let len = bytes.len();
-        return Err(DBError::Invalid(format!("a {what} of {len} bytes is over the limit")));
-    }
-    Ok(())
-}
-
 /// The payload of a commit that puts entries.
 fn puts<'a>(entries: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> DBResult<Vec<u8>> {
     let mut payload = Vec::new();
     for (key, value) in entries {
-        check_len("key", key)?;
-        check_len("value", value)?;
-        Change::Put(key, value).add_to(&mut payload)?;
+        Change::put(key, value)?.add_to(&mut payload)?;
     }
     Ok(payload)
 }
@@ -83,12 +72,10 @@ impl Database {
         value: &[u8],
         old: impl FnOnce(Option<&[u8]>) -> DBResult<T>,
     ) -> DBResult<T> {
-        check_len("key", key)?;
-        check_len("value", value)?;
         match &self.journal {
             None => self.store.put(key, value, old),
             Some(journal) => {
-                let record = Record::Change(Change::Put(key, value));
+                let record = Record::Change(Change::put(key, value)?);
                 journal.commit(record, |_| Ok(None), |store| store.put(key, value, old))
             }
         }
@@ -104,7 +91,7 @@ impl Database {
         match &self.journal {
             None => self.store.delete(key, old),
             Some(journal) => journal.commit(
-                Record::Change(Change::Delete(key)),
+                Record::Change(Change::delete(key)?),
                 |store| store.get_latest(key, |value| value.is_none().then_some(None)),
                 |store| store.delete(key, old),
             ),
@@ -115,7 +102,7 @@ impl Database {
     pub fn clear(&self, from: Option<&[u8]>, to: Option<&[u8]>) -> DBResult<()> {
         match &self.journal {
             Some(journal) if !planted::is(Bug::ClearNotLogged) => {
-                let record = Record::Change(Change::Clear(from, to));
+                let record = Record::Change(Change::clear(from, to)?);
                 journal.commit(record, |_| Ok(None), |store| store.clear(from, to))
             }
             _ => self.store.clear(from, to),
@@ -140,9 +127,7 @@ impl Database {
         expected: Option<&[u8]>,
         desired: Option<&[u8]>,
     ) -> DBResult<bool> {
-        check_len("key", key)?;
-        check_len("value", desired.unwrap_or_default())?;
-        let change = desired.map_or(Change::Delete(key), |value| Change::Put(key, value));
+        let change = Change::set(key, desired)?;
         match &self.journal {
             None => self.store.cas(key, expected, change),
             Some(journal) => journal.commit(

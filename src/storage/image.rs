@@ -1,20 +1,20 @@
-//! Where the index and the file meet: a tree's numbers in a root, and its units
-//! and blobs on their way back.
+//! Where the index and the file meet: the numbers of a checkpoint image in a root,
+//! and its units and blobs on their way back.
 
 use super::file::{DataFile, META, Receiver, Roots};
-use super::index::{Image, Index, Restoring, Unrestored};
+use super::index::{ImageMeta, Index, Restoring, Unrestored};
 use crate::error::{DBError, DBResult};
 use crate::os::disk::File;
 use std::path::{Path, PathBuf};
 
-/// What of a tree stands in a root:
+/// Encodes the numbers of an image as a root has them:
 ///
 /// ```text
 /// 0   root page, u32; levels above the leaves, u32
 /// 8   entries, u64; bytes of keys and values, u64; commits, u64
 /// 32  (8 bytes, zero)
 /// ```
-pub(super) fn encode(image: &Image) -> [u8; META] {
+pub(super) fn encode(image: &ImageMeta) -> [u8; META] {
     let mut meta = [0; META];
     meta[..4].copy_from_slice(&image.root.to_le_bytes());
     meta[4..8].copy_from_slice(&image.height.to_le_bytes());
@@ -25,9 +25,10 @@ pub(super) fn encode(image: &Image) -> [u8; META] {
     meta
 }
 
-pub(super) fn decode(meta: &[u8; META]) -> Image {
+/// Decodes the numbers of an image from a root.
+pub(super) fn decode(meta: &[u8; META]) -> ImageMeta {
     let number = |at: usize| u64::from_le_bytes(*meta[at..].first_chunk().expect("8 of 40 bytes"));
-    Image {
+    ImageMeta {
         root: number(0) as u32,
         height: (number(0) >> 32) as u32,
         count: number(8),
@@ -36,7 +37,7 @@ pub(super) fn decode(meta: &[u8; META]) -> Image {
     }
 }
 
-/// Takes what a file holds to where a tree comes of it.
+/// Passes the units and blobs of a file on to the tree that is restored.
 struct Loader<'a> {
     tree: Option<Restoring>,
     loaded: u64,
@@ -55,12 +56,12 @@ impl Loader<'_> {
 }
 
 impl Receiver for Loader<'_> {
-    fn room(&mut self, units: Vec<u32>, blobs: Vec<u32>, memory: u64) -> DBResult<()> {
+    fn reserve(&mut self, units: Vec<u32>, blobs: Vec<u32>, memory: u64) -> DBResult<()> {
         self.tree = Some(Restoring::new(units, blobs, memory)?);
         Ok(())
     }
 
-    fn unit(&mut self, unit: u32, bytes: &[u8; 512]) -> DBResult<()> {
+    fn block(&mut self, unit: u32, bytes: &[u8; 512]) -> DBResult<()> {
         self.tree()?.unit(unit, bytes);
         self.loaded(bytes.len());
         Ok(())
@@ -78,8 +79,8 @@ impl Receiver for Loader<'_> {
     }
 }
 
-/// Loads the tree that the newest root of a file is of, and the moment that the
-/// file is an image of. `progress` is told how many bytes were loaded.
+/// Loads the image that the newest root of a file leads to: its tree and its
+/// checkpoint epoch. `progress` is told how many bytes were loaded.
 pub(super) fn load(
     file: std::sync::Arc<dyn File>,
     path: &Path,
@@ -89,9 +90,9 @@ pub(super) fn load(
     let mut loader = Loader { tree: None, loaded: 0, progress };
     let data = DataFile::load(file, PathBuf::from(path), roots, &mut loader)?;
     let tree = loader.tree.take().ok_or(DBError::Internal)?;
-    let (index, moment) = tree.finish(decode(&data.fields().meta)).map_err(|why| match why {
+    let (index, epoch) = tree.finish(decode(&data.fields().meta)).map_err(|why| match why {
         Unrestored::OutOfMemory => DBError::OutOfMemory,
         Unrestored::Damaged(what) => DBError::Corrupt(format!("{}: {what}", path.display())),
     })?;
-    Ok((data, index, moment))
+    Ok((data, index, epoch))
 }

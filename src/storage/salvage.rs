@@ -1,12 +1,12 @@
-//! The way out of a damaged file: whatever is left of it, in a new one.
+//! Salvage: everything readable of a damaged file and its log goes to a new file.
 //!
-//! The newest root that can be read says what there should be. Where that
-//! cannot be read, what the older root has of the same keys is taken, and the
-//! log's commits from then on. All of the log's commits since the newest root
+//! The newest readable root leads to the entries that there should be. Where those
+//! are lost, the entries of the older root with the same keys take their place, and
+//! the log's commits from then on. All of the log's commits since the newest root
 //! follow.
 //!
-//! Promises are those of [`salvage`]. Not here: finding what is left of the file
-//! (`file/salvage.rs`), of the tree (`index/salvage.rs`) and of the log
+//! Promises are those of [`salvage`]. Not here: finding the readable part of the file
+//! (`file/salvage.rs`), of the tree (`index/persist/salvage.rs`) and of the log
 //! (`log/replay.rs`).
 
 #[cfg(test)]
@@ -15,8 +15,9 @@ mod tests;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::change::{Change, Changes};
-use super::file::{ReadableSectors, Root, Roots, roots};
+use super::backup::NewFile;
+use super::change::{Change, Changes, Op};
+use super::file::{ReadableSectors, Root, Roots, readable_roots};
 use super::image;
 use super::in_memory_db::InMemoryDB;
 use super::index::{self, PageSource, Ranges};
@@ -26,17 +27,17 @@ use crate::error::{DBError, DBResult};
 use crate::os::disk::{Disk, File, OpenMode, Permissions, retry};
 use crate::os::system::System;
 
-/// What was found in a damaged file, and what was not.
+/// The findings of a salvage: how much was found, and how much lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Salvaged {
     /// Entries that the new file holds.
     pub entries: u64,
-    /// Entries of the file, by the newest root that can be read, that cannot be
-    /// read there. Of the log or the older root they may have come back.
+    /// Entries of the newest readable root that cannot be read there. Some may have come
+    /// back from the log or the older root.
     pub lost: u64,
-    /// Entries in their place from the older root: values that a key had once,
-    /// and perhaps keys that were deleted since, as far as the log does not say.
+    /// Entries of the older root in the place of lost ones: values that a key had once,
+    /// and perhaps keys that were deleted since by a commit that the log lacks.
     pub outdated: u64,
     /// Root slots that are damaged, of two. The newest root may have been there.
     pub damaged_roots: u64,
@@ -44,32 +45,33 @@ pub struct Salvaged {
     pub damaged_sectors: u64,
     /// Commits that were taken from the log.
     pub commits: u64,
-    /// Places in the log where commits are missing. What comes after one may not
-    /// go together with what is before it.
+    /// Places in the log where commits are missing. Commits after such a place may
+    /// contradict the state before it.
     pub gaps: u64,
     /// Whether the file needs a log that is not there.
     pub log_missing: bool,
 }
 
-/// Writes to `new` what can be read of the database file `damaged` and its log.
+/// Writes everything readable of the database file `damaged` and its log to a new
+/// file, `new`.
 ///
 /// 1. Neither is changed. Others may read them meanwhile; it is
 ///    [`DBError::Busy`] if somebody may write.
 /// 2. The new file appears complete or not at all; [`DBError::Exists`] if there
 ///    is one.
-/// 3. A value in it is one that its key had: everything that is taken has its
-///    checksum.
-/// 4. Of a file and a log without damage nothing is missing. Otherwise what is
-///    missing is what stood in a damaged place or could be reached only through
-///    one, and [`Salvaged`] says how much that is.
+/// 3. A value in it is one that its key had: every byte that is taken has been
+///    verified by its checksum.
+/// 4. Of a file and a log without damage nothing is missing. Otherwise entries are
+///    missing that stood in a damaged place or could be reached only through one, and
+///    [`Salvaged`] counts them.
 ///
-/// It does not promise that what is found ever was the state of the database
-/// all at once: some of it may be older than the rest, keys that were deleted may
+/// The entries that are found need not have been the state of the database at any
+/// one time: some may be older than the rest, keys that were deleted may
 /// be back, and commits that were being made when the database crashed may be
 /// there. If both root slots are damaged, only the log is left to be read. If
-/// nothing can be read the error says so: [`DBError::Format`] if the file does not
-/// look like one of minidb, else [`DBError::Corrupt`]. What is found is held in
-/// memory until it is written.
+/// neither an entry nor a commit can be read, it is [`DBError::Corrupt`].
+/// [`DBError::NotFound`] if there is no file at `damaged`, and [`DBError::Format`]
+/// if it is of a newer version. The entries are held in memory until they are written.
 ///
 /// ```
 /// use minidb::{DB, Options, PersistentDB};
@@ -93,32 +95,37 @@ pub fn salvage(damaged: impl AsRef<Path>, new: impl AsRef<Path>) -> DBResult<Sal
     salvage_on(&System, damaged.as_ref(), new.as_ref())
 }
 
-/// The same on a disk of the caller's making.
+/// Salvages as [`salvage`] does, on a given disk.
 pub fn salvage_on(disk: &dyn Disk, damaged: &Path, new: &Path) -> DBResult<Salvaged> {
     let (path, file) = open_to_read(disk, damaged)?;
     let file = LenientFile(file);
-    let refusal = Roots::read(&file, &path)?.refuse(&path);
-    let (roots, damaged_roots) = roots(&file, &path)?;
+    // A newer version is refused, and so is a file in the way, before all is read.
+    Roots::read(&file, &path)?;
+    let new = NewFile::create(disk, new)?;
+    let (roots, damaged_roots) = readable_roots(&file, &path)?;
     let salvaged = Salvaged { damaged_roots, ..Salvaged::default() };
-    let mut rescue = Salvager { db: InMemoryDB::new()?, roots, lost: Ranges::default(), salvaged };
-    rescue.read_file(&file, &path)?;
-    rescue.read_log(disk, &path)?;
-    let Salvager { db, roots, mut salvaged, .. } = rescue;
-    if roots.is_empty() && salvaged.commits == 0 {
-        return Err(refusal);
-    }
+    let db = InMemoryDB::new()?;
+    let mut salvager = Salvager { db, roots, lost: Ranges::default(), salvaged };
+    salvager.read_file(&file, &path)?;
+    salvager.read_log(disk, &path)?;
+    let Salvager { db, roots, mut salvaged, .. } = salvager;
     let snapshot = db.snapshot()?;
-    snapshot.backup_on(disk, new)?;
     salvaged.entries = snapshot.count()?;
+    let found = salvaged.commits + salvaged.entries;
+    if found == 0 && (roots.is_empty() || salvaged.lost > 0) {
+        let path = path.display();
+        return Err(DBError::Corrupt(format!("{path}: nothing of it, or of its log, can be read")));
+    }
+    new.finish(&snapshot)?;
     Ok(salvaged)
 }
 
-/// What was found so far.
+/// The state of a salvage: all that was found so far.
 struct Salvager {
     db: InMemoryDB,
     /// The newest first.
     roots: Vec<Root>,
-    /// Keys that the newest root does not give.
+    /// Keys of the newest root that are lost.
     lost: Ranges,
     salvaged: Salvaged,
 }
@@ -139,8 +146,8 @@ impl Salvager {
         Ok(())
     }
 
-    /// Takes what a root has of the keys that are wanted. Returns how many entries
-    /// that were, where others are lost, and how many sectors are damaged.
+    /// Takes the readable entries of a root whose keys are wanted. Returns their number,
+    /// the ranges of lost keys, and the number of damaged sectors.
     fn read_root(
         &self,
         file: &dyn File,
@@ -156,8 +163,8 @@ impl Salvager {
         Ok((found, lost, remains.damaged))
     }
 
-    /// Makes the log's commits that are later than the newest root; and of what
-    /// that does not give, those that are later than the older one.
+    /// Applies the log's commits since the newest root. Of those since the older root it
+    /// applies the changes of lost keys.
     fn read_log(&mut self, disk: &dyn Disk, path: &Path) -> DBResult<()> {
         let mut name = path.to_owned().into_os_string();
         name.push("-log");
@@ -174,12 +181,12 @@ impl Salvager {
         let mut next = newest;
         let (db, lost, salvaged) = (&self.db, &self.lost, &mut self.salvaged);
         log::salvage(&file, &path, &identity, |lsns, payload| {
-            let changes = Changes::of(payload).collect::<DBResult<Vec<_>>>();
-            let Some(changes) = changes.ok().filter(|_| lsns.start >= older) else {
+            if lsns.start < older || Changes::of(payload).any(|change| change.is_err()) {
                 return Ok(());
-            };
+            }
+            let changes = Changes::of(payload).flatten();
             if lsns.start < newest {
-                return db.store().replay(changes.iter().flat_map(|change| within(lost, *change)));
+                return db.store().replay(changes.flat_map(|change| within(lost, change)));
             }
             salvaged.gaps += u64::from(lsns.start != next);
             salvaged.commits += 1;
@@ -189,19 +196,19 @@ impl Salvager {
         Ok(())
     }
 
-    /// The log beside the file, if it is one that goes on where a root ends.
+    /// Opens the log next to the file, if it continues a root.
     fn open_log(&self, disk: &dyn Disk, path: &Path) -> DBResult<Option<(LenientFile, Identity)>> {
         let file = match disk.open(path, OpenMode::Read) {
             Ok(file) => LenientFile(file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(DBError::io("open", path, &error)),
         };
-        let header = log::identify(&file).map_err(|error| DBError::io("read", path, &error))?;
+        let header = log::identify(&file, path)?;
         Ok(self.identity(header).map(|identity| (file, identity)))
     }
 
-    /// What tells the log from others, by its header, or by a root if that is
-    /// damaged. None if it is another database's, or of a time before the roots.
+    /// The identity of the log, by its header or, if that is damaged, by a root. None if
+    /// the log is another database's, or older than the roots.
     fn identity(&self, header: Option<Identity>) -> Option<Identity> {
         let Some(root) = self.roots.first() else {
             return header;
@@ -220,11 +227,11 @@ impl PageSource for ReadableSectors<'_> {
     type Error = DBError;
 
     fn units(&self) -> impl Iterator<Item = u32> + '_ {
-        self.units()
+        self.blocks()
     }
 
     fn unit(&self, unit: u32) -> Option<&[u8; 512]> {
-        self.unit(unit)
+        self.block(unit)
     }
 
     fn blob(&self, id: u32) -> DBResult<Option<Vec<u8>>> {
@@ -232,23 +239,24 @@ impl PageSource for ReadableSectors<'_> {
     }
 }
 
-/// The part of a change that is about these keys.
-fn within<'a>(keys: &'a Ranges, change: Change<'a>) -> Vec<Change<'a>> {
-    match change {
-        Change::Put(key, _) | Change::Delete(key) if keys.contains(key) => vec![change],
-        Change::Put(..) | Change::Delete(_) => Vec::new(),
-        Change::Clear(from, to) => {
-            let both = |(low, high): (&'a [u8], Option<&'a [u8]>)| {
-                (from.unwrap_or_default().max(low), high.into_iter().chain(to).min())
-            };
-            let some = |(from, to): &(&[u8], Option<&[u8]>)| to.is_none_or(|to| *from < to);
-            let clear = |(from, to)| Change::Clear(Some(from), to);
-            keys.iter().map(both).filter(some).map(clear).collect()
-        }
-    }
+/// The changes that a change makes to these keys.
+fn within<'a>(keys: &'a Ranges, change: Change<'a>) -> impl Iterator<Item = Change<'a>> {
+    let (entry, clear) = match change.op() {
+        Op::Clear(from, to) => (None, Some((from.unwrap_or_default(), to))),
+        Op::Put(key, _) | Op::Delete(key) => (keys.contains(key).then_some(change), None),
+    };
+    let cleared = clear.into_iter().flat_map(|(from, to)| {
+        keys.iter().filter_map(move |(low, high)| {
+            let (from, to) = (from.max(low), high.into_iter().chain(to).min());
+            // A bound of a range is a key, so the change exists.
+            let clear = Change::clear(Some(from), to).ok();
+            clear.filter(|_| to.is_none_or(|to| from < to))
+        })
+    });
+    entry.into_iter().chain(cleared)
 }
 
-/// A file of which what cannot be read is zeros, and to which nothing is written.
+/// A file that is only read: sectors that the system cannot read are zeros.
 #[derive(Debug)]
 struct LenientFile(Box<dyn File>);
 

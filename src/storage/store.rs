@@ -13,7 +13,7 @@
 //!
 //! Not here: files. A [`super::journal`] logs a write before it is applied here.
 
-use super::change::{Change, Changes, by_key};
+use super::change::{Change, Changes, Op, by_key};
 use super::history::History;
 use super::index::{self, Index};
 use crate::error::{DBError, DBResult, OutOfMemory};
@@ -121,8 +121,8 @@ impl Store {
         while self.index.write().is_ok_and(|mut index| index.collect(COLLECT_STEP)) {}
     }
 
-    /// Sets the value of `key`, whose length and the value's were checked. Before that,
-    /// shows `old` the value that was there; an error from `old` stops the put.
+    /// Sets the value of `key`. Before that, shows `old` the value that was there; an
+    /// error from `old` stops the put.
     #[inline]
     pub(super) fn put<T>(
         &self,
@@ -130,17 +130,18 @@ impl Store {
         value: &[u8],
         old: impl FnOnce(Option<&[u8]>) -> DBResult<T>,
     ) -> DBResult<T> {
+        let change = Change::put(key, value)?;
         self.index.with_upgradable(|mut guard| {
             let mut writer = guard.writer();
             if let Some(put) = writer.plan_put(key, value) {
                 let result = old(writer.old_value(&put))?;
                 writer.put_in_place(&put, key, value);
-                self.note(|| (writer.latest_commit(), writer.commits()), Change::Put(key, value));
+                self.note(|| (writer.latest_commit(), writer.commits()), change);
                 return Ok(result);
             }
             let mut index = guard.upgrade();
             let result = index.put(key, value, old)?;
-            self.commit(&mut index, Change::Put(key, value));
+            self.commit(&mut index, change);
             Ok(result)
         })
     }
@@ -152,11 +153,12 @@ impl Store {
         key: &[u8],
         old: impl FnOnce(&[u8]) -> DBResult<T>,
     ) -> DBResult<Option<T>> {
+        let change = Change::delete(key)?;
         self.index.with_upgradable(|guard| {
             let mut index = guard.upgrade();
             let result = index.delete(key, old)?;
             if result.is_some() {
-                self.commit(&mut index, Change::Delete(key));
+                self.commit(&mut index, change);
             }
             Ok(result)
         })
@@ -164,9 +166,10 @@ impl Store {
 
     /// Removes every key from `from` up to, but not including, `to`.
     pub(super) fn clear(&self, from: Option<&[u8]>, to: Option<&[u8]>) -> DBResult<()> {
+        let change = Change::clear(from, to)?;
         let mut index = self.index.write()?;
         let done = index.clear(from, to).map_err(DBError::from);
-        self.finish(index, done, None, &mut std::iter::once(Change::Clear(from, to)))
+        self.finish(index, done, None, &mut std::iter::once(change))
     }
 
     /// Makes `change` if the value of its key equals `expected`; returns whether it does.
@@ -220,7 +223,7 @@ impl Store {
         if done.is_ok() {
             index.committed();
             if self.history.is_watched() {
-                self.history.note(index.latest_commit(), index.commits(), begun, changes);
+                self.history.record(index.latest_commit(), index.commits(), begun, changes);
             }
         }
         drop(index);
@@ -241,7 +244,7 @@ impl Store {
     fn note(&self, commits: impl FnOnce() -> (u64, u64), change: Change<'_>) {
         if self.history.is_watched() {
             let (commit, visible) = commits();
-            self.history.note(commit, visible, None, &mut std::iter::once(change));
+            self.history.record(commit, visible, None, &mut std::iter::once(change));
         }
     }
 
@@ -271,7 +274,7 @@ impl Store {
     pub(super) fn publish(&self, frozen: Option<index::Snapshot>) -> DBResult<()> {
         let mut index = self.index.write()?;
         index.publish(frozen);
-        self.history.shown(index.commits());
+        self.history.publish(index.commits());
         let more = index.collect(COLLECT_STEP);
         drop(index);
         if more {
@@ -284,7 +287,7 @@ impl Store {
     pub(super) fn roll_back(&self) -> DBResult<()> {
         let mut index = self.index.write()?;
         index.roll_back();
-        self.history.undo_until(index.commits());
+        self.history.roll_back(index.commits());
         drop(index);
         self.collect();
         Ok(())
@@ -296,10 +299,10 @@ fn few(payload: &[u8]) -> Option<usize> {
     let mut count = 0;
     for change in Changes::of(payload) {
         count += 1;
-        let plain = match change.ok()? {
-            Change::Put(key, value) => Index::needs_no_blob(key, value),
-            Change::Delete(_) => true,
-            Change::Clear(..) => false,
+        let plain = match change.ok()?.op() {
+            Op::Put(key, value) => Index::needs_no_blob(key, value),
+            Op::Delete(_) => true,
+            Op::Clear(..) => false,
         };
         if !plain || count > FEW {
             return None;
@@ -311,10 +314,10 @@ fn few(payload: &[u8]) -> Option<usize> {
 impl Index {
     /// Makes one change of a commit.
     pub(super) fn apply_change(&mut self, change: Change<'_>) -> DBResult<()> {
-        match change {
-            Change::Put(key, value) => self.put_with_hint(&mut None, key, value)?,
-            Change::Delete(key) => drop(self.delete(key, |_| Ok::<(), OutOfMemory>(()))?),
-            Change::Clear(from, to) => self.clear(from, to)?,
+        match change.op() {
+            Op::Put(key, value) => self.put_with_hint(&mut None, key, value)?,
+            Op::Delete(key) => drop(self.delete(key, |_| Ok::<(), OutOfMemory>(()))?),
+            Op::Clear(from, to) => self.clear(from, to)?,
         }
         Ok(())
     }
@@ -322,12 +325,13 @@ impl Index {
     /// Makes many changes, in an order that has the effect of theirs.
     fn apply_many(&mut self, payload: &[u8]) -> DBResult<()> {
         let mut hint = None;
-        let mut apply = |change: DBResult<Change<'_>>| match change? {
-            Change::Put(key, value) => Ok(self.put_with_hint(&mut hint, key, value)?),
-            other => {
-                hint = None;
-                self.apply_change(other)
+        let mut apply = |change: DBResult<Change<'_>>| {
+            let change = change?;
+            if let Op::Put(key, value) = change.op() {
+                return Ok(self.put_with_hint(&mut hint, key, value)?);
             }
+            hint = None;
+            self.apply_change(change)
         };
         let Some(places) = by_key(payload) else {
             return Changes::of(payload).try_for_each(apply);

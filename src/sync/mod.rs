@@ -155,10 +155,10 @@ impl Condvar {
     #[cfg(minidb_tsan)]
     pub(crate) fn wait<'a, T>(
         &self,
-        mut held: MutexGuard<'a, T>,
+        MutexGuard { mut guard, held }: MutexGuard<'a, T>,
     ) -> Result<MutexGuard<'a, T>, DBError> {
-        self.0.wait(&mut held.guard);
-        Ok(held)
+        self.0.wait(&mut guard);
+        Ok(MutexGuard { guard, held })
     }
 }
 

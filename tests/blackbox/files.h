@@ -197,4 +197,24 @@ static inline void kill_child(pid_t child)
     CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 }
 
+/*
+ * Waits until a thread sleeps, and not for a moment only. `id` is the system's,
+ * 0 until the thread has set it.
+ */
+static inline void wait_until_asleep(const long *id)
+{
+    char path[64], text[1024];
+    int asleep;
+
+    for (asleep = 0; asleep < 5; usleep(1000)) {
+        long now = __atomic_load_n(id, __ATOMIC_SEQ_CST);
+
+        if (now == 0)
+            continue;
+        sprintf(path, "/proc/self/task/%ld/stat", now);
+        text[read_file(path, text, sizeof text)] = '\0';
+        asleep = strrchr(text, ')')[2] == 'S' ? asleep + 1 : 0;
+    }
+}
+
 #endif /* FILES_H */

@@ -66,24 +66,6 @@ static void *work(void *arg)
     return NULL;
 }
 
-/* The thread sleeps, and not for a moment only. */
-static void wait_until_it_waits(struct writer *writer)
-{
-    char path[64], text[1024];
-    int asleep, state;
-
-    for (asleep = 0; asleep < 5; usleep(1000)) {
-        long id = __atomic_load_n(&writer->id, __ATOMIC_SEQ_CST);
-
-        sprintf(path, "/proc/self/task/%ld/stat", id);
-        if (id == 0)
-            continue;
-        text[read_file(path, text, sizeof text)] = '\0';
-        state = strrchr(text, ')')[2];
-        asleep = state == 'S' ? asleep + 1 : 0;
-    }
-}
-
 static void start(minidb_t *db, int from, int to)
 {
     int i;
@@ -95,7 +77,7 @@ static void start(minidb_t *db, int from, int to)
         CHECK(pthread_create(&writers[i].thread, NULL, work, &writers[i]) == 0);
     }
     for (i = from; i < to; i++)
-        wait_until_it_waits(&writers[i]);
+        wait_until_asleep(&writers[i].id);
 }
 
 /* Those that were done are there, and of the others what the rule says. */

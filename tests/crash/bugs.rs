@@ -148,8 +148,8 @@ impl File for BadFile {
         self.file.set_permissions(permits)
     }
 
-    fn room(&self) -> u64 {
-        self.file.room()
+    fn free_space(&self) -> u64 {
+        self.file.free_space()
     }
 
     fn len(&self) -> io::Result<u64> {

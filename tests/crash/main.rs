@@ -13,8 +13,6 @@
 //! what replays it.
 
 mod bugs;
-#[path = "../support/cpu.rs"]
-mod cpu;
 mod cuts;
 mod damage;
 mod faults;
@@ -23,6 +21,8 @@ mod planted;
 mod player;
 mod random;
 mod runner;
+#[path = "../support/mod.rs"]
+mod support;
 mod workload;
 
 use std::sync::Arc;

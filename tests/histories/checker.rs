@@ -27,6 +27,11 @@ impl Taken {
         with
     }
 
+    /// So many operations were taken, and no other one before them was left.
+    fn first_words(&self) -> usize {
+        64 * self.0.iter().take_while(|word| **word == u64::MAX).count()
+    }
+
     fn count(&self) -> u32 {
         self.0.iter().map(|word| word.count_ones()).sum()
     }
@@ -39,7 +44,7 @@ struct Search<'a> {
     furthest: (Taken, State),
 }
 
-/// Lookup why a history cannot be, if it cannot.
+/// Tells why a history cannot be, if it cannot.
 pub fn check(ops: &[Op]) -> Result<(), String> {
     let mut ops: Vec<_> = ops.iter().filter(|op| !op.steps.is_empty()).cloned().collect();
     ops.sort_by_key(|op| (op.invoked, op.returned));
@@ -58,7 +63,8 @@ impl Search<'_> {
     fn next(&self, taken: &Taken) -> Vec<usize> {
         let mut ends = u64::MAX;
         let mut next = Vec::new();
-        for (n, op) in self.ops.iter().enumerate().filter(|(n, _)| !taken.has(*n)) {
+        let left = self.ops.iter().enumerate().skip(taken.first_words());
+        for (n, op) in left.filter(|(n, _)| !taken.has(*n)) {
             if op.invoked > ends {
                 break; // nor may any after it
             }

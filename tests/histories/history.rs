@@ -25,12 +25,17 @@ pub enum Step {
     Is(usize, Value),
     /// The key was seen not to have it.
     IsNot(usize, Value),
-    Set(usize, Value),
-    /// So many keys were counted.
+    /// So many keys were seen to have values.
     Count(usize),
+    Set(usize, Value),
 }
 
 use Step::{Count, Is, IsNot, Set};
+
+/// The number of keys that have values.
+pub fn count(state: State) -> usize {
+    state.iter().filter(|value| **value != 0).count()
+}
 
 /// An operation, which took effect at one moment between two times.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,8 +58,8 @@ impl Op {
             match *step {
                 Is(key, value) if state[key] != value => return None,
                 IsNot(key, value) if state[key] == value => return None,
+                Count(seen) if count(state) != seen => return None,
                 Set(key, value) => state[key] = value,
-                Count(n) if state.iter().filter(|it| **it != 0).count() != n => return None,
                 _ => {}
             }
         }
@@ -62,7 +67,7 @@ impl Op {
     }
 }
 
-/// As a line of a file: `done 10 20 0=7 1!8 2:9 #1`, or `begun` for what is about
+/// As a line of a file: `done 10 20 0=7 1!8 #3 2:9`, or `begun` for what is about
 /// to be called, of which the steps say what it may do.
 impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -71,15 +76,15 @@ impl fmt::Display for Op {
         self.steps.iter().try_for_each(|step| match step {
             Is(key, value) => write!(f, " {key}={value}"),
             IsNot(key, value) => write!(f, " {key}!{value}"),
+            Count(count) => write!(f, " #{count}"),
             Set(key, value) => write!(f, " {key}:{value}"),
-            Count(n) => write!(f, " #{n}"),
         })
     }
 }
 
 fn parse_step(text: &str) -> Option<Step> {
     if let Some(count) = text.strip_prefix('#') {
-        return count.parse().ok().map(Count);
+        return Some(Count(count.parse().ok()?));
     }
     let at = text.find(['=', '!', ':'])?;
     let (key, value) = (text[..at].parse().ok()?, text[at + 1..].parse().ok()?);
@@ -116,13 +121,20 @@ pub fn parse(text: &str, died: u64) -> Vec<Op> {
     ops
 }
 
-/// Nanoseconds of the machine's monotonic clock.
+/// Half nanoseconds of the machine's monotonic clock, an even number. What ends by `now()`
+/// is before what begins by `now() | 1`, if both are the same look at the clock.
 #[allow(unsafe_code)] // that of std cannot be compared between processes
 pub fn now() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is a variable.
     assert_eq!(unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) }, 0);
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+    (time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64) * 2
+}
+
+/// The time at which something has ended; the clock may still show it when another thing
+/// begins, on another thread, and then neither was first.
+pub fn ended() -> u64 {
+    now() | 1
 }
 
 /// Where one thread notes what it does: in memory, or in a file that outlives it.
@@ -156,7 +168,7 @@ impl Tape {
             self.note(Op { invoked, returned: u64::MAX, in_flight: true, steps: intent });
         }
         let (result, steps) = call();
-        self.read((invoked, now()), steps);
+        self.read((invoked, ended()), steps);
         result
     }
 

@@ -10,12 +10,13 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use minidb::Options;
+use minidb::os::sim::Random;
 
-use super::either::Either;
 use super::history::Step::Is;
-use super::history::{KEYS, Op, Tape, now, parse};
-use super::play::{Ends, Rng, play};
+use super::history::{KEYS, Op, Tape, ended, now, parse};
+use super::play::{Calls, Ends, Setting, play};
 use super::store::{Store, Transactions};
+use super::support::databases;
 
 /// Tells this program that it is the child, and what it is to do.
 pub const CHILD: &str = "MINIDB_HISTORIES_CHILD";
@@ -66,7 +67,7 @@ impl Orders {
     fn store(&self) -> Store {
         let options = Options::new().checkpoint_bytes(4_000);
         let options = if self.no_sync { options.no_sync() } else { options };
-        let db = Either::file(&self.folder.join("killed.minidb"), options);
+        let db = databases::file(&self.folder.join("killed.minidb"), options);
         Store { db, transactions: Transactions::Honest }
     }
 }
@@ -75,7 +76,7 @@ impl Orders {
 fn look_at_all(store: &Store, tape: &mut Tape) {
     let invoked = now();
     let state = store.scan(0, KEYS, false);
-    tape.read((invoked, now()), (0..KEYS).map(|n| Is(n, state[n])).collect());
+    tape.read((invoked, ended()), (0..KEYS).map(|n| Is(n, state[n])).collect());
 }
 
 /// Plays until it is killed.
@@ -87,14 +88,16 @@ pub fn child(orders: &str) {
     println!("open");
     std::io::stdout().flush().expect("the parent listens");
     let tape = |thread| Tape::in_file(&orders.tape(thread));
-    play(&store, orders.seed, orders.threads, ROUNDS, &Ends::default(), tape);
+    let Orders { seed, threads, .. } = orders;
+    let setting = Setting { seed, threads, rounds: ROUNDS, calls: Calls::All };
+    play(&store, setting, &Ends::default(), tape);
     // The parent has been slow: it kills now, or is gone.
     let _ = std::io::stdin().read(&mut [0]);
 }
 
 /// A history of several lives of one database.
 pub fn history(folder: &Path, seed: u64, no_sync: bool) -> Vec<Op> {
-    let mut rng = Rng(seed);
+    let mut rng = Random::new(seed);
     let mut ops = Vec::new();
     let (lives, threads) = (1 + rng.below(3), 1 + rng.below(8));
     let orders = |life: u64| Orders {
@@ -120,7 +123,7 @@ pub fn history(folder: &Path, seed: u64, no_sync: bool) -> Vec<Op> {
 }
 
 /// One life of a child: returns when it was dead.
-fn live(orders: &Orders, rng: &mut Rng) -> u64 {
+fn live(orders: &Orders, rng: &mut Random) -> u64 {
     let program = env::current_exe().expect("this program has a path");
     let mut child = Command::new(program)
         .env(CHILD, orders.write())
@@ -142,7 +145,7 @@ fn live(orders: &Orders, rng: &mut Rng) -> u64 {
     child.kill().expect("it can be killed");
     let status = child.wait().expect("it is there");
     assert_eq!(status.signal(), Some(libc::SIGKILL), "the child has failed: {status}");
-    now()
+    ended()
 }
 
 /// Waits until a child has noted so much: that tells better than time, whatever the

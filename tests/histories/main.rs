@@ -7,8 +7,6 @@
 //! is not repeated by it.
 
 mod checker;
-#[path = "../support/either.rs"]
-mod either;
 mod history;
 mod kill;
 mod planted;
@@ -18,26 +16,28 @@ mod store;
 mod support;
 
 use std::env;
-use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use checker::check;
-use either::Either;
 use history::{Op, Tape};
 use minidb::Options;
-use play::{Ends, Rng, play};
+use minidb::os::sim::Random;
+use play::{Calls, Ends, Setting, play};
 use store::{Store, Transactions};
+use support::databases;
+use support::folder::Folder;
 
 /// This is its own `main`, since it is also the child that is killed.
 fn main() {
     if let Ok(orders) = env::var(kill::CHILD) {
         return kill::child(&orders);
     }
-    let tests: [(&str, fn()); 5] = [
+    let tests: [(&str, fn()); 6] = [
         ("the checker tells what can be from what cannot", planted::by_hand),
         ("transactions that are not validated are found", planted::weak_transactions),
         ("in memory", in_memory),
+        ("entries are counted when they are seen, in memory", counted_in_memory),
         ("in files", in_files),
         ("across kill -9", across_kills),
     ];
@@ -71,18 +71,11 @@ fn part(percent: u64) -> u64 {
     (setting("MINIDB_HISTORIES").unwrap_or(all) * percent).div_ceil(100)
 }
 
-/// How one history is played.
-struct Setting {
-    seed: u64,
-    threads: u64,
-    rounds: u64,
-}
-
-impl Setting {
-    fn of(seed: u64) -> Setting {
-        let mut rng = Rng(seed);
-        Setting { seed, threads: 2 + rng.below(7), rounds: 5 + rng.below(21) }
-    }
+/// How a history with all calls is played.
+fn setting_of(seed: u64) -> Setting {
+    let mut rng = Random::new(seed);
+    let threads = (0, 2 + rng.below(7));
+    Setting { seed, threads, rounds: 5 + rng.below(21), calls: Calls::All }
 }
 
 /// What the threads of a play have noted.
@@ -94,10 +87,9 @@ fn expect_possible(ops: &[Op], seed: u64) {
     check(ops).unwrap_or_else(|why| panic!("the history with seed {seed} cannot be: {why}"));
 }
 
-fn checked(store: &Store, seed: u64, ends: &Ends) -> usize {
-    let Setting { seed, threads, rounds } = Setting::of(seed);
-    let ops = history(|tape| play(store, seed, (0, threads), rounds, ends, tape));
-    expect_possible(&ops, seed);
+fn checked(store: &Store, setting: Setting, ends: &Ends) -> usize {
+    let ops = history(|tape| play(store, setting, ends, tape));
+    expect_possible(&ops, setting.seed);
     ops.len()
 }
 
@@ -117,23 +109,41 @@ fn until(count: u64, what: &str, mut has_happened: impl FnMut(u64) -> bool) -> u
 fn in_memory() {
     let (mut ops, ends) = (0, Ends::default());
     let count = until(part(65), "transactions meet", |n| {
-        let store = Store { db: Either::memory(), transactions: Transactions::Honest };
-        ops += checked(&store, seed() + n, &ends);
+        let store = Store { db: databases::memory(), transactions: Transactions::Honest };
+        ops += checked(&store, setting_of(seed() + n), &ends);
         ends.conflicts.load(Ordering::Relaxed) > 0
     });
     println!("{count} histories, {ops} operations; transactions: {ends:?}");
+}
+
+/// A thread that puts, and one that counts: until many keys were counted as soon as they
+/// came, or there were many more histories, since one processor alone seldom gets there.
+fn counted_in_memory() {
+    let (mut ops, ends) = (0, Ends::default());
+    let (least, most, wanted) = (part(20), part(400), part(5_000));
+    let enough = |count| count >= least && ends.met.load(Ordering::Relaxed) >= wanted;
+    let mut count = 0;
+    while count < most && !enough(count) {
+        let store = Store { db: databases::memory(), transactions: Transactions::Honest };
+        let (seed, calls) = (seed() + count, Calls::Single);
+        let setting = Setting { seed, threads: (0, 2), rounds: 900, calls };
+        ops += checked(&store, setting, &ends);
+        count += 1;
+    }
+    let met = ends.met.into_inner();
+    println!("{count} histories, {ops} operations, {met} keys counted as they came");
 }
 
 fn in_files() {
     let (count, ends) = (part(25), Ends::default());
     let mut ops = 0;
     for n in 0..count {
-        let folder = support::scratch("histories");
+        let folder = Folder::new("histories");
         let options = Options::new().checkpoint_bytes(10_000);
         let options = if n % 3 > 0 { options.no_sync() } else { options };
-        let db = Either::file(&folder.join("a.minidb"), options);
+        let db = databases::file(&folder.file("a.minidb"), options);
         let store = Store { db, transactions: Transactions::Honest };
-        ops += checked(&store, seed() + n, &ends);
+        ops += checked(&store, setting_of(seed() + n), &ends);
     }
     println!("{count} histories, {ops} operations; transactions: {ends:?}");
 }
@@ -141,8 +151,8 @@ fn in_files() {
 fn across_kills() {
     let (mut ops, mut in_flight) = (0, 0);
     let count = until(part(10), "calls are killed", |n| {
-        let folder = support::scratch("histories-killed");
-        let history = kill::history(Path::new(&folder), seed() + n, n % 3 > 0);
+        let folder = Folder::new("histories-killed");
+        let history = kill::history(folder.path(), seed() + n, n % 3 > 0);
         expect_possible(&history, seed() + n);
         ops += history.len();
         in_flight += history.iter().filter(|op| op.in_flight).count();

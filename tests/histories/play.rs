@@ -5,48 +5,45 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
+use minidb::os::sim::Random;
+
 use super::history::Step::{Count, Is, IsNot, Set};
-use super::history::{KEYS, State, Step, Tape, Value, now};
-use super::store::{Store, Transactions, Txn, look};
-
-/// Random numbers (splitmix64).
-#[derive(Clone)]
-pub struct Rng(pub u64);
-
-impl Rng {
-    pub fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut x = self.0;
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (x ^ (x >> 31)) % n
-    }
-
-    fn key(&mut self) -> usize {
-        self.below(KEYS as u64) as usize
-    }
-
-    /// Now and then, lets other threads come between.
-    fn pause(&mut self) {
-        match self.below(8) {
-            0..4 => thread::yield_now(),
-            4 => (0..self.below(2_000)).for_each(|_| std::hint::spin_loop()),
-            _ => {}
-        }
-    }
-}
+use super::history::{KEYS, State, Step, Tape, Value, count, ended, now};
+use super::store::{Store, Transactions, Txn, look, value_of};
 
 /// How transactions have ended.
 #[derive(Debug, Default)]
 pub struct Ends {
     pub committed: AtomicU64,
     pub conflicts: AtomicU64,
+    /// Keys that were seen as soon as they came.
+    pub met: AtomicU64,
+}
+
+/// Which calls the threads of a play make.
+#[derive(Clone, Copy, Debug)]
+pub enum Calls {
+    /// All of them, with pauses between.
+    All,
+    /// Puts on one half of the threads, gets and counts on the other half, as fast as can
+    /// be; without a snapshot, entries are put in place.
+    Single,
+}
+
+/// How one history is played.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    pub seed: u64,
+    /// The first thread, and how many.
+    pub threads: (u64, u64),
+    pub rounds: u64,
+    pub calls: Calls,
 }
 
 /// One thread at work.
 pub struct Player<'a> {
     pub store: &'a Store,
-    pub rng: Rng,
+    pub rng: Random,
     pub tape: Tape,
     /// The next value to write; each thread has values of its own.
     pub value: Value,
@@ -55,28 +52,31 @@ pub struct Player<'a> {
     pub seen: State,
 }
 
+/// So often a thread looks for a key before it counts.
+const LOOKS: u32 = 50;
+
 /// Values of a thread; in a history each is written once.
 const VALUES: u64 = 1_000;
 
 /// Plays with several threads that begin together; `tape` is for each to note.
-pub fn play(
-    store: &Store,
-    seed: u64,
-    (first, threads): (u64, u64),
-    rounds: u64,
-    ends: &Ends,
-    tape: impl Fn(u64) -> Tape,
-) -> Vec<Tape> {
+pub fn play(store: &Store, setting: Setting, ends: &Ends, tape: impl Fn(u64) -> Tape) -> Vec<Tape> {
+    let Setting { seed, threads: (first, threads), rounds, calls } = setting;
     let begin = Barrier::new(threads as usize);
     thread::scope(|scope| {
         let one = |n: u64| {
             let (tape, begin) = (tape(n), &begin);
-            let rng = Rng(seed.wrapping_mul(1_000_003).wrapping_add(n));
+            let rng = Random::new(seed.wrapping_mul(1_000_003).wrapping_add(n));
             let value = (n * VALUES + 1) as Value;
             let mut player = Player { store, rng, tape, value, ends, seen: [0; KEYS] };
             scope.spawn(move || {
                 begin.wait();
-                (0..rounds).for_each(|_| player.go());
+                for round in 0..rounds {
+                    match calls {
+                        Calls::All => player.go(),
+                        Calls::Single if n.is_multiple_of(2) => player.put_or_clear(round),
+                        Calls::Single => player.count_as_it_comes(),
+                    }
+                }
                 player.tape
             })
         };
@@ -114,6 +114,19 @@ fn shown(state: State, from: usize, to: usize) -> Vec<Step> {
 }
 
 impl Player<'_> {
+    fn key(&mut self) -> usize {
+        self.rng.below(KEYS)
+    }
+
+    /// Now and then, lets other threads come between.
+    fn pause(&mut self) {
+        match self.rng.below(8) {
+            0..4 => thread::yield_now(),
+            4 => (0..self.rng.below(2_000)).for_each(|_| std::hint::spin_loop()),
+            _ => {}
+        }
+    }
+
     fn new_value(&mut self) -> Value {
         self.value += 1;
         assert!(u64::from(self.value) % VALUES != 0, "each value is written once");
@@ -122,28 +135,70 @@ impl Player<'_> {
 
     /// One operation or transaction.
     pub fn go(&mut self) {
-        match self.rng.below(18) {
+        match self.rng.below(17) {
             0..3 => self.get(),
             3..5 => self.write(),
-            5 => self.delete(),
+            5 => {
+                let n = self.key();
+                self.delete(n);
+            }
             6 | 7 => self.cas(),
             8 => self.scan(),
             9 => self.snapshot(),
-            10 | 11 => self.count(),
+            10 => self.count(),
             _ => self.transaction(),
         }
-        self.rng.pause();
+        self.pause();
     }
 
     fn get(&mut self) {
-        let n = self.rng.key();
+        let n = self.key();
         let invoked = now();
         self.seen[n] = self.store.get(n);
-        self.tape.read((invoked, now()), vec![Is(n, self.seen[n])]);
+        self.tape.read((invoked, ended()), vec![Is(n, self.seen[n])]);
+    }
+
+    /// Puts the keys one after the other, and clears when all are there.
+    fn put_or_clear(&mut self, round: u64) {
+        let n = round as usize % (KEYS + 1);
+        if n < KEYS {
+            let value = self.new_value();
+            self.put(n, value);
+        } else {
+            self.clear(0, KEYS);
+        }
+    }
+
+    fn count(&mut self) {
+        let invoked = now();
+        let count = self.store.count();
+        self.tape.read((invoked, ended()), vec![Count(count)]);
+    }
+
+    /// Waits a while for a key to come, and counts right after that.
+    fn count_as_it_comes(&mut self) {
+        let (store, n) = (self.store, self.key());
+        for look in 0..LOOKS {
+            let invoked = now();
+            let found = store.find(n);
+            let between = now();
+            if found.is_none() {
+                continue;
+            }
+            if look == 0 {
+                return; // it has been there for long
+            }
+            let count = store.count();
+            let returned = ended();
+            self.tape.read((invoked, between), vec![Is(n, value_of(found))]);
+            self.tape.read((between | 1, returned), vec![Count(count)]);
+            self.ends.met.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
     }
 
     fn write(&mut self) {
-        let (store, n, value) = (self.store, self.rng.key(), self.new_value());
+        let (store, n, value) = (self.store, self.key(), self.new_value());
         match self.rng.below(8) {
             0 => {
                 let other = (n + 1) % KEYS;
@@ -152,23 +207,30 @@ impl Player<'_> {
                 self.tape.write(steps.clone(), || (store.write(&entries), steps));
             }
             1 => {
-                let to = n + self.rng.below((KEYS - n) as u64 + 1) as usize;
-                let steps: Vec<_> = (n..to).map(|n| Set(n, 0)).collect();
-                self.tape.write(steps.clone(), || (store.clear(n, to), steps));
+                let to = n + self.rng.below(KEYS - n + 1);
+                self.clear(n, to);
             }
-            _ => {
-                let done = || {
-                    let old = store.put(n, value);
-                    (old, vec![Is(n, old), Set(n, value)])
-                };
-                self.tape.write(vec![Set(n, value)], done);
-                self.seen[n] = value;
-            }
+            _ => self.put(n, value),
         }
     }
 
-    fn delete(&mut self) {
-        let (store, n) = (self.store, self.rng.key());
+    fn clear(&mut self, from: usize, to: usize) {
+        let (store, steps) = (self.store, (from..to).map(|n| Set(n, 0)).collect::<Vec<_>>());
+        self.tape.write(steps.clone(), || (store.clear(from, to), steps));
+    }
+
+    fn put(&mut self, n: usize, value: Value) {
+        let store = self.store;
+        let done = || {
+            let old = store.put(n, value);
+            (old, vec![Is(n, old), Set(n, value)])
+        };
+        self.tape.write(vec![Set(n, value)], done);
+        self.seen[n] = value;
+    }
+
+    fn delete(&mut self, n: usize) {
+        let store = self.store;
         let done = || {
             let old = store.delete(n);
             (old, vec![Is(n, old), Set(n, 0)])
@@ -177,7 +239,7 @@ impl Player<'_> {
     }
 
     fn cas(&mut self) {
-        let (store, n) = (self.store, self.rng.key());
+        let (store, n) = (self.store, self.key());
         let expected = self.seen[n];
         let desired = if self.rng.below(5) == 0 { 0 } else { self.new_value() };
         let steps = vec![Is(n, expected), Set(n, desired)];
@@ -189,8 +251,8 @@ impl Player<'_> {
     }
 
     fn range(&mut self) -> (usize, usize) {
-        let from = self.rng.key();
-        (from, from + 1 + self.rng.below((KEYS - from) as u64) as usize)
+        let from = self.key();
+        (from, from + 1 + self.rng.below(KEYS - from))
     }
 
     fn scan(&mut self) {
@@ -198,28 +260,22 @@ impl Player<'_> {
         let back = self.rng.below(2) == 0;
         let invoked = now();
         let state = self.store.scan(from, to, back);
-        self.tape.read((invoked, now()), shown(state, from, to));
-    }
-
-    /// Counts the keys, or their bytes and those of their values.
-    fn count(&mut self) {
-        let (bytes, invoked) = (self.rng.below(2) == 0, now());
-        let count = self.store.count(bytes);
-        self.tape.read((invoked, now()), vec![Count(count)]);
+        self.tape.read((invoked, ended()), shown(state, from, to));
     }
 
     /// What a snapshot shows, whenever it is asked, is of when it was made.
     fn snapshot(&mut self) {
         let invoked = now();
         let snapshot = self.store.db.snapshot().unwrap();
-        let made = (invoked, now());
+        let made = (invoked, ended());
         let mut steps = Vec::new();
         for _ in 0..2 + self.rng.below(3) {
-            self.rng.pause();
-            let n = self.rng.key();
+            self.pause();
+            let n = self.key();
             self.seen[n] = look(&snapshot, n);
             steps.push(Is(n, self.seen[n]));
         }
+        steps.push(Count(snapshot.count().unwrap() as usize));
         self.tape.read(made, steps);
     }
 
@@ -227,7 +283,7 @@ impl Player<'_> {
     fn transaction(&mut self) {
         let invoked = now();
         let mut txn = self.store.begin();
-        let mut begun = (invoked, now());
+        let mut begun = (invoked, ended());
         for _ in 0..1 + self.rng.below(2) {
             let body = self.body(&mut txn);
             self.tape.read(begun, body.reads.clone());
@@ -244,8 +300,8 @@ impl Player<'_> {
     fn body(&mut self, txn: &mut Txn<'_>) -> Body {
         let mut body = Body::default();
         for _ in 0..1 + self.rng.below(5) {
-            self.rng.pause();
-            let n = self.rng.key();
+            self.pause();
+            let n = self.key();
             match self.rng.below(10) {
                 0..3 => {
                     self.seen[n] = txn.get(n);
@@ -267,10 +323,14 @@ impl Player<'_> {
                     }
                 }
                 6 if self.rng.below(4) == 0 => {
-                    let state = txn.scan(0, KEYS, false);
-                    let there = state.iter().filter(|value| **value != 0).count();
-                    assert_eq!(txn.count(), there as u64);
-                    (0..KEYS).for_each(|n| body.is(n, state[n]));
+                    let there = txn.count();
+                    if body.own.is_empty() {
+                        body.reads.push(Count(there));
+                    } else {
+                        let state = txn.scan(0, KEYS, false);
+                        assert_eq!(there, count(state));
+                        (0..KEYS).for_each(|n| body.is(n, state[n]));
+                    }
                 }
                 7 if self.store.transactions != Transactions::NothingIsValidated => {
                     txn.set(n, 0);
@@ -300,6 +360,6 @@ impl Player<'_> {
             // What has only read need not be up to date.
             ((), if committed && !own.is_empty() { steps } else { Vec::new() })
         });
-        (invoked, now())
+        (invoked, ended())
     }
 }

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use minidb::{Cursor, Snapshot, Transaction};
+use minidb::{Cursor, DB, Database, Snapshot, Transaction};
 
-use super::either::Either;
-use super::history::{KEYS, State, Value};
+use super::history::{KEYS, State, Value, count};
 
 /// What the transactions of a store are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +17,7 @@ pub enum Transactions {
 }
 
 pub struct Store {
-    pub db: Either,
+    pub db: Database,
     pub transactions: Transactions,
 }
 
@@ -26,7 +25,7 @@ pub enum Txn<'a> {
     Honest(Transaction),
     /// Scans do not go through the transaction.
     RangesAreNotValidated(Transaction, Snapshot, BTreeMap<usize, Value>),
-    NothingIsValidated(&'a Either, Snapshot, BTreeMap<usize, Value>),
+    NothingIsValidated(&'a Database, Snapshot, BTreeMap<usize, Value>),
 }
 
 fn key(n: usize) -> [u8; 1] {
@@ -43,7 +42,7 @@ fn decode(bytes: &[u8]) -> Value {
     u16::from_be_bytes([bytes[0], bytes[1]])
 }
 
-fn value(bytes: Option<Vec<u8>>) -> Value {
+pub fn value_of(bytes: Option<Vec<u8>>) -> Value {
     bytes.as_deref().map_or(0, decode)
 }
 
@@ -63,15 +62,20 @@ fn walk(mut cursor: Cursor, back: bool) -> State {
 
 impl Store {
     pub fn get(&self, n: usize) -> Value {
-        value(self.db.get(&key(n)).unwrap())
+        value_of(self.find(n))
+    }
+
+    /// Gets the bytes of a value, which are yet to be decoded.
+    pub fn find(&self, n: usize) -> Option<Vec<u8>> {
+        self.db.get(&key(n)).unwrap()
     }
 
     pub fn put(&self, n: usize, new: Value) -> Value {
-        value(self.db.put(&key(n), &encode(new)).unwrap())
+        value_of(self.db.put(&key(n), &encode(new)).unwrap())
     }
 
     pub fn delete(&self, n: usize) -> Value {
-        value(self.db.delete(&key(n)).unwrap())
+        value_of(self.db.delete(&key(n)).unwrap())
     }
 
     pub fn cas(&self, n: usize, expected: Value, desired: Value) -> bool {
@@ -93,11 +97,7 @@ impl Store {
         walk(self.db.scan(Some(&key(from)), Some(&key(to))).unwrap(), back)
     }
 
-    /// The number of keys; or as it follows from the bytes of all.
-    pub fn count(&self, by_bytes: bool) -> usize {
-        if by_bytes {
-            return self.db.data_bytes().unwrap() as usize / 41;
-        }
+    pub fn count(&self) -> usize {
         self.db.count().unwrap() as usize
     }
 
@@ -124,14 +124,14 @@ impl Store {
 
 /// A look into a snapshot.
 pub fn look(snapshot: &Snapshot, n: usize) -> Value {
-    value(snapshot.get(&key(n)).unwrap())
+    value_of(snapshot.get(&key(n)).unwrap())
 }
 
 impl Txn<'_> {
     pub fn get(&mut self, n: usize) -> Value {
         match self {
             Txn::Honest(txn) | Txn::RangesAreNotValidated(txn, ..) => {
-                value(txn.get(&key(n)).unwrap())
+                value_of(txn.get(&key(n)).unwrap())
             }
             Txn::NothingIsValidated(_, snapshot, own) => {
                 own.get(&n).copied().unwrap_or_else(|| look(snapshot, n))
@@ -177,14 +177,14 @@ impl Txn<'_> {
         equal
     }
 
-    pub fn count(&mut self) -> u64 {
+    pub fn count(&mut self) -> usize {
         match self {
-            Txn::Honest(txn) => txn.count().unwrap(),
-            _ => self.scan(0, KEYS, false).iter().filter(|value| **value != 0).count() as u64,
+            Txn::Honest(txn) => txn.count().unwrap() as usize,
+            _ => count(self.scan(0, KEYS, false)),
         }
     }
 
-    /// Lookup whether it could be; it has begun anew then, if it is honest.
+    /// Tells whether it could be committed; an honest one has begun anew then.
     pub fn commit(&mut self) -> bool {
         match self {
             Txn::Honest(txn) | Txn::RangesAreNotValidated(txn, ..) => txn.commit().unwrap(),

@@ -21,7 +21,7 @@ pub fn last_handle() {
         let snapshot = reader.snapshot().unwrap();
         let mut txn = reader.begin().unwrap();
         drop(reader);
-        let count = snapshot.count();
+        let count = snapshot.count().unwrap();
         txn.put(b"txn", b"").unwrap();
         assert!(txn.commit().unwrap());
         drop(txn);

@@ -1,4 +1,4 @@
-//! Handles that are closed while others use them.
+//! Handles that are closed while other threads use them.
 
 #![allow(unsafe_code, reason = "calls the C API")]
 
@@ -23,7 +23,7 @@ fn db(handle: usize) -> *mut minidb_t {
 
 pub fn closing() {
     forget_all();
-    // All of them make the table, or find it made.
+    // Each thread makes the table, or finds it made.
     let own = || {
         let handle = open();
         assert!(call(db(handle), |_| ()));
@@ -62,9 +62,31 @@ pub fn closing() {
             minidb_cursor_close(ptr::without_provenance_mut(cursor));
             minidb_close(db(handle));
         }
-        assert_eq!(inside.load(Relaxed), 0, "somebody is inside of a closed handle");
+        assert_eq!(inside.load(Relaxed), 0, "a call is inside a closed handle");
         closed.store(true, Relaxed);
         own();
     };
     together(&[&work, &work, &close]);
+}
+
+/// More calls are inside than there are records for pins.
+pub fn crowded() {
+    forget_all();
+    let (handle, inside, closed) = (open(), AtomicUsize::new(0), AtomicBool::new(false));
+    let work = || {
+        let late = closed.load(Relaxed);
+        let done = call(db(handle), |_| {
+            inside.fetch_add(1, Relaxed);
+            point();
+            inside.fetch_sub(1, Relaxed);
+        });
+        assert!(!done || !late, "a closed handle is used");
+    };
+    let close = || {
+        // SAFETY: handles are never followed.
+        unsafe { minidb_close(db(handle)) };
+        assert_eq!(inside.load(Relaxed), 0, "a call is inside a closed handle");
+        closed.store(true, Relaxed);
+    };
+    together(&[&work, &work, &work, &work, &close]);
 }

@@ -17,7 +17,7 @@ fn total() -> usize {
 /// What happens, its share of the schedules in percent, and the code.
 type Scenario = (&'static str, usize, fn());
 
-const SCENARIOS: [Scenario; 12] = [
+const SCENARIOS: [Scenario; 13] = [
     ("commits share syncs, and readers see durable ones only", 10, crate::commits::group_commit),
     ("a sync fails for all who wait for it", 8, crate::commits::failed_sync),
     ("a write without space fails for its commits only", 8, crate::commits::full),
@@ -29,7 +29,8 @@ const SCENARIOS: [Scenario; 12] = [
     ("a put is counted when it can be read", 6, crate::views::counts),
     ("transactions lose no increment", 8, crate::views::transactions),
     ("readers, turns and who is alone", 12, crate::locks::shared),
-    ("handles are closed under those who use them", 18, crate::handles::closing),
+    ("handles are closed under those who use them", 12, crate::handles::closing),
+    ("a handle is closed under a crowd", 6, crate::handles::crowded),
 ];
 
 pub fn run() {
@@ -101,7 +102,7 @@ pub fn open(disk: &SimDisk, options: Options) -> PersistentDB {
 pub struct Known(Mutex<Vec<(usize, Vec<u8>)>>);
 
 impl Known {
-    /// Lookup that now a key must be on disk.
+    /// Notes that now a key must be on disk.
     pub fn add(&self, disk: &SimDisk, key: &[u8]) {
         let now = disk.operations();
         self.0.lock().unwrap().push((now, key.to_vec()));

@@ -20,7 +20,7 @@ pub fn snapshots() {
         let other = snapshot.clone();
         assert_eq!(all(), before);
         drop(other);
-        assert_eq!((all().len(), snapshot.count()), (before.len(), before.len() as u64));
+        assert_eq!((all().len(), snapshot.count().unwrap()), (before.len(), before.len() as u64));
     };
     let write = || {
         db.put(&[1], &[1; 50]).unwrap();

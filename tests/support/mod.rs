@@ -1,6 +1,11 @@
-//! What tests that run other programs share.
+//! Parts that several tests share, and first those of tests that run other programs.
 
 #![allow(dead_code, reason = "each test uses a part of it")]
+
+pub mod cpu;
+pub mod databases;
+pub mod disk;
+pub mod folder;
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -30,7 +35,7 @@ pub fn static_library() -> PathBuf {
 /// What a program needs that is linked with the static library.
 pub const STATIC_NEEDS: [&str; 3] = ["-lpthread", "-ldl", "-lm"];
 
-/// An empty folder for the files of one test.
+/// An empty folder for programs that one test builds; they stay there to be looked at.
 pub fn scratch(name: &str) -> PathBuf {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let _ = std::fs::remove_dir_all(&dir);

@@ -1,42 +1,43 @@
 //! Handles of cursors.
 //!
-//! A cursor is used by one thread at a time, and for each entry it is called
-//! three times. So a slot has no lock that waits: a move makes its state `BUSY`,
-//! and a call of another thread that finds it so is refused. What the cursor lends
-//! is noted beside it after each move, so asking for it changes no state.
+//! One thread at a time uses a cursor, with three calls for each entry: the move, the key
+//! and the value. So a slot has no lock. A move sets its state to `BUSY`, and a call of
+//! another thread that finds it busy is refused. After each move the slot keeps where
+//! the cursor's key and value are, so that lending them changes no state.
 
 use std::cell::UnsafeCell;
 use std::ptr;
 
-use super::super::object::Open;
+use super::super::object::StoreRef;
 use super::super::text::{Failure, invalid};
 use super::super::view::minidb_cursor_t;
-use super::{BROKEN, BUSY, CLOSED, CURSOR, Handles, Slot, not_open};
+use super::{BROKEN, BUSY, CLOSED, CURSOR, Handles, Slot, not_open, wait_until};
 use crate::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use crate::{Cursor, DBError};
 
-pub(super) static HANDLES: Handles<Single, CURSOR> = Handles::new();
+pub(super) static HANDLES: Handles<CursorSlot, CURSOR> = Handles::new();
 
+/// The content of a cursor's slot.
 #[derive(Debug, Default)]
-pub(super) struct Single {
-    key: Lent,
-    value: Lent,
-    /// Belongs to the thread that has changed the state to `BUSY`, or has closed
-    /// the handle, or fills the slot.
-    cursor: UnsafeCell<Option<(Cursor, Open)>>,
+pub(super) struct CursorSlot {
+    key: Borrowed,
+    value: Borrowed,
+    /// Used only by the thread that has set the state to `BUSY`, has closed the handle,
+    /// or fills the slot.
+    cursor: UnsafeCell<Option<(Cursor, StoreRef)>>,
 }
 
-// SAFETY: as said at `cursor`, nobody else touches it. Cursors may be sent.
-unsafe impl Sync for Single {}
+// SAFETY: one thread at a time uses `cursor`, as said there. Cursors may be sent.
+unsafe impl Sync for CursorSlot {}
 
-/// Bytes that C may read until the cursor moves; NULL if there are none.
+/// Bytes that C borrows until the cursor moves; NULL at no entry.
 #[derive(Debug, Default)]
-struct Lent {
+struct Borrowed {
     start: AtomicPtr<u8>,
     len: AtomicUsize,
 }
 
-impl Lent {
+impl Borrowed {
     #[inline]
     fn set(&self, bytes_and_nul: Option<&[u8]>) {
         let (start, len) = match bytes_and_nul {
@@ -53,11 +54,11 @@ impl Lent {
     }
 }
 
-/// A thread's time inside a call.
+/// A call inside a cursor, which excludes others.
 struct CursorCall {
-    slot: &'static Slot<Single>,
+    slot: &'static Slot<CursorSlot>,
     handle: usize,
-    /// The state that it will leave behind: unless said otherwise, `BROKEN`.
+    /// The state when the call ends: `BROKEN`, unless the call gets to its end.
     after: usize,
 }
 
@@ -75,13 +76,13 @@ impl CursorCall {
     }
 
     #[inline]
-    fn cursor(&mut self) -> &mut Option<(Cursor, Open)> {
-        // SAFETY: BUSY keeps all others out while `self` lives, and `&mut self`
-        // keeps this thread from having it twice.
+    fn cursor(&mut self) -> &mut Option<(Cursor, StoreRef)> {
+        // SAFETY: BUSY excludes other threads while `self` lives, and `&mut self` a second
+        // reference of this one.
         unsafe { &mut *self.slot.it.cursor.get() }
     }
 
-    /// Runs a move, and notes what the cursor lends then.
+    /// Runs a move, and keeps where the cursor's key and value are then.
     fn run<T>(mut self, f: impl FnOnce(&mut Cursor) -> Result<T, Failure>) -> Result<T, Failure> {
         let slot = self.slot;
         let Some((cursor, _)) = self.cursor() else {
@@ -94,7 +95,7 @@ impl CursorCall {
         result
     }
 
-    /// Goes to the next entry, wherever it is.
+    /// Goes to the next entry, which may be in another leaf.
     #[inline(never)]
     fn next_in_tree(self) -> Result<bool, Failure> {
         self.run(|cursor| Ok(cursor.next()?))
@@ -108,11 +109,14 @@ impl Drop for CursorCall {
     }
 }
 
-/// Makes a handle for a cursor.
-pub(in super::super) fn open(cursor: Cursor, open: Open) -> Result<*mut minidb_cursor_t, Failure> {
-    let cursor = Some((cursor, open));
+/// Opens a handle for a cursor.
+pub(in super::super) fn open(
+    cursor: Cursor,
+    store: StoreRef,
+) -> Result<*mut minidb_cursor_t, Failure> {
+    let cursor = Some((cursor, store));
     let handle = HANDLES.open(|slot| {
-        // SAFETY: the slot is nobody else's until its handle is known.
+        // SAFETY: the slot was free, and its handle is not known yet.
         unsafe { *slot.cursor.get() = cursor };
         slot.key.set(None);
         slot.value.set(None);
@@ -120,7 +124,7 @@ pub(in super::super) fn open(cursor: Cursor, open: Open) -> Result<*mut minidb_c
     Ok(ptr::without_provenance_mut(handle))
 }
 
-/// Runs a move of the cursor of a handle.
+/// Runs a move of a handle's cursor.
 pub(in super::super) fn with<T>(
     handle: *mut minidb_cursor_t,
     f: impl FnOnce(&mut Cursor) -> Result<T, Failure>,
@@ -128,8 +132,8 @@ pub(in super::super) fn with<T>(
     CursorCall::enter(handle.addr())?.run(f)
 }
 
-/// Goes to the next entry: a call that is all that most programs wait for, so the
-/// usual way through it is short.
+/// Goes to the next entry. Within a leaf the path is short, since most calls on cursors
+/// are this one.
 #[inline]
 pub(in super::super) fn next(handle: *mut minidb_cursor_t) -> Result<bool, Failure> {
     let mut inside = CursorCall::enter(handle.addr())?;
@@ -157,9 +161,9 @@ fn not_now(state: usize, handle: usize) -> Failure {
     }
 }
 
-/// The key, or else the value, that the cursor of a handle lends.
+/// The key, or else the value, of a handle's cursor; NULL if it is at no entry.
 #[inline(always)]
-pub(in super::super) fn lent(handle: *const minidb_cursor_t, key: bool) -> (*const u8, usize) {
+pub(in super::super) fn borrow(handle: *const minidb_cursor_t, key: bool) -> (*const u8, usize) {
     match HANDLES.find(handle.addr()) {
         Some(Slot { state, it }) if state.load(Ordering::Acquire) == handle.addr() => {
             if key {
@@ -172,13 +176,14 @@ pub(in super::super) fn lent(handle: *const minidb_cursor_t, key: bool) -> (*con
     }
 }
 
-/// Closes a handle if it is one; waits if another thread is inside a call on it.
+/// Closes a handle, if it is one, after the call inside has ended.
 pub(in super::super) fn close(handle: *mut minidb_cursor_t) {
     let handle = handle.addr();
     let Some(slot) = HANDLES.find(handle) else {
         return;
     };
     loop {
+        wait_until(|| slot.state.load(Ordering::Relaxed) != not_open(handle, BUSY));
         let state = slot.state.load(Ordering::Relaxed);
         if state == handle || state == not_open(handle, BROKEN) {
             let (ok, err) = (Ordering::Acquire, Ordering::Relaxed);
@@ -188,10 +193,9 @@ pub(in super::super) fn close(handle: *mut minidb_cursor_t) {
         } else if state != not_open(handle, BUSY) {
             return;
         }
-        crate::sync::yield_now();
     }
-    // SAFETY: this thread alone has closed the handle, nobody is inside, and the
-    // slot is not given back yet.
+    // SAFETY: this thread has closed the handle, no call is inside, and the slot is not
+    // free yet.
     drop(unsafe { (*slot.it.cursor.get()).take() });
     HANDLES.give_back(handle);
 }

@@ -1,92 +1,97 @@
-//! Which handles calls are inside of, so that closing one can wait for them.
+//! Pins: calls inside a view, for which closing the view's handle waits.
 //!
-//! A call pinned_epoch its handle: it writes the handle into a record that nobody uses,
-//! and only then looks whether the handle is open. Closing does the opposite: it
-//! says that the handle is closed, and only then looks through all records for
-//! it. So one of both sees the other (as with hazard pointers, Michael 2004).
-//! Threads that use the same handle do not write to the same memory, and the
-//! end of a call is a plain store.
+//! A call writes its handle into a free record, and only then checks that the handle is
+//! open. Closing marks the handle closed, and only then looks for it in all records. So
+//! at least one of the two sees the other (hazard pointers, Michael 2004). Threads that
+//! use the same handle write to different memory, and a call ends with a plain store.
 //!
-//! A pin is for a short time, and a thread has one at most.
+//! A call that finds no free record near its first choice is counted in the slot of the
+//! view instead, under the same protocol. Counted calls write to the same memory, but
+//! no call waits for another, however many threads are inside.
 
-use std::time::Duration;
-
-use super::HERE;
+use super::view::ViewSlot;
+use super::{PROCESS, Slot, wait_until};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
-/// As many calls can be inside at once; others wait.
 const RECORDS: usize = if cfg!(minidb_shuttle) { 2 } else { 128 };
+/// Records that a call tries before it is counted.
+const PROBES: usize = if cfg!(minidb_shuttle) { 2 } else { 8 };
 
-/// A handle that a call is inside of, 0 if there is none; alone in its cache line.
+/// A handle with a call inside, else 0; alone in its cache line.
 #[repr(align(64))]
 struct Record(AtomicUsize);
 
-/// All handles that calls are inside of.
-pub(super) struct Pinned([Record; RECORDS]);
+/// The records of a process.
+pub(super) struct Records([Record; RECORDS]);
 
-/// A handle pinned, until this is dropped.
-pub(super) struct Pin(&'static Record);
+/// A pinned handle, until this is dropped: by a record that holds it, or by the count of
+/// its slot. Handles are odd, and counts go up and down by [`CALL`], so a pin knows which
+/// of the two it has by the lowest bit.
+pub(super) struct Pin(&'static AtomicUsize);
+
+const CALL: usize = 2;
 
 impl Pin {
+    /// Pins the handle of a slot, if it is open.
     #[inline]
-    pub(super) fn new(handle: usize) -> Pin {
+    pub(super) fn new(slot: &'static Slot<ViewSlot>, handle: usize) -> Option<Pin> {
         let first = (crate::sync::place() >> 57) as usize;
-        let record = &HERE.pinned.0[first % RECORDS];
-        if record.take(handle) { Pin(record) } else { Pin::elsewhere(first, handle) }
+        let pin = match Pin::record(first, handle) {
+            Some(pin) => pin,
+            None => Pin::probe_or_count(slot, first, handle)?,
+        };
+        (slot.state.load(Ordering::SeqCst) == handle).then_some(pin)
+    }
+
+    #[inline]
+    fn record(n: usize, handle: usize) -> Option<Pin> {
+        let record = &PROCESS.pins.0[n % RECORDS].0;
+        let free = record.compare_exchange(0, handle, Ordering::SeqCst, Ordering::Relaxed);
+        free.is_ok().then_some(Pin(record))
     }
 
     #[cold]
-    fn elsewhere(first: usize, handle: usize) -> Pin {
-        loop {
-            for n in 1..=RECORDS {
-                let record = &HERE.pinned.0[(first + n) % RECORDS];
-                if record.take(handle) {
-                    return Pin(record);
-                }
-            }
-            crate::sync::yield_now();
+    fn probe_or_count(slot: &'static Slot<ViewSlot>, first: usize, handle: usize) -> Option<Pin> {
+        if let Some(pin) = (1..PROBES).find_map(|n| Pin::record(first + n, handle)) {
+            return Some(pin);
         }
-    }
-}
-
-impl Record {
-    #[inline]
-    fn take(&self, handle: usize) -> bool {
-        self.0.compare_exchange(0, handle, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+        // Calls on a closed handle are not counted: they would keep the count from
+        // reaching 0, for which closing waits.
+        if slot.state.load(Ordering::Relaxed) != handle {
+            return None;
+        }
+        slot.it.counted_calls.fetch_add(CALL, Ordering::SeqCst);
+        Some(Pin(&slot.it.counted_calls))
     }
 }
 
 impl Drop for Pin {
     #[inline]
     fn drop(&mut self) {
-        self.0.0.store(0, Ordering::Release);
+        if self.0.load(Ordering::Relaxed) % CALL != 0 {
+            self.0.store(0, Ordering::Release);
+        } else {
+            self.0.fetch_sub(CALL, Ordering::Release);
+        }
     }
 }
 
-impl Pinned {
-    pub(super) const fn none() -> Pinned {
-        Pinned([const { Record(AtomicUsize::new(0)) }; RECORDS])
+impl Records {
+    pub(super) const fn new() -> Records {
+        Records([const { Record(AtomicUsize::new(0)) }; RECORDS])
     }
 
-    /// Waits until no call is inside of a handle which was said to be closed, by
-    /// an operation that is `SeqCst`.
-    pub(super) fn wait_until_free(&self, handle: usize) {
+    /// Waits until no call is inside the view of a slot, whose handle was marked closed
+    /// with `SeqCst`.
+    pub(super) fn wait_for_calls(&self, slot: &Slot<ViewSlot>, handle: usize) {
         for record in &self.0 {
-            let mut turns = 0;
-            while record.0.load(Ordering::SeqCst) == handle {
-                turns += 1;
-                if turns < 100 {
-                    crate::sync::yield_now();
-                } else {
-                    crate::sync::sleep(Duration::from_micros(50));
-                }
-            }
+            wait_until(|| record.0.load(Ordering::SeqCst) != handle);
         }
+        wait_until(|| slot.it.counted_calls.load(Ordering::SeqCst) == 0);
     }
 
-    /// Forgets them: those of the parent's other threads, which the child of a
-    /// fork does not have.
-    pub(super) fn forget(&self) {
+    /// Removes the pins of the parent's threads, which the child of a fork does not have.
+    pub(super) fn clear(&self) {
         for record in &self.0 {
             record.0.store(0, Ordering::Relaxed);
         }

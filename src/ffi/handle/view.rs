@@ -1,61 +1,70 @@
 //! Handles of views.
 //!
-//! Any number of threads may be inside calls on one view; they pin its handle,
-//! and closing waits for them.
+//! Any number of threads may be inside calls on one view. Each pins the handle, and
+//! closing waits for the pins.
 
 use std::cell::UnsafeCell;
 
-use super::super::object::{Open, View};
+use super::super::object::{StoreRef, View};
 use super::super::text::Failure;
 use super::super::view::minidb_t;
 use super::pin::Pin;
-use super::{CLOSED, HERE, Handles, VIEW, not_open};
-use crate::sync::atomic::Ordering;
+use super::{CLOSED, Handles, PROCESS, VIEW, not_open};
+use crate::sync::atomic::{AtomicUsize, Ordering};
 
-pub(super) static HANDLES: Handles<Shared, VIEW> = Handles::new();
+pub(super) static HANDLES: Handles<ViewSlot, VIEW> = Handles::new();
 
-/// A view, if the slot is open: read by who has pinned the handle and seen that it
-/// is open afterwards; changed by who fills the slot, or has closed the handle and
-/// waited for the pinned_epoch.
+/// The content of a view's slot.
 #[derive(Debug, Default)]
-pub(super) struct Shared(UnsafeCell<Option<(View, Open)>>);
+pub(super) struct ViewSlot {
+    /// Read by calls that have pinned the handle and then found it open. Written before
+    /// the handle is known, and after it was closed and has no pins.
+    view: UnsafeCell<Option<(View, StoreRef)>>,
+    /// Calls inside that found no free record; see [`Pin`].
+    pub(super) counted_calls: AtomicUsize,
+}
 
-// SAFETY: as just said, whoever changes it is alone with it. Views may be shared
-// and sent.
-unsafe impl Sync for Shared {}
+// SAFETY: `view` is never written while a call reads it, as said there. Views may be
+// shared and sent.
+unsafe impl Sync for ViewSlot {}
 
-/// Makes a handle for a view.
-pub(in super::super) fn open(view: View, open: Open) -> Result<*mut minidb_t, Failure> {
+/// Opens a handle for a view.
+pub(in super::super) fn open(view: View, store: StoreRef) -> Result<*mut minidb_t, Failure> {
     let handle = HANDLES.open(|slot| {
-        // SAFETY: the slot is nobody else's until its handle is known.
-        unsafe { *slot.0.get() = Some((view, open)) };
+        // SAFETY: the slot was free, and its handle is not known yet.
+        unsafe { *slot.view.get() = Some((view, store)) };
     })?;
     Ok(std::ptr::without_provenance_mut(handle))
+}
+
+/// Opens a handle for a view that `make` makes of a handle's view.
+pub(in super::super) fn open_on(
+    handle: *const minidb_t,
+    make: impl FnOnce(&View) -> Result<View, Failure>,
+) -> Result<*mut minidb_t, Failure> {
+    let (view, store) = with(handle, |view, store| Ok((make(view)?, store.clone())))?;
+    open(view, store)
 }
 
 /// Runs `f` on the view of a handle.
 #[inline]
 pub(in super::super) fn with<T>(
     handle: *const minidb_t,
-    f: impl FnOnce(&View, &Open) -> Result<T, Failure>,
+    f: impl FnOnce(&View, &StoreRef) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let handle = handle.addr();
-    let Some(slot) = HANDLES.find(handle) else {
-        return Err(HANDLES.refuse(handle));
-    };
-    let _pin = Pin::new(handle);
-    if slot.state.load(Ordering::SeqCst) != handle {
-        return Err(HANDLES.refuse(handle));
+    if let Some(slot) = HANDLES.find(handle)
+        && let Some(_pin) = Pin::new(slot, handle)
+        // SAFETY: the handle was pinned before it was found open, so closing it waits for
+        // the pin before it writes to the slot.
+        && let Some((view, store)) = unsafe { &*slot.it.view.get() }
+    {
+        return f(view, store);
     }
-    // SAFETY: the handle was pinned before it was seen to be open, so whoever
-    // closes it waits for the pin before touching the view.
-    match unsafe { &*slot.it.0.get() } {
-        Some((view, open)) => f(view, open),
-        None => Err(HANDLES.refuse(handle)),
-    }
+    Err(HANDLES.refuse(handle))
 }
 
-/// Closes a handle if it is one.
+/// Closes a handle, if it is one.
 pub(in super::super) fn close(handle: *mut minidb_t) {
     let handle = handle.addr();
     let Some(slot) = HANDLES.find(handle) else {
@@ -66,10 +75,10 @@ pub(in super::super) fn close(handle: *mut minidb_t) {
     if closing.is_err() {
         return;
     }
-    HERE.pinned.wait_until_free(handle);
-    // SAFETY: this thread alone has closed the handle, no call is inside of it,
-    // none can come, and the slot is not given back yet.
-    drop(unsafe { (*slot.it.0.get()).take() });
+    PROCESS.pins.wait_for_calls(slot, handle);
+    // SAFETY: this thread has closed the handle, no call is inside, none can enter, and
+    // the slot is not free yet.
+    drop(unsafe { (*slot.it.view.get()).take() });
     HANDLES.give_back(handle);
 }
 
@@ -83,7 +92,7 @@ mod tests {
 
     fn open_database() -> *mut minidb_t {
         let db = Database::from(InMemoryDB::new().unwrap());
-        open(View::Database(db.clone()), Open::first(db)).unwrap()
+        open(View::Database(db.clone()), StoreRef::first(db)).unwrap()
     }
 
     fn number(addr: usize) -> *mut minidb_t {

@@ -5,18 +5,18 @@ use std::sync::Arc;
 
 const CHUNK: usize = 4096;
 
-/// What no simulated file is longer than.
+/// The greatest length of a simulated file.
 const MAX_LEN: u64 = 1 << 36;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Content {
     len: u64,
-    /// Those that are not there are zeros; what is behind `len` is, too.
+    /// A chunk that is missing is zeros, and so are the bytes behind `len`.
     chunks: Vec<Option<Arc<[u8; CHUNK]>>>,
 }
 
-/// A range of the file, divided at the multiples of `unit`: for each part, where
-/// it begins in the file and where it is in the range.
+/// Divides a range of the file at the multiples of `unit`. Yields for each part where it
+/// begins in the file and where it is in the range.
 pub(super) fn parts(
     offset: u64,
     len: usize,
@@ -78,7 +78,7 @@ impl Content {
     }
 }
 
-/// Refuses an end that no file may have.
+/// The end of a range, unless no file may be as long.
 pub(super) fn check_end(offset: u64, len: usize) -> io::Result<u64> {
     let end = offset.checked_add(len as u64).filter(|end| *end <= MAX_LEN);
     end.ok_or_else(|| io::Error::from_raw_os_error(libc::EFBIG))

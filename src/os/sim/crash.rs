@@ -1,10 +1,10 @@
-//! What a loss of power leaves of the operations that were done before.
+//! The state of a disk after a loss of power.
 //!
-//! A [`Log`] has them all, and what was on the disk before the first. For a cut
-//! (so many operations happened) it divides them: what a successful sync came
-//! after is certain, all else is pending, and the [`Fate`] decides about each.
-//! The state that the certain ones make is kept, and goes on from cut to cut, so
-//! an image costs little more than its pending operations.
+//! An [`OperationLog`] has all operations, and the state before the first. At a cut,
+//! after so many operations, those that a successful sync has followed are certain; all
+//! others are pending, and the [`Fate`] decides about each. The state of the certain
+//! operations is kept from cut to cut, so an image costs little more than its pending
+//! operations.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -13,34 +13,34 @@ use std::sync::Arc;
 use super::content::{Content, parts};
 use super::random::Random;
 
-/// What a disk writes whole or not at all.
+/// Bytes that a disk writes as a whole or not at all.
 const SECTOR: u64 = 512;
 
 pub(super) type Inode = u64;
 
-/// What becomes of the operations that are pending when the power is lost. They
-/// are numbered from 0, in the order in which they were done.
+/// The fate of the operations that are pending when the power is lost. They are
+/// numbered from 0, in the order in which they were done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// None reached the disk.
+    /// No operation reached the disk.
     DropAll,
-    /// All did: what a killed process leaves.
+    /// All did, as after the end of a process.
     KeepAll,
-    /// For each on its own, by this seed: it did, did not, or, if it is a write,
-    /// was torn. A torn write leaves in each sector that it touches what it wrote
-    /// or what was there; where nothing durable was, zeros or garbage, too.
+    /// Each did or did not, or, if it is a write, was torn, by this seed. A torn write
+    /// leaves in each sector the new bytes or the old ones; where nothing was durable,
+    /// zeros or garbage, too.
     Random(u64),
-    /// All but this one did.
+    /// All operations but this one did.
     OnlyDropped(usize),
-    /// Only this one did.
+    /// Only this operation did.
     OnlyKept(usize),
-    /// Those did whose bit is set; none from the 65th on.
+    /// The operations did whose bit is set; none from the 65th on.
     Subset(u64),
     /// All did, but the last write was torn, by this seed.
     TornLast(u64),
 }
 
-/// What was done to the disk, successfully unless said otherwise.
+/// A successful operation on the disk, or a sync that has failed.
 #[derive(Clone, Debug)]
 pub(super) enum Operation {
     Create(PathBuf, Inode),
@@ -49,15 +49,15 @@ pub(super) enum Operation {
     Write(Inode, u64, Arc<[u8]>),
     SetLen(Inode, u64),
     SyncFile(Inode),
-    /// A sync failed, after which the kernel takes what it had to write for
-    /// written: no later sync makes it durable.
+    /// A sync has failed, and the kernel takes its pages for written: no later sync
+    /// makes them durable.
     LostSync(Inode),
     SyncFolder(PathBuf),
     Mark,
 }
 
-/// Names and contents. A file without a name stays: it may get one again, if the
-/// removal of the name is what is lost.
+/// The names and contents of files. A file without a name stays: it has one again if
+/// the removal of the name is lost.
 #[derive(Clone, Debug, Default)]
 pub(super) struct State {
     pub(super) names: BTreeMap<PathBuf, Inode>,
@@ -73,14 +73,14 @@ enum Standing {
 }
 
 #[derive(Default)]
-pub(super) struct Log {
+pub(super) struct OperationLog {
     operations: Vec<Operation>,
     start: State,
-    /// OpenMode many operations `certain` and `open` know of.
+    /// How many operations are in `certain` and `open`.
     cut: usize,
     certain: State,
-    /// The others, by their place in the log, in order. Certain ones are among
-    /// them if one before them, on the same file, is lost.
+    /// The places of the other operations in the log, in order. A certain operation is
+    /// among them if one before it, on the same file, is lost.
     open: Vec<(usize, Standing)>,
 }
 
@@ -92,7 +92,7 @@ impl Operation {
         }
     }
 
-    /// Of the name that it makes or removes.
+    /// The folder of the name that the operation makes or removes.
     fn folder(&self) -> Option<&Path> {
         match self {
             Operation::Create(name, _)
@@ -102,7 +102,7 @@ impl Operation {
         }
     }
 
-    /// The file that it names.
+    /// The file that the operation names.
     fn named(&self) -> Option<Inode> {
         match self {
             Operation::Create(_, inode) | Operation::Rename(.., inode) => Some(*inode),
@@ -132,8 +132,8 @@ impl State {
         }
     }
 
-    /// A part of a write, sector by sector; those before `durable` hold either
-    /// what they held or what is written.
+    /// Applies a part of a write, sector by sector. A sector before `durable` has either
+    /// its old bytes or the new ones.
     fn tear(&mut self, write: &Operation, durable: u64, random: &mut Random) {
         let Operation::Write(inode, offset, bytes) = write else {
             return;
@@ -156,9 +156,9 @@ impl State {
     }
 }
 
-impl Log {
-    pub(super) fn new(start: State) -> Log {
-        Log { certain: start.clone(), start, ..Log::default() }
+impl OperationLog {
+    pub(super) fn new(start: State) -> OperationLog {
+        OperationLog { certain: start.clone(), start, ..OperationLog::default() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -216,7 +216,7 @@ impl Log {
         image
     }
 
-    /// OpenMode long the file of a write is for certain.
+    /// The certain length of the file of a write.
     fn durable_len(&self, write: &Operation) -> u64 {
         let Some(inode) = write.file() else {
             return 0;
@@ -235,7 +235,7 @@ impl Log {
         len
     }
 
-    /// Brings `certain` and `open` to a cut.
+    /// Moves `certain` and `open` to a cut.
     fn go_to(&mut self, cut: usize) {
         assert!(cut <= self.operations.len(), "there are {} operations", self.operations.len());
         if cut < self.cut {
@@ -271,8 +271,8 @@ impl Log {
         }
     }
 
-    /// Moves what is certain from `open` to `certain`, unless something before it
-    /// on the same file stays behind.
+    /// Moves certain operations from `open` to `certain`, unless an operation before them
+    /// on the same file stays.
     fn settle(&mut self) {
         let (log, certain) = (&self.operations, &mut self.certain);
         let mut behind = BTreeSet::new();
@@ -287,7 +287,7 @@ impl Log {
             }
             stays
         });
-        // What has no name, and will have none whatever is lost, is never seen.
+        // A file is dropped that has no name and gets none, whatever is lost.
         let named: BTreeSet<_> = self.open.iter().filter_map(|it| log[it.0].named()).collect();
         let names = &certain.names;
         certain.files.retain(|it, _| named.contains(it) || names.values().any(|named| named == it));

@@ -2,9 +2,9 @@
 
 use std::io;
 
-/// What the engine may call of a [`Disk`](super::Disk) and its files.
+/// The methods of a [`Disk`](super::Disk) and its files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)] // they are called as the methods are
+#[allow(missing_docs)] // each has the name of its method
 pub enum Call {
     Resolve,
     Open,
@@ -16,7 +16,7 @@ pub enum Call {
     IsAt,
     IsOrdinary,
     Permissions,
-    Permit,
+    SetPermissions,
     Len,
     ReadSome,
     WriteSome,
@@ -25,7 +25,7 @@ pub enum Call {
 }
 
 impl Call {
-    /// All of them.
+    /// All methods.
     pub const ALL: &'static [Call] = {
         use Call::*;
         &[
@@ -39,7 +39,7 @@ impl Call {
             IsAt,
             IsOrdinary,
             Permissions,
-            Permit,
+            SetPermissions,
             Len,
             ReadSome,
             WriteSome,
@@ -49,24 +49,23 @@ impl Call {
     };
 }
 
-/// A call that fails. What it should have done is not done, but for
-/// [`short`](Fault::short).
+/// A call that fails. It has no effect, but for [`short`](Fault::short).
 #[derive(Clone, Copy, Debug)]
 pub struct Fault {
-    /// Which one, of the calls of these kinds: 0 is the next.
+    /// The number of the call among the next calls of these kinds, from 0 on.
     pub at: u64,
     /// The error; 0 for none.
     pub errno: i32,
-    /// Whether all later ones fail, too.
+    /// Whether all later calls of these kinds fail, too.
     pub forever: bool,
     /// The kinds of calls.
     pub kinds: &'static [Call],
-    /// Whether reads and writes do half of what they should: without an error
-    /// they say so, with one they fail though half is done.
+    /// Whether reads and writes do half of their work: without an error they return how
+    /// much that is; with one they fail though half is done.
     pub short: bool,
 }
 
-/// What happens to a call instead.
+/// How a call fails, if it does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Outcome {
     pub(super) errno: i32,
@@ -97,7 +96,7 @@ impl Faults {
         self.to_come.clear();
     }
 
-    /// Counts a call, and says what happens to it.
+    /// Counts a call, and returns how it fails.
     pub(super) fn meet(&mut self, call: Call) -> Outcome {
         self.calls += 1;
         let mut outcome = Outcome::default();

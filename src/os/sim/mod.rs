@@ -1,16 +1,15 @@
 //! A disk of a machine that may lose its power at any moment, for tests.
 //!
-//! 1. A [`SimDisk`] does what a POSIX file system does, and no more than the
-//!    traits promise. Everything follows from its seed and the calls.
-//! 2. It logs what changes it. [`SimDisk::crash`] makes, from the first so many
-//!    operations, a disk as it could be found after the loss of power: what was
-//!    not synced is there or not, in any combination, and writes may be torn.
+//! 1. A [`SimDisk`] does what a POSIX file system does, and promises no more than the
+//!    traits do. Everything follows from its seed and the calls.
+//! 2. It logs its changes. [`SimDisk::crash`] makes, from the first operations of the
+//!    log, a disk as it could be after a loss of power: operations that were not synced
+//!    are there or not, in any combination, and writes may be torn.
 //! 3. Calls can be made to fail ([`Fault`]), space to run out, and failed syncs
 //!    to lose data for good, as those of common file systems do
 //!    ([`SimDisk::lose_after_failed_sync`]).
 //!
-//! There are no folders and no links: all paths are there, and a path is nothing
-//! but a name. Only one thread at a time is inside.
+//! There are no folders and no links: a path is a name. One thread at a time is inside.
 
 mod content;
 mod crash;
@@ -27,9 +26,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::disk::{Disk, File, OpenMode, Permissions};
 use content::{Content, check_end};
 pub use crash::Fate;
-use crash::{Inode, Log, Operation, State};
+use crash::{Inode, Operation, OperationLog, State};
+use fault::Faults;
 pub use fault::{Call, Fault};
-use fault::{Faults, Outcome};
 pub use random::Random;
 
 /// The simulated disk; a clone is the same disk.
@@ -37,13 +36,13 @@ pub use random::Random;
 pub struct SimDisk(Arc<Mutex<Machine>>);
 
 struct Machine {
-    /// What a process sees.
+    /// The state that a process sees.
     live: State,
-    log: Log,
-    /// The marks, each with its place in the log.
+    log: OperationLog,
+    /// The marks, with their places in the log.
     marks: Vec<(usize, u64)>,
     open: Vec<Opened>,
-    /// The next number of a file or of an opened one.
+    /// The next number of a file or of an open file.
     next: u64,
     faults: Faults,
     loses: bool,
@@ -51,11 +50,11 @@ struct Machine {
     random: Random,
 }
 
-/// What an open file is to the disk.
+/// An open file.
 struct Opened {
     id: u64,
     inode: Inode,
-    /// Whether it has a lock, and shares it.
+    /// If the file is locked, whether the lock is shared.
     lock: Option<bool>,
 }
 
@@ -64,7 +63,7 @@ struct SimFile {
     disk: SimDisk,
     id: u64,
     inode: Inode,
-    how: OpenMode,
+    mode: OpenMode,
 }
 
 impl SimDisk {
@@ -77,7 +76,7 @@ impl SimDisk {
         let next = state.files.keys().chain(state.names.values()).max().map_or(0, |it| it + 1);
         SimDisk(Arc::new(Mutex::new(Machine {
             live: state.clone(),
-            log: Log::new(state),
+            log: OperationLog::new(state),
             marks: Vec::new(),
             open: Vec::new(),
             next,
@@ -88,12 +87,12 @@ impl SimDisk {
         })))
     }
 
-    /// OpenMode many operations the log has: syncs and marks count, reads do not.
+    /// Number of operations in the log. Syncs and marks count, reads do not.
     pub fn operations(&self) -> usize {
         self.machine().log.len()
     }
 
-    /// Has the log say that this happened now; a commit was acknowledged, say.
+    /// Adds a mark to the log, for an acknowledged commit for example.
     pub fn mark(&self, what: u64) {
         let mut machine = self.machine();
         let place = machine.log.len();
@@ -108,8 +107,8 @@ impl SimDisk {
         machine.marks[..end].iter().map(|it| it.1).collect()
     }
 
-    /// A new disk as it could be found if the power was lost after the first
-    /// `cut` operations. Quick if the cuts of successive calls do not descend.
+    /// A new disk as it could be if the power was lost after the first `cut`
+    /// operations. It is quick if the cuts of successive calls do not descend.
     pub fn crash(&self, cut: usize, fate: Fate) -> SimDisk {
         let mut machine = self.machine();
         let mut image = machine.log.crash(cut, fate);
@@ -118,35 +117,35 @@ impl SimDisk {
         SimDisk::with(image, seed)
     }
 
-    /// OpenMode many operations a [`Fate`] decides about at this cut.
+    /// Number of operations that a [`Fate`] decides about at this cut.
     pub fn pending(&self, cut: usize) -> usize {
         self.machine().log.pending(cut)
     }
 
-    /// Makes a call fail, in addition to those that are to fail already.
+    /// Makes a call fail. Earlier faults stay.
     pub fn fail(&self, fault: Fault) {
         self.machine().faults.add(fault);
     }
 
-    /// From now on no call fails on purpose.
+    /// Removes all faults.
     pub fn heal(&self) {
         self.machine().faults.clear();
     }
 
-    /// OpenMode many calls there were of the disk and its files, by the traits.
+    /// Number of calls of the traits' methods so far.
     pub fn calls(&self) -> u64 {
         self.machine().faults.calls
     }
 
-    /// Whether a failed sync of a file loses what it should have made durable:
-    /// the file shows it still, but no later sync makes it so unless it is
+    /// Whether a failed sync of a file loses the bytes that it should have made durable:
+    /// the file shows them still, but no later sync makes them durable unless they are
     /// written again.
     pub fn lose_after_failed_sync(&self, loses: bool) {
         self.machine().loses = loses;
     }
 
-    /// Limits the sum of all lengths. What does not fit is refused (`ENOSPC`),
-    /// after as much of a write as does fit.
+    /// Limits the sum of all lengths. A write is done as far as it fits; the rest is
+    /// refused (`ENOSPC`).
     pub fn set_space(&self, bytes: u64) {
         self.machine().space = bytes;
     }
@@ -162,7 +161,7 @@ impl SimDisk {
         machine.live.names.get(path).map(|inode| machine.live.to_vec(*inode))
     }
 
-    /// Puts a file there, durable at once; it replaces one of that name.
+    /// Makes a durable file, which replaces one of that name.
     pub fn place(&self, path: &Path, bytes: &[u8]) {
         let mut machine = self.machine();
         let inode = machine.number();
@@ -178,7 +177,7 @@ impl SimDisk {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The machine, for a call that a fault may have fail.
+    /// The machine, for a call that may fail by a fault.
     fn call(&self, call: Call) -> io::Result<MutexGuard<'_, Machine>> {
         let mut machine = self.machine();
         machine.faults.meet(call).check()?;
@@ -201,7 +200,7 @@ impl State {
         self.files.get(&inode).map_or(0, Content::len)
     }
 
-    /// Frees the files that have no name, and are not among the open ones.
+    /// Frees the files that have no name and are not open.
     fn forget_nameless(&mut self, open: &[Opened]) {
         let names = &self.names;
         self.files.retain(|inode, _| {
@@ -233,7 +232,7 @@ impl Machine {
         self.log.push(Operation::SyncFolder(path.parent().unwrap_or(path).to_owned()));
     }
 
-    fn room(&self) -> u64 {
+    fn free_space(&self) -> u64 {
         self.space.saturating_sub(self.live.files.values().map(Content::len).sum())
     }
 }
@@ -247,9 +246,9 @@ impl Disk for SimDisk {
         self.call(Call::Resolve).map(|_| path.to_owned())
     }
 
-    fn open(&self, path: &Path, how: OpenMode) -> io::Result<Box<dyn File>> {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn File>> {
         let mut machine = self.call(Call::Open)?;
-        let inode = match (machine.find(path), how) {
+        let inode = match (machine.find(path), mode) {
             (Ok(_), OpenMode::New | OpenMode::Private) => return Err(error(libc::EEXIST)),
             (Ok(inode), _) => inode,
             (Err(error), OpenMode::Read | OpenMode::Write) => return Err(error),
@@ -261,7 +260,7 @@ impl Disk for SimDisk {
         };
         let id = machine.number();
         machine.open.push(Opened { id, inode, lock: None });
-        Ok(Box::new(SimFile { disk: self.clone(), id, inode, how }))
+        Ok(Box::new(SimFile { disk: self.clone(), id, inode, mode }))
     }
 
     fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -317,15 +316,15 @@ impl File for SimFile {
     }
 
     fn set_permissions(&self, _: Permissions) -> io::Result<()> {
-        self.disk.call(Call::Permit).map(|_| ())
+        self.disk.call(Call::SetPermissions).map(|_| ())
     }
 
     fn len(&self) -> io::Result<u64> {
         Ok(self.disk.call(Call::Len)?.live.len(self.inode))
     }
 
-    fn room(&self) -> u64 {
-        self.disk.machine().room()
+    fn free_space(&self) -> u64 {
+        self.disk.machine().free_space()
     }
 
     fn read_some(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -340,17 +339,17 @@ impl File for SimFile {
     fn write_some(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
         let mut machine = self.disk.machine();
         let outcome = machine.faults.meet(Call::WriteSome);
-        let wanted = match outcome {
-            Outcome { errno: 0, short: true } => bytes.len().div_ceil(2),
-            Outcome { errno: 0, short: false } => bytes.len(),
-            Outcome { short: true, .. } => bytes.len() / 2,
-            Outcome { short: false, .. } => 0,
+        let wanted = match (outcome.errno, outcome.short) {
+            (0, true) => bytes.len().div_ceil(2),
+            (0, false) => bytes.len(),
+            (_, true) => bytes.len() / 2,
+            (_, false) => 0,
         };
-        if self.how == OpenMode::Read {
+        if self.mode == OpenMode::Read {
             return Err(error(libc::EBADF));
         }
         check_end(offset, bytes.len())?;
-        let end = machine.live.len(self.inode).saturating_add(machine.room());
+        let end = machine.live.len(self.inode).saturating_add(machine.free_space());
         let some = wanted.min(end.saturating_sub(offset) as usize);
         if some > 0 {
             machine.change(Operation::Write(self.inode, offset, bytes[..some].into()));
@@ -361,11 +360,11 @@ impl File for SimFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut machine = self.disk.call(Call::SetLen)?;
-        if self.how == OpenMode::Read {
+        if self.mode == OpenMode::Read {
             return Err(error(libc::EINVAL));
         }
         check_end(len, 0)?;
-        if len.saturating_sub(machine.live.len(self.inode)) > machine.room() {
+        if len.saturating_sub(machine.live.len(self.inode)) > machine.free_space() {
             return Err(error(libc::ENOSPC));
         }
         machine.change(Operation::SetLen(self.inode, len));

@@ -2,18 +2,18 @@
 
 use std::fmt::Debug;
 
-/// They never end.
+/// A sequence of numbers without an end.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
 impl Random {
-    /// Those that follow from a seed.
+    /// The sequence of a seed.
     pub fn new(seed: u64) -> Random {
         Random(seed)
     }
 
-    /// The next one.
-    #[allow(clippy::should_implement_trait)] // there is always one
+    /// The next number.
+    #[allow(clippy::should_implement_trait)] // there always is a next one
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut it = self.0;
@@ -22,7 +22,7 @@ impl Random {
         it ^ (it >> 31)
     }
 
-    /// The next one, made less than `end`.
+    /// The next number, reduced below `end`.
     pub fn below<N: TryFrom<u64, Error: Debug> + TryInto<u64, Error: Debug>>(
         &mut self,
         end: N,
@@ -31,7 +31,7 @@ impl Random {
         (self.next() % end).try_into().expect("it is less than a number of this type")
     }
 
-    /// Bytes, so many.
+    /// `len` random bytes.
     pub fn bytes(&mut self, len: usize) -> Vec<u8> {
         (0..len).map(|_| self.below(256) as u8).collect()
     }

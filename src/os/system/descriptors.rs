@@ -1,72 +1,71 @@
-//! Which descriptors the files of this process have.
+//! The descriptors of this process's files.
 //!
-//! A child of fork() inherits them, and with them the locks: those are the open
-//! file's, not the process's. So the child closes them, by a hook that runs in
-//! fork() there.
+//! A child of fork() inherits them, and with them the locks, which are the open
+//! file's, not the process's. So a hook that runs in the child closes them.
 //!
-//! 1. A descriptor is closed by whoever takes its number out of its [`Slot`],
-//!    and by nobody else: never twice, never when it is somebody else's by now.
-//! 2. No lock is held and nothing is allocated by what a child calls.
+//! 1. The code that takes a number out of its [`Descriptor`] closes it, and no other
+//!    code: never twice, and never when the number is another file's by now.
+//! 2. The hook holds no lock and allocates nothing.
 //!
-//! Slots are never freed, only used again: as many stay as files were ever open
-//! at once.
+//! A [`Descriptor`] is never freed, only used again: as many stay as files were ever
+//! open at once.
 
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, Ordering};
 
-/// Of a slot that no file has.
+/// The number of a descriptor that no file has.
 const FREE: i32 = -1;
 
-/// Of a file that was the parent's: no system call takes it for a descriptor.
+/// The number of a file of the parent's. No system call takes it for a descriptor.
 const GONE: i32 = -2;
 
-/// Where a file keeps its descriptor.
+/// The descriptor of a file.
 #[derive(Debug)]
-pub(super) struct Slot {
-    descriptor: AtomicI32,
-    /// The process that opened it; set after the descriptor.
+pub(super) struct Descriptor {
+    number: AtomicI32,
+    /// The process that opened the file; set after the number.
     process: AtomicU32,
-    /// The one that was made before; set before anyone sees this one.
-    next: *const Slot,
+    /// The descriptor that was made before; set before this one can be reached.
+    next: *const Descriptor,
 }
 
-// SAFETY: the pointer never changes, and is null or leads to a slot that lives
+// SAFETY: the pointer never changes, and is null or leads to a descriptor that lives
 // for ever.
-unsafe impl Send for Slot {}
-// SAFETY: as above; the descriptor is atomic.
-unsafe impl Sync for Slot {}
+unsafe impl Send for Descriptor {}
+// SAFETY: the pointer leads to what may be shared, and the numbers are atomic.
+unsafe impl Sync for Descriptor {}
 
-/// The one that was made last.
-static NEWEST: AtomicPtr<Slot> = AtomicPtr::new(ptr::null_mut());
+/// The descriptor that was made last.
+static NEWEST: AtomicPtr<Descriptor> = AtomicPtr::new(ptr::null_mut());
 
-fn slots() -> impl Iterator<Item = &'static Slot> {
-    // SAFETY: null or a slot, which lives for ever.
-    let slot = |it: *const Slot| unsafe { it.as_ref() };
-    std::iter::successors(slot(NEWEST.load(Ordering::Acquire)), move |it| slot(it.next))
+fn descriptors() -> impl Iterator<Item = &'static Descriptor> {
+    // SAFETY: the pointer is null or leads to a descriptor, which lives for ever.
+    let find = |it: *const Descriptor| unsafe { it.as_ref() };
+    std::iter::successors(find(NEWEST.load(Ordering::Acquire)), move |it| find(it.next))
 }
 
-/// Keeps a descriptor, until [`Slot::close`].
-pub(super) fn keep(descriptor: i32) -> &'static Slot {
+/// Registers the number of an open descriptor, until [`Descriptor::close`].
+pub(super) fn register(number: i32) -> &'static Descriptor {
     let (order, failed) = (Ordering::AcqRel, Ordering::Relaxed);
-    let take = |it: &&Slot| it.descriptor.compare_exchange(FREE, descriptor, order, failed).is_ok();
+    let take = |it: &&Descriptor| it.number.compare_exchange(FREE, number, order, failed).is_ok();
     let process = std::process::id();
-    if let Some(slot) = slots().find(take) {
-        slot.process.store(process, Ordering::Relaxed);
-        return slot;
+    if let Some(free) = descriptors().find(take) {
+        free.process.store(process, Ordering::Relaxed);
+        return free;
     }
     let mut next = NEWEST.load(Ordering::Acquire);
-    let (descriptor, process) = (AtomicI32::new(descriptor), AtomicU32::new(process));
-    let slot = Box::leak(Box::new(Slot { descriptor, process, next }));
-    while let Err(newer) = NEWEST.compare_exchange(next, slot, order, Ordering::Acquire) {
+    let (number, process) = (AtomicI32::new(number), AtomicU32::new(process));
+    let new = Box::leak(Box::new(Descriptor { number, process, next }));
+    while let Err(newer) = NEWEST.compare_exchange(next, new, order, Ordering::Acquire) {
         next = newer;
-        slot.next = next;
+        new.next = next;
     }
-    slot
+    new
 }
 
-impl Slot {
-    pub(super) fn descriptor(&self) -> i32 {
-        self.descriptor.load(Ordering::Relaxed)
+impl Descriptor {
+    pub(super) fn number(&self) -> i32 {
+        self.number.load(Ordering::Relaxed)
     }
 
     /// The process that opened the file.
@@ -74,18 +73,18 @@ impl Slot {
         self.process.load(Ordering::Relaxed)
     }
 
-    /// Closes the descriptor, if it still is this process's, and gives the slot
-    /// back.
+    /// Closes the descriptor, if it still is this process's, and frees it for another
+    /// file.
     pub(super) fn close(&self) {
-        close(self.descriptor.swap(FREE, Ordering::AcqRel));
+        close(self.number.swap(FREE, Ordering::AcqRel));
     }
 }
 
-/// Has all descriptors closed in the child of each fork() from now on, so that it
-/// neither keeps the locks nor can write to the files. False if there is no memory
-/// to remember that.
+/// Arranges that all descriptors are closed in the child of each fork() from now on, so
+/// that it neither keeps the locks nor can write to the files. False if there is no
+/// memory for the hook.
 pub(super) fn close_in_children() -> bool {
-    // Twice does no harm.
+    // Registering the hook twice does no harm.
     static HOOKED: AtomicBool = AtomicBool::new(false);
     if !HOOKED.load(Ordering::Relaxed) {
         // SAFETY: the hook is a plain function that lives as long as the library.
@@ -96,23 +95,24 @@ pub(super) fn close_in_children() -> bool {
     true
 }
 
-/// Calls only what a signal handler may. The files that had the descriptors are to
-/// be dropped, or forgotten.
+/// Closes the parent's descriptors. It makes only calls that a signal handler may
+/// make. The files that had the descriptors are dropped, or forgotten.
 extern "C" fn close_in_child() {
     let here = std::process::id();
     // A hook that ran before this one may have opened files of the child's own.
-    let is_parents = |it: &Slot| it.descriptor() != FREE && it.process() != here;
-    for slot in slots().filter(|it| is_parents(it)) {
-        // The slot is its file's until that is dropped.
-        close(slot.descriptor.swap(GONE, Ordering::Relaxed));
+    let is_parents = |it: &Descriptor| it.number() != FREE && it.process() != here;
+    for descriptor in descriptors().filter(|it| is_parents(it)) {
+        // The descriptor stays its file's until that is dropped.
+        close(descriptor.number.swap(GONE, Ordering::Relaxed));
     }
 }
 
-/// Not tried again when a signal interrupts it: the number is free by then.
+/// Closes a descriptor. A call that a signal interrupts is not repeated: the number is
+/// free by then.
 pub(super) fn close(descriptor: i32) {
     if descriptor >= 0 {
-        // SAFETY: it was taken out of its slot or never put into one, so nobody
-        // else uses or closes it.
+        // SAFETY: the number was taken out of its `Descriptor` or never put into one, so
+        // no other code uses or closes it.
         unsafe { libc::close(descriptor) };
     }
 }

@@ -1,16 +1,16 @@
 //! The files of the operating system.
 //!
-//! 1. No call hangs on what a path may lead to, a pipe for example.
-//! 2. No descriptor is below 3, where whatever the host prints would go into the
-//!    file, and none is passed on by exec().
-//! 3. A lock is the open file's: it excludes others in this process, too, by
-//!    whatever path they come, and ends with the process. A child of fork() has
-//!    none of the parent's files.
-//! 4. On a network's file system, where that would not hold, no file is opened
-//!    to be written.
+//! 1. No call hangs if a path leads to a pipe or a device.
+//! 2. No descriptor is below 3, where the output of the host would go into the file,
+//!    and none is passed on by exec().
+//! 3. A lock is the open file's: it excludes other open files of this process, too,
+//!    by any path, and ends with the process. A child of fork() has none of the
+//!    parent's files.
+//! 4. On a network's file system, where that would not hold, no file is opened to be
+//!    written.
 //!
-//! A call may stop half-way or be interrupted by a signal: the reads and writes
-//! of the trait [`File`] go on then, and everything else does so here.
+//! A call may stop half-way or be interrupted by a signal. The reads and writes of
+//! the trait [`File`] go on then; all other calls are repeated here.
 
 mod descriptors;
 #[cfg(test)]
@@ -26,7 +26,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
-use descriptors::{Slot, close, close_in_children, keep};
+use descriptors::{Descriptor, close, close_in_children, register};
 
 use super::disk::{Disk, File, OpenMode, Permissions, retry};
 
@@ -39,7 +39,7 @@ pub struct System;
 
 #[derive(Debug)]
 struct RealFile {
-    slot: &'static Slot,
+    descriptor: &'static Descriptor,
 }
 
 impl Disk for System {
@@ -65,8 +65,8 @@ impl Disk for System {
         Err(io::Error::from_raw_os_error(libc::ELOOP))
     }
 
-    fn open(&self, path: &Path, how: OpenMode) -> io::Result<Box<dyn File>> {
-        Ok(Box::new(RealFile::open(path, how)?))
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn File>> {
+        Ok(Box::new(RealFile::open(path, mode)?))
     }
 
     fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -95,11 +95,11 @@ impl Disk for System {
     fn random(&self) -> io::Result<u64> {
         let mut bytes = [0; 8];
         retry(|| {
-            // SAFETY: both fill the eight bytes, or fail.
+            // SAFETY: the call fills the eight bytes, or fails.
             #[cfg(target_os = "linux")]
             let done = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) } == 8;
             #[cfg(not(target_os = "linux"))]
-            // SAFETY: as above.
+            // SAFETY: the call fills the eight bytes, or fails.
             let done = unsafe { libc::getentropy(bytes.as_mut_ptr().cast(), bytes.len()) } == 0;
             if done { Ok(()) } else { Err(io::Error::last_os_error()) }
         })?;
@@ -108,9 +108,9 @@ impl Disk for System {
 }
 
 impl RealFile {
-    fn open(path: &Path, how: OpenMode) -> io::Result<RealFile> {
+    fn open(path: &Path, mode: OpenMode) -> io::Result<RealFile> {
         // Before the file is made.
-        if how != OpenMode::Read && is_remote(folder(path))? {
+        if mode != OpenMode::Read && is_remote(folder(path))? {
             let why = "locks on a network's file system do not exclude other machines";
             return Err(io::Error::new(io::ErrorKind::Unsupported, why));
         }
@@ -118,25 +118,25 @@ impl RealFile {
             return Err(io::ErrorKind::OutOfMemory.into());
         }
         let mut options = OpenOptions::new();
-        options.read(true).write(how != OpenMode::Read);
+        options.read(true).write(mode != OpenMode::Read);
         options
-            .create(how == OpenMode::Create)
-            .create_new(matches!(how, OpenMode::New | OpenMode::Private));
-        options.mode(if how == OpenMode::Private { 0o600 } else { 0o666 });
+            .create(mode == OpenMode::Create)
+            .create_new(matches!(mode, OpenMode::New | OpenMode::Private));
+        options.mode(if mode == OpenMode::Private { 0o600 } else { 0o666 });
         let file = open_high(path, options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY))?;
-        Ok(RealFile { slot: keep(file.into_raw_fd()) })
+        Ok(RealFile { descriptor: register(file.into_raw_fd()) })
     }
 
-    /// The file, in the form of std; it stays open when this is dropped.
+    /// The file as one of std, which stays open when that is dropped.
     fn std(&self) -> ManuallyDrop<fs::File> {
-        // SAFETY: the slot has a descriptor until this is dropped, which nobody
-        // else closes; in a child of fork(), a number that is none.
-        ManuallyDrop::new(unsafe { fs::File::from_raw_fd(self.slot.descriptor()) })
+        // SAFETY: the descriptor is open until this file is dropped, since only this file
+        // closes it; in a child of fork() its number is that of no file.
+        ManuallyDrop::new(unsafe { fs::File::from_raw_fd(self.descriptor.number()) })
     }
 
     fn flock(&self, operation: i32) -> io::Result<()> {
         // SAFETY: the call takes no memory of this process.
-        retry(|| check(unsafe { libc::flock(self.slot.descriptor(), operation) }))
+        retry(|| check(unsafe { libc::flock(self.descriptor.number(), operation) }))
     }
 }
 
@@ -194,11 +194,11 @@ impl File for RealFile {
     }
 
     #[allow(clippy::useless_conversion, reason = "elsewhere these are shorter numbers")]
-    fn room(&self) -> u64 {
+    fn free_space(&self) -> u64 {
         // SAFETY: plain numbers, for which zero is a value.
         let mut found: libc::statvfs = unsafe { std::mem::zeroed() };
         // SAFETY: `found` is the call's to fill.
-        match unsafe { libc::fstatvfs(self.slot.descriptor(), &mut found) } {
+        match unsafe { libc::fstatvfs(self.descriptor.number(), &mut found) } {
             // Some systems know no numbers.
             0 if found.f_blocks > 0 => {
                 u64::from(found.f_bavail).saturating_mul(found.f_frsize.into())
@@ -230,14 +230,14 @@ impl Drop for RealFile {
         // Closing alone would leave the lock to a process that is just being made
         // and has the descriptor until it calls exec(). Not in a child, though
         // nobody told it that it is one: the lock is the parent's.
-        if self.slot.process() == std::process::id() {
+        if self.descriptor.process() == std::process::id() {
             let _ = self.flock(libc::LOCK_UN);
         }
-        self.slot.close();
+        self.descriptor.close();
     }
 }
 
-/// The folder that a path is in.
+/// The folder of a path.
 fn folder(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
@@ -246,7 +246,8 @@ fn folder(path: &Path) -> &Path {
     }
 }
 
-/// Opens a file (std adds `O_CLOEXEC`) under a number that no stream has.
+/// Opens a file (std adds `O_CLOEXEC`) with a descriptor above those of the standard
+/// streams.
 fn open_high(path: &Path, options: &OpenOptions) -> io::Result<fs::File> {
     let file = retry(|| options.open(path))?;
     if file.as_raw_fd() > 2 {
@@ -271,14 +272,15 @@ fn leads_nowhere(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// For system calls that std does not have.
+/// A path for system calls that std does not have.
 #[cfg(target_os = "linux")]
 fn c_path(path: &Path) -> io::Result<CString> {
     Ok(CString::new(path.as_os_str().as_bytes())?)
 }
 
-/// For file systems that know no other way: for a moment there are both names. Where
-/// there are no links either, somebody might come between the look and the rename.
+/// Renames a file by a link, for file systems that cannot refuse to replace another:
+/// for a moment both names exist. Without links, another process may create the new
+/// name between the look and the rename.
 fn link_new(from: &Path, to: &Path) -> io::Result<()> {
     match retry(|| fs::hard_link(from, to)) {
         Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::EOPNOTSUPP)) => {
@@ -302,8 +304,8 @@ fn rename_no_replace(from: &Path, to: &Path) -> io::Result<()> {
     retry(|| check(unsafe { libc::renameat2(here, from.as_ptr(), here, to.as_ptr(), flag) }))
 }
 
-/// Whether a folder is on a file system that other machines may use, too, and
-/// that does not tell them of locks.
+/// Whether a folder is on a file system that other machines may use, too, and that
+/// does not share locks with them.
 fn is_remote(folder: &Path) -> io::Result<bool> {
     #[cfg(target_os = "linux")]
     {

@@ -210,7 +210,7 @@ fn no_descriptor_is_a_stream() {
 fn no_descriptor_is_passed_on() {
     let folder = Folder::new();
     let file = RealFile::open(&folder.path("a"), OpenMode::Create).unwrap();
-    let descriptor = file.slot.descriptor();
+    let descriptor = file.descriptor.number();
     // SAFETY: the call takes no memory of this process.
     let flags = unsafe { libc::fcntl(descriptor, libc::F_GETFD) };
     assert_eq!(flags & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
@@ -221,7 +221,7 @@ fn a_child_keeps_neither_the_file_nor_the_lock() {
     let folder = Folder::new();
     let file = RealFile::open(&folder.path("a"), OpenMode::Create).unwrap();
     assert!(file.lock(false).unwrap());
-    let descriptor = file.slot.descriptor();
+    let descriptor = file.descriptor.number();
     assert!(in_child(|| {
         let gone = !is_open(descriptor) && file.write(b"a", 0).is_err();
         // Somebody else gets the number, and this process opens a file.
@@ -242,7 +242,7 @@ fn closing_unlocks_though_another_process_has_the_descriptor() {
     let mut file = ManuallyDrop::new(RealFile::open(&folder.path("a"), OpenMode::Create).unwrap());
     assert!(file.lock(false).unwrap());
     // SAFETY: the call takes no memory of this process.
-    let copy = unsafe { libc::dup(file.slot.descriptor()) };
+    let copy = unsafe { libc::dup(file.descriptor.number()) };
     // A child leaves its parent the lock.
     assert!(in_child(|| {
         // SAFETY: this is the child's copy, which it uses no more.

@@ -1,329 +1,289 @@
-//! Sparse arrays of sectors, each verified by who refers to it.
+//! Sparse arrays of sectors, each verified by the pointer to it.
 //!
-//! A place says where a sector lies in the file, and what its checksum is. The
-//! places of a row of [`FANOUT`] sectors make a table, which is a sector itself;
-//! so an array is a tree of tables, and its top place verifies all of it, as in
-//! a Merkle tree. A sector that was misplaced, or is of another time, is told by
-//! its content.
+//! The pointers to a row of [`FANOUT`] sectors make a table, which is a sector
+//! itself; so an array is a tree of tables, and the pointer to the top table
+//! verifies all of it, as in a Merkle tree.
 //!
 //! ```text
-//! a table: 42 places of 12 bytes, then 8 zeros
-//! a place: sector u32, 0 if there is nothing; checksum (XXH3) u64
+//! a table: 42 block pointers of 12 bytes, then 8 zeros
 //! ```
 //!
-//! Numbers are little-endian. Table `t` of level `l` has the places of tables
-//! 42 t to 42 t + 41 of level `l - 1`, or on level 0 of elements of the array.
+//! Table `t` of level `l` points to tables 42 t to 42 t + 41 of level `l - 1`, or
+//! on level 0 to elements of the array.
 
-use std::collections::BTreeMap;
+use super::io::{Reader, Writer, damaged};
+use super::pointer::{BlockPointer, Numbered, POINTER, SECTOR, Sector};
+use crate::error::{DBError, DBResult, OutOfMemory};
+use crate::fallible::{collect, filled, push};
 
-use xxhash_rust::xxh3::xxh3_64;
-
-use super::space::SECTOR;
-use crate::error::DBResult;
-use crate::fallible::push;
-use crate::planted::{self, Bug};
-
-/// Places in a table.
+/// Pointers in a table.
 pub(super) const FANOUT: u32 = 42;
 
-const PLACE: usize = 12;
+/// As many levels reach every number of 32 bits.
+pub(super) const LEVELS_MAX: usize = 6;
 
-/// What a sector holds.
-pub(super) type Sector = [u8; SECTOR];
-
-/// Where a sector is and what its content must be.
+/// Where an array begins in a file. The default is that of an empty array.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Place {
-    /// 0 if there is nothing.
-    pub(super) sector: u32,
-    pub(super) hash: u64,
-}
-
-impl Place {
-    pub(super) fn is_none(self) -> bool {
-        self.sector == 0
-    }
-
-    pub(super) fn fits(self, sector: &Sector) -> bool {
-        hash(sector) == self.hash || planted::is(Bug::SectorUnchecked)
-    }
-
-    pub(super) fn to_bytes(self) -> [u8; PLACE] {
-        let mut bytes = [0; PLACE];
-        bytes[..4].copy_from_slice(&self.sector.to_le_bytes());
-        bytes[4..].copy_from_slice(&self.hash.to_le_bytes());
-        bytes
-    }
-
-    pub(super) fn from_bytes(bytes: &[u8; PLACE]) -> Place {
-        let (sector, hash) = bytes.split_at(4);
-        Place {
-            sector: u32::from_le_bytes(sector.try_into().expect("4 bytes")),
-            hash: u64::from_le_bytes(hash.try_into().expect("8 bytes")),
-        }
-    }
-}
-
-pub(super) fn hash(sector: &Sector) -> u64 {
-    xxh3_64(sector)
-}
-
-/// The places of a row of sectors.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Table {
-    sectors: [u32; FANOUT as usize],
-    hashes: [u64; FANOUT as usize],
-}
-
-impl Table {
-    pub(super) fn new() -> Table {
-        Table { sectors: [0; FANOUT as usize], hashes: [0; FANOUT as usize] }
-    }
-
-    pub(super) fn get(&self, at: u32) -> Place {
-        let at = at as usize;
-        Place { sector: self.sectors[at], hash: self.hashes[at] }
-    }
-
-    pub(super) fn set(&mut self, at: u32, place: Place) {
-        self.sectors[at as usize] = place.sector;
-        self.hashes[at as usize] = place.hash;
-    }
-
-    fn is_empty(&self) -> bool {
-        self.sectors == [0; FANOUT as usize]
-    }
-
-    /// The places that there are, with their numbers in the row.
-    pub(super) fn places(&self) -> impl Iterator<Item = (u32, Place)> + '_ {
-        (0..FANOUT).map(|at| (at, self.get(at))).filter(|(_, place)| !place.is_none())
-    }
-
-    pub(super) fn to_sector(&self) -> Sector {
-        let mut sector = [0; SECTOR];
-        for (at, bytes) in sector.as_chunks_mut::<PLACE>().0.iter_mut().enumerate() {
-            *bytes = self.get(at as u32).to_bytes();
-        }
-        sector
-    }
-
-    pub(super) fn from_sector(sector: &Sector) -> Table {
-        let mut table = Table::new();
-        for (at, bytes) in sector.as_chunks::<PLACE>().0.iter().enumerate() {
-            table.set(at as u32, Place::from_bytes(bytes));
-        }
-        table
-    }
-}
-
-/// Where an array begins in a file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Top {
+pub(super) struct ArrayRoot {
     pub(super) levels: u32,
-    pub(super) place: Place,
+    /// Points to the top table.
+    pub(super) pointer: BlockPointer,
 }
 
-/// So many levels have places for every number of 32 bits.
-pub(super) const LEVELS_MAX: u32 = 6;
+/// Pointers to a row of sectors.
+#[derive(Debug)]
+pub(super) struct Table {
+    number: u32,
+    /// Points to the table itself.
+    pub(super) pointer: BlockPointer,
+    entries: Box<[BlockPointer]>,
+}
 
-/// The tables of an array, by level and number.
-pub(super) type Tables = Vec<BTreeMap<u32, Box<Table>>>;
+/// The tables of an array by level, each level in the order of their numbers.
+pub(super) type Levels = [Vec<Table>; LEVELS_MAX];
 
 /// An array as it is in the file.
 #[derive(Debug, Default)]
 pub(super) struct Array {
-    pub(super) tables: Tables,
-    pub(super) top: Top,
+    pub(super) root: ArrayRoot,
+    pub(super) levels: Levels,
+}
+
+impl Table {
+    fn new(number: u32) -> Result<Table, OutOfMemory> {
+        let entries = filled(BlockPointer::default(), FANOUT as usize)?.into_boxed_slice();
+        Ok(Table { number, pointer: BlockPointer::default(), entries })
+    }
+
+    fn from_sector((number, pointer): Numbered, sector: &Sector) -> Result<Table, OutOfMemory> {
+        let mut table = Table { pointer, ..Table::new(number)? };
+        for (entry, bytes) in table.entries.iter_mut().zip(sector.as_chunks::<POINTER>().0) {
+            *entry = BlockPointer::from_bytes(bytes);
+        }
+        Ok(table)
+    }
+
+    fn to_sector(&self) -> Sector {
+        let mut sector = [0; SECTOR];
+        for (entry, bytes) in self.entries.iter().zip(sector.as_chunks_mut::<POINTER>().0) {
+            *bytes = entry.to_bytes();
+        }
+        sector
+    }
+
+    /// The pointers in use, with their numbers in the row.
+    fn pointers(&self) -> impl Iterator<Item = Numbered> + '_ {
+        (0..).zip(self.entries.iter().copied()).filter(|(_, pointer)| !pointer.is_none())
+    }
+}
+
+fn find(level: &[Table], number: u32) -> Option<&Table> {
+    let at = level.binary_search_by_key(&number, |table| table.number).ok()?;
+    Some(&level[at])
 }
 
 impl Array {
-    pub(super) fn get(&self, element: u32) -> Place {
-        let table = self.tables.first().and_then(|tables| tables.get(&(element / FANOUT)));
-        table.map_or(Place::default(), |table| table.get(element % FANOUT))
+    /// Reads the tables of an array, and returns the pointers to its elements.
+    pub(super) fn read(
+        reader: &mut Reader<'_>,
+        root: ArrayRoot,
+    ) -> DBResult<(Array, Vec<Numbered>)> {
+        let mut levels = Levels::default();
+        let mut wanted = Vec::new();
+        if !root.pointer.is_none() {
+            push(&mut wanted, (0, root.pointer))?;
+        }
+        for level in levels[..root.levels as usize].iter_mut().rev() {
+            let (mut below, mut beyond) = (Vec::new(), None);
+            reader.read(wanted, &mut |(number, pointer), sector| {
+                let table = Table::from_sector((number, pointer), sector)?;
+                for (at, pointer) in table.pointers() {
+                    match number.checked_mul(FANOUT).and_then(|first| first.checked_add(at)) {
+                        Some(element) => push(&mut below, (element, pointer))?,
+                        None => beyond = Some(pointer.sector),
+                    }
+                }
+                Ok(push(level, table)?)
+            })?;
+            if let Some(sector) = beyond {
+                reader.skip(damaged(reader.path, sector))?;
+            }
+            level.sort_unstable_by_key(|table| table.number);
+            wanted = below;
+        }
+        Ok((Array { root, levels }, wanted))
     }
 
-    /// All elements that there are.
-    pub(super) fn elements(&self) -> impl Iterator<Item = (u32, Place)> + '_ {
-        let tables = self.tables.iter().take(1).flatten();
-        tables.flat_map(|(number, table)| {
-            table.places().map(move |(at, place)| (number * FANOUT + at, place))
+    /// The pointer to an element; to nothing if there is none.
+    pub(super) fn get(&self, element: u32) -> BlockPointer {
+        let table = find(&self.levels[0], element / FANOUT);
+        table.map_or(BlockPointer::default(), |table| table.entries[(element % FANOUT) as usize])
+    }
+
+    /// The pointers to all elements.
+    pub(super) fn elements(&self) -> impl Iterator<Item = Numbered> + '_ {
+        self.levels[0].iter().flat_map(|table| {
+            table.pointers().map(|(at, pointer)| (table.number * FANOUT + at, pointer))
         })
     }
 
-    pub(super) fn table_count(&self) -> usize {
-        self.tables.iter().map(BTreeMap::len).sum()
-    }
-
-    /// Adds all places that it refers to, of tables and of elements, to some others.
-    pub(super) fn add_places(&self, all: &mut Vec<(Place, u32)>) -> DBResult<()> {
-        if !self.top.place.is_none() {
-            push(all, (self.top.place, 0))?;
-        }
-        for table in self.tables.iter().flat_map(BTreeMap::values) {
-            table.places().try_for_each(|(_, place)| push(all, (place, 0)))?;
+    /// Takes the memory that [`Array::accept`] needs.
+    pub(super) fn reserve(&mut self, new: &Levels) -> Result<(), OutOfMemory> {
+        for (tables, new) in self.levels.iter_mut().zip(new) {
+            tables.try_reserve(new.len())?;
         }
         Ok(())
     }
+
+    /// Takes over the tables that a builder has written.
+    pub(super) fn accept(&mut self, root: ArrayRoot, new: Levels) {
+        self.root = root;
+        for (tables, new) in self.levels.iter_mut().zip(new) {
+            let count = tables.len();
+            for table in new {
+                match tables[..count].binary_search_by_key(&table.number, |it| it.number) {
+                    Ok(at) => tables[at] = table,
+                    Err(_) => tables.push(table), // reserved
+                }
+            }
+            tables.retain(|table| !table.pointer.is_none());
+            tables.sort_unstable_by_key(|table| table.number);
+        }
+    }
 }
 
-/// An array that is being changed: what is new, over what is in the file.
+/// Changes of an array that are yet to be written.
 #[derive(Debug)]
 pub(super) struct ArrayBuilder<'a> {
-    base: &'a Array,
-    new: Tables,
+    pub(super) base: &'a Array,
+    changes: Vec<Numbered>,
 }
 
 impl<'a> ArrayBuilder<'a> {
     pub(super) fn new(base: &'a Array) -> ArrayBuilder<'a> {
-        let levels = base.top.levels.max(1);
-        ArrayBuilder { base, new: (0..levels).map(|_| BTreeMap::new()).collect() }
+        ArrayBuilder { base, changes: Vec::new() }
     }
 
-    fn table(&self, level: usize, number: u32) -> Option<&Table> {
-        let find =
-            |tables: &'_ Tables| tables.get(level).is_some_and(|it| it.contains_key(&number));
-        let tables = if find(&self.new) { &self.new } else { &self.base.tables };
-        tables.get(level)?.get(&number).map(|table| &**table)
-    }
-
-    fn table_mut(&mut self, level: usize, number: u32) -> &mut Table {
-        if self.new.len() <= level {
-            self.new.resize_with(level + 1, BTreeMap::new);
+    /// Changes the pointer to an element. An element is changed at most once.
+    pub(super) fn set(&mut self, element: u32, pointer: BlockPointer) -> Result<(), OutOfMemory> {
+        if self.base.get(element) == pointer {
+            return Ok(());
         }
-        let base = self.base.tables.get(level).and_then(|tables| tables.get(&number));
-        let table = self.new[level].entry(number);
-        table.or_insert_with(|| base.cloned().unwrap_or_else(|| Box::new(Table::new())))
+        push(&mut self.changes, (element, pointer))
     }
 
-    pub(super) fn get(&self, element: u32) -> Place {
-        let table = self.table(0, element / FANOUT);
-        table.map_or(Place::default(), |table| table.get(element % FANOUT))
-    }
-
-    pub(super) fn set(&mut self, element: u32, place: Place) {
-        if self.get(element) != place {
-            self.table_mut(0, element / FANOUT).set(element % FANOUT, place);
-        }
-    }
-
-    /// Has a table of the array written again, though nothing in it has changed.
-    pub(super) fn touch(&mut self, level: usize, number: u32) {
-        self.table_mut(level, number);
-    }
-
-    /// Has `write` write all tables that are new, and returns where the array
-    /// begins then, and the new tables.
-    pub(super) fn finish(
-        mut self,
-        write: &mut dyn FnMut(&Sector) -> DBResult<Place>,
-    ) -> DBResult<(Top, Tables)> {
-        if self.new.iter().all(BTreeMap::is_empty) {
-            return Ok((self.base.top, Vec::new()));
-        }
-        let mut level = 0;
-        loop {
-            let numbers: Vec<u32> = self.new[level].keys().copied().collect();
-            let is_top = level + 1 >= self.base.top.levels as usize
-                && numbers.last().is_none_or(|&last| last == 0);
-            let mut top = Place::default();
-            for number in numbers {
-                let table = &self.new[level][&number];
-                let place = match table.is_empty() {
-                    true => Place::default(),
-                    false => write(&table.to_sector())?,
-                };
-                top = place;
-                if !is_top {
-                    self.table_mut(level + 1, number / FANOUT).set(number % FANOUT, place);
+    /// Writes the tables that change, the lowest level first, and keeps the others.
+    pub(super) fn finish(self, writer: &mut Writer<'_>) -> DBResult<(ArrayRoot, Levels)> {
+        let ArrayBuilder { base, mut changes } = self;
+        let mut new = Levels::default();
+        for level in 0..LEVELS_MAX {
+            let old = &base.levels[level];
+            changes.sort_unstable_by_key(|&(number, _)| number);
+            let mut tables = changed_tables(old, &changes, writer.limit)?;
+            changes.clear();
+            for table in &mut tables {
+                if table.pointers().next().is_some() {
+                    table.pointer = writer.write(&table.to_sector())?;
                 }
+                push(&mut changes, (table.number, table.pointer))?;
             }
-            let levels = level as u32 + 1;
-            if is_top {
-                let top = if top.is_none() { Top::default() } else { Top { levels, place: top } };
-                return Ok((top, self.new));
+            for table in old.iter().filter(|table| find(&tables, table.number).is_none()) {
+                writer.keep(table.pointer.sector)?;
             }
-            // A tree that grows has its old top as the first below the new one.
-            if levels == self.base.top.levels && !self.new[level].contains_key(&0) {
-                let old = self.base.top.place;
-                self.table_mut(level + 1, 0).set(0, old);
+            new[level] = tables;
+            let (levels, old_levels) = (level as u32 + 1, base.root.levels);
+            match changes[..] {
+                [] if levels >= old_levels => return Ok((base.root, new)),
+                [(0, pointer)] if levels >= old_levels => {
+                    let root = ArrayRoot { levels, pointer };
+                    let is_empty = pointer.is_none();
+                    return Ok((if is_empty { ArrayRoot::default() } else { root }, new));
+                }
+                // The tree grows: its old top becomes the first table below the new one.
+                [(1.., _), ..] if levels == old_levels => {
+                    push(&mut changes, (0, base.root.pointer))?;
+                }
+                _ => {}
             }
-            level += 1;
         }
+        Err(DBError::Internal)
     }
 }
 
-impl Array {
-    /// Takes over what a draft has written.
-    pub(super) fn accept(&mut self, top: Top, new: Tables) {
-        self.top = top;
-        for (level, tables) in new.into_iter().enumerate() {
-            if self.tables.len() <= level {
-                self.tables.push(BTreeMap::new());
-            }
-            for (number, table) in tables {
-                if table.is_empty() {
-                    self.tables[level].remove(&number);
-                } else {
-                    self.tables[level].insert(number, table);
-                }
-            }
+/// Copies of the tables of a level that have changes or lie beyond the limit, with
+/// their changes. The changes are sorted.
+fn changed_tables(
+    old: &[Table],
+    changes: &[Numbered],
+    limit: u32,
+) -> Result<Vec<Table>, OutOfMemory> {
+    let beyond = old.iter().filter(|table| table.pointer.sector >= limit);
+    let changed = changes.iter().map(|(element, _)| element / FANOUT);
+    let mut numbers = collect(changed.chain(beyond.map(|table| table.number)))?;
+    numbers.sort_unstable();
+    numbers.dedup();
+    let mut changes = changes.iter().peekable();
+    let mut tables = Vec::new();
+    tables.try_reserve_exact(numbers.len())?;
+    for number in numbers {
+        let mut table = Table::new(number)?;
+        if let Some(old) = find(old, number) {
+            table.entries.copy_from_slice(&old.entries);
         }
-        self.tables.truncate(top.levels as usize);
+        while let Some((element, pointer)) = changes.next_if(|it| it.0 / FANOUT == number) {
+            table.entries[(element % FANOUT) as usize] = *pointer;
+        }
+        tables.push(table);
     }
+    Ok(tables)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::path::Path;
+
+    use super::super::space::{Bits, Space};
     use super::*;
+    use crate::os::disk::{Disk, OpenMode};
+    use crate::os::sim::{Random, SimDisk};
 
     #[test]
     fn an_array_grows_shrinks_and_is_read_back_from_its_top() {
-        let mut sectors: Vec<Sector> = vec![[0; SECTOR]];
         let (mut array, mut model) = (Array::default(), BTreeMap::new());
-        let mut seed = 1u64;
+        let (mut random, mut space) = (Random::new(1), Space::of(Bits::default()));
+        let path = Path::new("db");
+        let file = SimDisk::new(1).open(path, OpenMode::Create).unwrap();
         for round in 0..200u32 {
-            let mut draft = ArrayBuilder::new(&array);
+            let mut changes = BTreeMap::new();
             for _ in 0..20 {
-                seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-                let element = (seed >> 33) as u32 % (1 + round * round * 40);
-                let place = match seed % 3 {
-                    0 => Place::default(),
-                    _ => Place { sector: 1 + (seed >> 40) as u32, hash: seed },
-                };
-                draft.set(element, place);
-                model.insert(element, place);
-                assert_eq!(draft.get(element), place);
+                let element = random.below(1 + round * round * 40);
+                let sector = 1 + random.below(1u32 << 24);
+                let pointer = BlockPointer { sector, hash: random.next().to_le_bytes() };
+                let is_gone = random.below(3) == 0;
+                changes.insert(element, if is_gone { BlockPointer::default() } else { pointer });
             }
             if round == 150 {
-                model.values_mut().for_each(|place| *place = Place::default());
-                model.keys().for_each(|&element| draft.set(element, Place::default()));
+                let all = model.keys().chain(changes.keys());
+                changes = all.map(|&element| (element, BlockPointer::default())).collect();
             }
-            let (top, new) = draft
-                .finish(&mut |sector| {
-                    sectors.push(*sector);
-                    Ok(Place { sector: sectors.len() as u32 - 1, hash: hash(sector) })
-                })
-                .unwrap();
-            array.accept(top, new);
-            model.retain(|_, place| !place.is_none());
-            assert!(array.elements().eq(model.iter().map(|(&element, &place)| (element, place))));
-            assert_eq!(from_top(&sectors, top), model);
+            let mut builder = ArrayBuilder::new(&array);
+            changes.iter().for_each(|(&element, &it)| builder.set(element, it).unwrap());
+            model.extend(changes);
+            model.retain(|_, pointer: &mut BlockPointer| !pointer.is_none());
+            space.begin(false);
+            let mut writer = Writer::new(&*file, path, &mut space, u32::MAX);
+            let (root, new) = builder.finish(&mut writer).unwrap();
+            writer.flush().unwrap();
+            space.commit();
+            array.reserve(&new).unwrap();
+            array.accept(root, new);
+            let expected = || model.iter().map(|(&element, &pointer)| (element, pointer));
+            assert!(array.elements().eq(expected()));
+            let mut reader = Reader::strict(&*file, path).unwrap();
+            let (again, mut elements) = Array::read(&mut reader, root).unwrap();
+            elements.sort_unstable_by_key(|(element, _)| *element);
+            assert!(elements.into_iter().eq(expected()) && again.elements().eq(expected()));
         }
-    }
-
-    fn from_top(sectors: &[Sector], top: Top) -> BTreeMap<u32, Place> {
-        let mut level = BTreeMap::from([(0, top.place)]);
-        level.retain(|_, place| !place.is_none());
-        for _ in 0..top.levels {
-            let below = level.iter().flat_map(|(&number, place)| {
-                let sector = &sectors[place.sector as usize];
-                assert!(place.fits(sector));
-                let table = Table::from_sector(sector);
-                let places: Vec<_> = table.places().collect();
-                places.into_iter().map(move |(at, place)| (number * FANOUT + at, place))
-            });
-            level = below.collect();
-        }
-        level
     }
 }

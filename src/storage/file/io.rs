@@ -1,103 +1,179 @@
-//! Many sectors at once: written in rows, read in the order in which they lie.
+//! Reading and writing many sectors: adjacent ones in one call, by their order in
+//! the file.
 
-use std::io;
 use std::path::Path;
 
-use super::array::{Place, Sector};
-use super::space::SECTOR;
+use super::pointer::{BlockPointer, Numbered, SECTOR, Sector, hash};
+use super::space::{Bits, RESERVED, Space};
 use crate::error::{DBError, DBResult};
 use crate::os::disk::File;
 
-/// Bytes that are written or read together at most.
+/// The most bytes that one call reads or writes.
 const ROW: usize = 1 << 18;
 
-/// As many sectors that are not wanted are read over.
+/// A gap of up to as many sectors is read rather than skipped.
 const GAP: u32 = 8;
 
+/// Where a sector begins in the file.
 pub(super) fn offset(sector: u32) -> u64 {
     u64::from(sector) * SECTOR as u64
 }
 
+/// The error for a sector that does not have its checksum.
 pub(super) fn damaged(path: &Path, sector: u32) -> DBError {
     let at = offset(sector);
     DBError::Corrupt(format!("{}: the bytes at {at} do not have their checksum", path.display()))
 }
 
-/// Writes sectors, those in a row together.
+/// Writes the sectors of a checkpoint to free space, adjacent ones together.
 #[derive(Debug)]
-pub(super) struct Output<'a> {
-    file: &'a dyn File,
+pub(super) struct Writer<'a> {
+    pub(super) file: &'a dyn File,
+    pub(super) path: &'a Path,
+    pub(super) space: &'a mut Space,
+    /// Sectors from here on are not kept; their content is written elsewhere.
+    pub(super) limit: u32,
+    /// Where the buffered sectors go in the file.
     start: u64,
-    row: Vec<u8>,
+    buffer: Vec<u8>,
+    /// Bytes that were written to the file.
     pub(super) written: u64,
 }
 
-impl<'a> Output<'a> {
-    pub(super) fn new(file: &'a dyn File) -> Output<'a> {
-        Output { file, start: 0, row: Vec::new(), written: 0 }
+impl<'a> Writer<'a> {
+    pub(super) fn new(
+        file: &'a dyn File,
+        path: &'a Path,
+        space: &'a mut Space,
+        limit: u32,
+    ) -> Writer<'a> {
+        Writer { file, path, space, limit, start: 0, buffer: Vec::new(), written: 0 }
     }
 
-    pub(super) fn put(&mut self, sector: u32, content: &Sector) -> io::Result<()> {
+    /// Writes a sector to free space.
+    pub(super) fn write(&mut self, content: &Sector) -> DBResult<BlockPointer> {
+        let sector = self.space.alloc()?.ok_or_else(|| {
+            DBError::Full(format!("{} cannot be larger than 2 TiB", self.path.display()))
+        })?;
         let at = offset(sector);
-        if at != self.start + self.row.len() as u64 || self.row.len() >= ROW {
+        if at != self.start + self.buffer.len() as u64 || self.buffer.len() >= ROW {
             self.flush()?;
             self.start = at;
         }
-        self.row.try_reserve(SECTOR).map_err(|_| io::ErrorKind::OutOfMemory)?;
-        self.row.extend_from_slice(content);
-        Ok(())
+        self.buffer.try_reserve(SECTOR)?;
+        self.buffer.extend_from_slice(content);
+        Ok(BlockPointer { sector, hash: hash(content) })
     }
 
-    pub(super) fn flush(&mut self) -> io::Result<()> {
-        self.file.write(&self.row, self.start)?;
-        self.written += self.row.len() as u64;
-        self.row.clear();
-        Ok(())
-    }
-}
-
-/// Sorts numbered places by where they are.
-pub(super) fn sort(places: &mut [(Place, u32)]) {
-    places.sort_unstable_by_key(|(place, _)| place.sector);
-}
-
-/// ReadSet the sectors that are wanted, in no matter which order, and gives each
-/// to `each` with its number, or why it cannot be given.
-pub(super) fn read_all(
-    file: &dyn File,
-    path: &Path,
-    mut wanted: Vec<(Place, u32)>,
-    each: &mut dyn FnMut(u32, DBResult<&Sector>) -> DBResult<()>,
-) -> DBResult<()> {
-    sort(&mut wanted);
-    let len = file.len().map_err(|error| DBError::io("read", path, &error))?;
-    let mut row = Vec::new();
-    let mut rest = &wanted[..];
-    while let Some((first, _)) = rest.first() {
-        let first = first.sector;
-        let within = |pair: &[(Place, u32)]| {
-            let (here, next) = (pair[0].0.sector, pair[1].0.sector);
-            next - here <= GAP && (next - first) as usize * SECTOR < ROW
-        };
-        let count = 1 + rest.windows(2).take_while(|pair| within(pair)).count();
-        let last = rest[count - 1].0.sector;
-        // Of a file that was cut off, what is left is read.
-        let bytes = ((last - first) as u64 + 1) * SECTOR as u64;
-        let there = len.saturating_sub(offset(first)).min(bytes) as usize;
-        row.clear();
-        row.try_reserve(there)?;
-        row.resize(there, 0);
-        let read = file.read(&mut row, offset(first));
-        let (sectors, _) = row.as_chunks::<SECTOR>();
-        for &(place, number) in &rest[..count] {
-            let found = match (&read, sectors.get((place.sector - first) as usize)) {
-                (Err(error), _) => Err(DBError::io("read", path, error)),
-                (Ok(()), Some(sector)) if place.fits(sector) => Ok(sector),
-                _ => Err(damaged(path, place.sector)),
-            };
-            each(number, found)?;
+    /// Keeps a sector of the newest root for the next one.
+    pub(super) fn keep(&mut self, sector: u32) -> DBResult<()> {
+        if sector == 0 || !self.space.keep(sector)? {
+            return Err(DBError::Internal);
         }
-        rest = &rest[count..];
+        Ok(())
     }
-    Ok(())
+
+    /// Writes the buffered sectors to the file.
+    pub(super) fn flush(&mut self) -> DBResult<()> {
+        let written = self.file.write(&self.buffer, self.start);
+        written.map_err(|error| DBError::io("write", self.path, &error))?;
+        self.written += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
+    }
+}
+
+/// Reads sectors and verifies them.
+///
+/// A strict reader fails at the first sector that is damaged; a lenient one counts
+/// such sectors and goes on. A sector that two pointers lead to is damaged.
+#[derive(Debug)]
+pub(super) struct Reader<'a> {
+    file: &'a dyn File,
+    pub(super) path: &'a Path,
+    pub(super) file_len: u64,
+    is_lenient: bool,
+    /// Sectors that a lenient reader has left out.
+    pub(super) damaged: u64,
+    /// Sectors that were read; `None` if a sector may be read again.
+    pub(super) seen: Option<Bits>,
+    buffer: Vec<u8>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn strict(file: &'a dyn File, path: &'a Path) -> DBResult<Reader<'a>> {
+        let file_len = file.len().map_err(|error| DBError::io("read", path, &error))?;
+        Ok(Reader {
+            file,
+            path,
+            file_len,
+            is_lenient: false,
+            damaged: 0,
+            seen: Some(Bits::default()),
+            buffer: Vec::new(),
+        })
+    }
+
+    pub(super) fn lenient(file: &'a dyn File, path: &'a Path) -> DBResult<Reader<'a>> {
+        Ok(Reader { is_lenient: true, ..Reader::strict(file, path)? })
+    }
+
+    /// Leaves a damaged sector out, if the reader is lenient.
+    pub(super) fn skip(&mut self, error: DBError) -> DBResult<()> {
+        if !self.is_lenient {
+            return Err(error);
+        }
+        self.damaged += 1;
+        Ok(())
+    }
+
+    /// Notes that a sector is read; false if it cannot be a block, or was read before.
+    fn see(&mut self, sector: u32) -> DBResult<bool> {
+        let Some(seen) = &mut self.seen else {
+            return Ok(true);
+        };
+        Ok((RESERVED..u32::MAX).contains(&sector) && seen.add(sector)?)
+    }
+
+    /// Reads sectors, given in any order, and calls `each` with every one of them.
+    pub(super) fn read(
+        &mut self,
+        mut wanted: Vec<Numbered>,
+        each: &mut dyn FnMut(Numbered, &Sector) -> DBResult<()>,
+    ) -> DBResult<()> {
+        wanted.sort_unstable_by_key(|(_, pointer)| pointer.sector);
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut rest = &wanted[..];
+        while let Some((_, BlockPointer { sector: first, .. })) = rest.first() {
+            let within = |pair: &[Numbered]| {
+                let (here, next) = (pair[0].1.sector, pair[1].1.sector);
+                next - here <= GAP && (next - first) as usize * SECTOR < ROW
+            };
+            let count = 1 + rest.windows(2).take_while(|pair| within(pair)).count();
+            let (row, after) = rest.split_at(count);
+            let bytes = (u64::from(row[count - 1].1.sector - first) + 1) * SECTOR as u64;
+            // A file that was cut off is read up to its end.
+            let there = self.file_len.saturating_sub(offset(*first)).min(bytes) as usize;
+            buffer.clear();
+            buffer.try_reserve(there)?;
+            buffer.resize(there, 0);
+            let read = self.file.read(&mut buffer, offset(*first));
+            let (sectors, _) = buffer.as_chunks::<SECTOR>();
+            for &(number, pointer) in row {
+                let content = sectors.get((pointer.sector - first) as usize);
+                match (&read, content) {
+                    (Err(error), _) => self.skip(DBError::io("read", self.path, error))?,
+                    (Ok(()), Some(content))
+                        if pointer.fits(content) && self.see(pointer.sector)? =>
+                    {
+                        each((number, pointer), content)?;
+                    }
+                    _ => self.skip(damaged(self.path, pointer.sector))?,
+                }
+            }
+            rest = after;
+        }
+        self.buffer = buffer;
+        Ok(())
+    }
 }

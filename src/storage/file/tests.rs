@@ -1,7 +1,11 @@
 //! The file against a model, on a disk whose calls fail when told to.
 
-use super::array::{Place, Sector, hash};
+use std::collections::BTreeMap;
+
+use super::array::FANOUT;
 use super::checkpoint::Checkpoint;
+use super::pointer::{BlockPointer, POINTER, hash};
+use super::space::RESERVED;
 use super::*;
 use crate::os::disk::{Disk, OpenMode};
 use crate::os::sim::{Call, Fate, Fault, Random, SimDisk};
@@ -18,23 +22,23 @@ fn bytes(rng: &mut Random, len: usize) -> Vec<u8> {
     (0..len).map(|at| (first + at / 512 * step) as u8 | 1).collect()
 }
 
-/// What a file holds.
+/// The content of a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Model {
-    units: BTreeMap<u32, Sector>,
+    blocks: BTreeMap<u32, Sector>,
     blobs: BTreeMap<u32, Vec<u8>>,
-    room: (Vec<u32>, Vec<u32>),
+    numbers: (Vec<u32>, Vec<u32>),
     blob_bytes: usize,
 }
 
 impl Receiver for Model {
-    fn room(&mut self, units: Vec<u32>, blobs: Vec<u32>, _: u64) -> DBResult<()> {
-        self.room = (units, blobs);
+    fn reserve(&mut self, blocks: Vec<u32>, blobs: Vec<u32>, _: u64) -> DBResult<()> {
+        self.numbers = (blocks, blobs);
         Ok(())
     }
 
-    fn unit(&mut self, unit: u32, bytes: &Sector) -> DBResult<()> {
-        assert!(self.room.0.contains(&unit) && self.units.insert(unit, *bytes).is_none());
+    fn block(&mut self, block: u32, bytes: &Sector) -> DBResult<()> {
+        assert!(self.numbers.0.contains(&block) && self.blocks.insert(block, *bytes).is_none());
         Ok(())
     }
 
@@ -47,20 +51,20 @@ impl Receiver for Model {
         self.blob_bytes += len as usize;
         let mut bytes = vec![0; len as usize];
         fill(&mut bytes)?;
-        assert!(self.room.1.contains(&id) && self.blobs.insert(id, bytes).is_none());
+        assert!(self.numbers.1.contains(&id) && self.blobs.insert(id, bytes).is_none());
         Ok(())
     }
 }
 
 impl Model {
-    /// Changes some units and blobs, numbered below these.
-    fn change(&mut self, rng: &mut Random, units: u32, blobs: u32) {
+    /// Changes some blocks and blobs, numbered below these.
+    fn change(&mut self, rng: &mut Random, blocks: u32, blobs: u32) {
         for _ in 0..rng.below(30) {
-            let (unit, count) = (rng.below(units), 1 + rng.below(8));
-            for unit in unit..unit + count {
+            let (block, count) = (rng.below(blocks), 1 + rng.below(8));
+            for block in block..block + count {
                 match rng.below(3) {
-                    0 => drop(self.units.remove(&unit)),
-                    _ => drop(self.units.insert(unit, bytes(rng, 512).try_into().unwrap())),
+                    0 => drop(self.blocks.remove(&block)),
+                    _ => drop(self.blocks.insert(block, bytes(rng, 512).try_into().unwrap())),
                 }
             }
         }
@@ -82,18 +86,19 @@ impl Model {
         let seed = rng.next();
         data.checkpoint(fields, &|next| {
             let mut rng = Random::new(seed); // it may be filled twice
-            let is_new = |unit: u32| old.units.get(&unit) != self.units.get(&unit);
+            let is_new = |block: u32| old.blocks.get(&block) != self.blocks.get(&block);
             // Some may have changed, for all that the caller knows.
-            let may = |unit: u32| is_new(unit) || Random::new(seed ^ u64::from(unit)).below(4) == 0;
-            for &unit in self.units.keys().filter(|&&unit| !may(unit)) {
-                next.keep_units(unit, 1)?;
+            let may =
+                |block: u32| is_new(block) || Random::new(seed ^ u64::from(block)).below(4) == 0;
+            for &block in self.blocks.keys().filter(|&&block| !may(block)) {
+                next.keep_blocks(block, 1)?;
             }
             for (id, _) in self.blobs.iter().filter(|it| old.blobs.get(it.0) == Some(it.1)) {
                 next.keep_blob(*id)?;
             }
-            for (&unit, content) in self.units.iter().filter(|it| may(*it.0)) {
-                let origin = [unit, rng.below(2000), u32::MAX][rng.below(3) as usize];
-                next.put_units(unit, origin, &[*content])?;
+            for (&block, content) in self.blocks.iter().filter(|it| may(*it.0)) {
+                let origin = [block, rng.below(2000), u32::MAX][rng.below(3) as usize];
+                next.put_blocks(block, origin, &[*content])?;
             }
             for (id, bytes) in self.blobs.iter().filter(|it| old.blobs.get(it.0) != Some(it.1)) {
                 next.put_blob(*id, bytes)?;
@@ -116,7 +121,7 @@ fn load(disk: &SimDisk) -> DBResult<(DataFile, Model)> {
     let roots = Roots::read(&*file, path())?;
     let mut model = Model::default();
     let data = DataFile::load(file.into(), path().into(), &roots, &mut model)?;
-    (model.room, model.blob_bytes) = Default::default();
+    (model.numbers, model.blob_bytes) = Default::default();
     Ok((data, model))
 }
 
@@ -136,7 +141,7 @@ fn what_checkpoints_write_is_what_is_loaded() {
             if rng.below(4) == 0 {
                 data.compact().unwrap();
                 let content = model.blobs.values().map(|it| it.len() + 2000).sum::<usize>();
-                let sparse = model.units.len() * 512 * 3;
+                let sparse = model.blocks.len() * 512 * 3;
                 let most = (content + sparse) / 2 * 3 + 60_000;
                 assert!(data.bytes() < most as u64, "{} of {most}", data.bytes());
                 let len = disk.contents(path()).unwrap().len() as u64;
@@ -164,26 +169,26 @@ fn differing(one: &[u8], other: &[u8]) -> usize {
 fn a_sector_that_has_not_changed_is_not_written() {
     let (mut rng, disk) = (Random::new(3), SimDisk::new(3));
     let (mut data, mut model) = (create(&disk), Model::default());
-    for unit in 0..1000 {
-        model.units.insert(unit, [unit as u8; 512]);
+    for block in 0..1000 {
+        model.blocks.insert(block, [block as u8; 512]);
     }
     model.save(&mut data, &Model::default(), &mut rng).unwrap();
     let old = model.clone();
-    model.units.insert(500, [1; 512]);
+    model.blocks.insert(500, [1; 512]);
     let before = disk.contents(path()).unwrap();
     model.save(&mut data, &old, &mut rng).unwrap();
     let after = disk.contents(path()).unwrap();
-    // The unit, its table, and the one above.
+    // The block, its table, and the one above.
     assert_eq!(differing(&before, &after), 3);
-    // Of a page that moved all sectors are there; only tables are new.
-    let moved = model.units[&7];
+    // A page that moved has its sectors already; only tables are new.
+    let moved = model.blocks[&7];
     let next = |next: &mut Checkpoint<'_>| {
-        next.keep_units(0, 7)?;
-        next.put_units(2000, 8, &[moved])
+        next.keep_blocks(0, 7)?;
+        next.put_blocks(2000, 8, &[moved])
     };
     data.checkpoint(FIELDS, &next).unwrap();
     assert_eq!(differing(&after, &disk.contents(path()).unwrap()), 5);
-    assert_eq!(load(&disk).unwrap().1.units[&2000], moved);
+    assert_eq!(load(&disk).unwrap().1.blocks[&2000], moved);
 }
 
 #[test]
@@ -267,10 +272,10 @@ fn arrays_grow_and_shrink_by_levels() {
     for (n, &edge) in steps.enumerate() {
         let old = model.clone();
         if n < edges.len() {
-            model.units.insert(edge, [n as u8; 512]);
+            model.blocks.insert(edge, [n as u8; 512]);
             model.blobs.insert(edge, vec![n as u8; 100]);
         } else {
-            model.units.remove(&edge);
+            model.blocks.remove(&edge);
             model.blobs.remove(&edge);
         }
         model.save(&mut data, &old, &mut rng).unwrap();
@@ -278,27 +283,30 @@ fn arrays_grow_and_shrink_by_levels() {
         assert!(found == model, "step {n}");
         data = loaded;
     }
-    assert_eq!((data.root.units, data.root.records), (Top::default(), Top::default()));
+    assert_eq!((data.root.blocks, data.root.records), (ArrayRoot::default(), ArrayRoot::default()));
 }
 
 /// A file that somebody has made up, with checksums that are right.
 struct Forged(Vec<u8>);
 
 impl Forged {
-    fn put(&mut self, sector: &Sector) -> Place {
+    fn put(&mut self, sector: &Sector) -> BlockPointer {
         self.0.extend_from_slice(sector);
-        Place { sector: (self.0.len() / 512) as u32 - 1, hash: hash(sector) }
+        BlockPointer { sector: (self.0.len() / 512) as u32 - 1, hash: hash(sector) }
     }
 
-    /// A table of these places, from one on.
-    fn table(&mut self, first: u32, places: &[Place]) -> Place {
-        let mut table = Table::new();
-        (first..).zip(places).for_each(|(at, place)| table.set(at, *place));
-        self.put(&table.to_sector())
+    /// A table of these pointers, from entry `first` on.
+    fn table(&mut self, first: u32, pointers: &[BlockPointer]) -> BlockPointer {
+        let mut table = [0; SECTOR];
+        for (at, pointer) in (first as usize..).zip(pointers) {
+            assert!(at < FANOUT as usize);
+            table[at * POINTER..][..POINTER].copy_from_slice(&pointer.to_bytes());
+        }
+        self.put(&table)
     }
 
-    fn assert_refused(mut self, units: Top, records: Top) {
-        let root = Root { sequence: 1, fields: FIELDS, units, records };
+    fn assert_refused(mut self, blocks: ArrayRoot, records: ArrayRoot) {
+        let root = Root { sequence: 1, fields: FIELDS, blocks, records };
         self.0[4096..8192].copy_from_slice(&root.to_bytes());
         let disk = SimDisk::new(0);
         disk.place(path(), &self.0);
@@ -314,38 +322,38 @@ impl Forged {
 #[test]
 fn a_forged_file_is_refused() {
     let new = || Forged(vec![0; 8192]);
-    let top = |levels: u32, place: Place| Top { levels, place };
+    let top = |levels: u32, pointer: BlockPointer| ArrayRoot { levels, pointer };
 
-    // The same table twice.
+    // A table that two arrays share.
     let mut forged = new();
-    let unit = forged.put(&[1; 512]);
-    let table = forged.table(3, &[unit]);
+    let block = forged.put(&[1; 512]);
+    let table = forged.table(3, &[block]);
     forged.assert_refused(top(1, table), top(1, table));
 
     // A sector twice, among the roots, or beyond the end.
     for sector in [16, 1, 15, 18, 1 << 20, u32::MAX] {
         let mut forged = new();
-        let unit = forged.put(&[1; 512]);
-        let table = forged.table(0, &[unit, Place { sector, ..unit }]);
-        forged.assert_refused(top(1, table), Top::default());
+        let block = forged.put(&[1; 512]);
+        let table = forged.table(0, &[block, BlockPointer { sector, ..block }]);
+        forged.assert_refused(top(1, table), ArrayRoot::default());
     }
 
     // The highest number there is, which has none after it.
     let mut forged = new();
-    let mut place = forged.put(&[0xff; 512]);
+    let mut pointer = forged.put(&[0xff; 512]);
     for digit in [3, 15, 36, 37, 36, 32] {
-        place = forged.table(digit, &[place]); // u32::MAX in base 42
+        pointer = forged.table(digit, &[pointer]); // u32::MAX in base 42
     }
-    forged.assert_refused(top(6, place), Top::default());
+    forged.assert_refused(top(6, pointer), ArrayRoot::default());
 }
 
 #[test]
 fn forged_blobs_take_no_more_memory_than_the_file_has() {
     let mut forged = Forged(vec![0; 8192]);
     let content = forged.put(&[1; 512]);
-    let blob = Blob { len: 5000, top: content, rows: Vec::new() };
+    let blob = Blob::new(0, 5000, content);
     let records = [blob.record(); 32].concat();
     let records = forged.put(&records.try_into().unwrap());
     let table = forged.table(0, &[records]);
-    forged.assert_refused(Top::default(), Top { levels: 1, place: table });
+    forged.assert_refused(ArrayRoot::default(), ArrayRoot { levels: 1, pointer: table });
 }

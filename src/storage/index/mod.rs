@@ -30,5 +30,7 @@ mod tree;
 
 pub(crate) use memory::prefetch_bytes;
 pub(crate) use node::key::common_prefix;
-pub(crate) use persist::{Image, PageSource, Piece, Ranges, Restoring, Unrestored, salvage};
+pub(crate) use persist::{
+    ImageMeta, ImagePart, PageSource, Ranges, Restoring, Unrestored, salvage,
+};
 pub(crate) use tree::{Bounds, Cursor, Index, Sink, Snapshot};

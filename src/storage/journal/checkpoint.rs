@@ -4,7 +4,7 @@
 //! published: with sync, commits that may yet be rolled back stay in the log only.
 
 use super::super::file::{DataFile, Fields, LogMark};
-use super::super::index::{Piece, Snapshot};
+use super::super::index::{ImagePart, Snapshot};
 use super::super::log::{Position, verify};
 use super::super::{image, log};
 use super::commit::{LOOK, LogGuard};
@@ -33,18 +33,14 @@ pub(in super::super) fn write_snapshot(
     since: Option<u64>,
     fields: Fields,
 ) -> DBResult<()> {
-    let fields = Fields { meta: image::encode(&snapshot.image()), ..fields };
+    let fields = Fields { meta: image::encode(&snapshot.image_meta()), ..fields };
     data.checkpoint(fields, &|next| {
-        // First all that stays, so that nothing new takes its place.
-        snapshot.pieces(since, &mut |piece| match piece {
-            Piece::OldPage { unit, units } => next.keep_units(unit, units),
-            Piece::OldBlob(id) => next.keep_blob(id),
-            _ => Ok(()),
-        })?;
-        snapshot.pieces(since, &mut |piece| match piece {
-            Piece::NewPage { unit, origin, units } => next.put_units(unit, origin, units),
-            Piece::NewBlob { id, bytes } => next.put_blob(id, bytes),
-            _ => Ok(()),
+        snapshot.image_parts(since, &mut |part| match part {
+            // All that stays comes first, so that nothing new takes its place.
+            ImagePart::KeptPage { unit, units } => next.keep_blocks(unit, units),
+            ImagePart::KeptBlob(id) => next.keep_blob(id),
+            ImagePart::ChangedPage { unit, origin, units } => next.put_blocks(unit, origin, units),
+            ImagePart::NewBlob { id, bytes } => next.put_blob(id, bytes),
         })
     })
 }
@@ -59,7 +55,7 @@ impl CheckpointTarget {
     ) -> DBResult<()> {
         let fields = Fields { lsn, log, ..*self.data.fields() };
         write_snapshot(&mut self.data, snapshot, self.since, fields)?;
-        self.since = Some(snapshot.moment());
+        self.since = Some(snapshot.checkpoint_epoch());
         Ok(())
     }
 }
@@ -75,7 +71,7 @@ impl Journal {
         let files = &*self.files;
         if let Ok(mut log) = files.writer().and_then(Mutex::lock) {
             // Not again with the next commit, should it fail.
-            let live = log.log.living_bytes();
+            let live = log.log.live_bytes();
             log.set_checkpoint_at(live.saturating_add(files.options.due_after(0)));
         }
         let in_background = files.options.background && mode == CheckpointMode::Background;
@@ -141,7 +137,7 @@ impl Files {
     /// Whether a checkpoint is due, and of which mode: the worker may be too late where
     /// there might soon be no space for a checkpoint, and so never again any.
     pub(super) fn due_checkpoint(&self, log: &mut LogGuard<'_>) -> Option<CheckpointMode> {
-        let live = log.log.living_bytes();
+        let live = log.log.live_bytes();
         if live < log.look_at {
             return None;
         }
@@ -150,7 +146,7 @@ impl Files {
         let needed = all.min(live * 100) + 4 * LOOK;
         let at = log.checkpoint_at;
         log.set_checkpoint_at(at);
-        if log.log.file().room() < needed {
+        if log.log.file().free_space() < needed {
             return Some(CheckpointMode::Inline);
         }
         (live >= at).then_some(CheckpointMode::Background)

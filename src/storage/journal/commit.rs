@@ -73,7 +73,7 @@ impl LogWriter {
     /// Sets at how many live bytes of log the next checkpoint is due.
     pub(super) fn set_checkpoint_at(&mut self, live_bytes: u64) {
         self.checkpoint_at = live_bytes;
-        self.look_at = live_bytes.min(self.log.living_bytes() + LOOK);
+        self.look_at = live_bytes.min(self.log.live_bytes() + LOOK);
     }
 
     /// Adds a record to the pending group.
@@ -122,7 +122,7 @@ impl Journal {
         let result = match apply(&files.store) {
             Ok(result) => result,
             Err(error) => {
-                log.log.cancel()?;
+                log.log.roll_back()?;
                 return Err(error);
             }
         };
@@ -157,10 +157,10 @@ impl Journal {
         if log.log.durable() == log.log.written() {
             return Ok(());
         }
-        let plan = log.log.sync_plan();
+        let sync = log.log.begin_sync();
         drop(log);
-        let synced = plan.sync();
-        files.writer()?.lock()?.log.finish_sync(plan, synced)
+        let synced = sync.run();
+        files.writer()?.lock()?.log.finish_sync(sync, synced)
     }
 }
 
@@ -177,7 +177,7 @@ impl Files {
     /// Adds a record to the log, for a change that is applied next. Without sync the
     /// operating system has it then; with sync the change will be unpublished.
     fn log_record(&self, log: &mut LogWriter, record: Record<'_>) -> DBResult<()> {
-        if !self.options.no_sync && !planted::is(Bug::ShownBeforeSync) {
+        if !self.options.no_sync && !planted::is(Bug::PublishedBeforeSync) {
             self.store.begin_unpublished()?;
             if let Some(flight) = log.in_flight.as_mut().filter(|flight| flight.end.is_none()) {
                 flight.end = Some(self.store.freeze_latest()?);
@@ -189,9 +189,9 @@ impl Files {
 
     /// Writes the pending records to the log, as far as to the operating system.
     fn write_through(&self, log: &mut LogWriter) -> DBResult<()> {
-        let plan = log.log.plan();
-        let outcome = plan.run(false);
-        log.log.finish(plan, outcome)?;
+        let flush = log.log.begin_flush();
+        let outcome = flush.run(false);
+        log.log.finish_flush(flush, outcome)?;
         self.log_bytes.store(log.log.bytes(), Ordering::Relaxed);
         Ok(())
     }
@@ -215,14 +215,14 @@ impl Files {
     /// Writes and syncs the pending group while others append to the next one, and
     /// publishes it, or rolls back all that is unpublished.
     fn flush_group<'a>(&'a self, mut log: LogGuard<'a>) -> DBResult<LogGuard<'a>> {
-        let plan = log.log.plan();
+        let flush = log.log.begin_flush();
         let group = take(&mut log.pending);
         log.in_flight = Some(InFlight { group: group.clone(), end: None });
         let flight = Flight { files: self };
         drop(log);
-        let outcome = plan.run(!planted::is(Bug::AcknowledgedBeforeSync));
+        let outcome = flush.run(!planted::is(Bug::AcknowledgedBeforeSync));
         let mut log = self.writer()?.lock()?;
-        let done = log.log.finish(plan, outcome);
+        let done = log.log.finish_flush(flush, outcome);
         self.log_bytes.store(log.log.bytes(), Ordering::Relaxed);
         self.end_flight(&mut log, done);
         std::mem::forget(flight);
@@ -232,7 +232,7 @@ impl Files {
     /// Ends the flight of a group with its outcome, and wakes all that wait for it.
     fn end_flight(&self, log: &mut LogWriter, mut done: DBResult<()>) {
         let end = log.in_flight.as_mut().and_then(|flight| flight.end.take());
-        if done.is_ok() || planted::is(Bug::ShownAfterFailure) {
+        if done.is_ok() || planted::is(Bug::PublishedAfterFailure) {
             done = done.and(self.store.publish(end));
         } else {
             drop(end);

@@ -1,18 +1,18 @@
-//! The log: what was committed since the last checkpoint, in order.
+//! The log: the commits since the last checkpoint, in order.
 //!
 //! Every commit is a record with an opaque payload, written at the end of the
-//! log. A place in the log is an lsn, a count of bytes that grows for the whole
-//! life of the database; each record takes as many lsns as it takes bytes.
-//! [`Log`] writes; [`mod@replay`] has what reads; [`record`] has the bytes.
+//! log. A log sequence number (lsn) counts bytes of records over the whole life of
+//! the database; each record takes as many lsns as it takes bytes. [`Log`] writes,
+//! [`mod@replay`] reads, and [`record`] has the bytes.
 //!
 //! Writing has three steps, so that many commits can share one sync:
-//! [`Log::append`] adds records in memory, [`Log::plan`] takes all of them, the
-//! [`Plan`] is written and synced while others append, and [`Log::finish`] says
-//! how that went. The lock around the log is the caller's; a plan needs none.
+//! [`Log::append`] adds records in memory; [`Log::begin_flush`] takes all of them as
+//! a [`Flush`], which is written and synced while others append; and
+//! [`Log::finish_flush`] takes its outcome. The caller holds a lock around the log;
+//! a flush in flight needs none.
 //!
-//! The file is used again from its head once checkpoints have retired what was
-//! there. The records then stand in several extents, each of which ends with a
-//! jump to the next:
+//! The space of retired records at the head of the file is used again. The records
+//! then stand in several extents, each of which ends with a jump to the next:
 //!
 //! ```text
 //! header | newest extent -> free | retired | oldest extent, jump to 4096 |
@@ -22,12 +22,12 @@
 //!
 //! 1. Records are replayed in the order in which they were appended, without
 //!    gaps, up to some point after everything that was durable.
-//! 2. What is not retired is never overwritten, nor is a place that
-//!    [`Log::position`] named for an lsn that is not retired.
+//! 2. A record that is not retired is never overwritten, nor is a position that
+//!    [`Log::position`] gave for an lsn that is not retired.
 //! 3. A record whose append, write or sync was reported as failed is not
 //!    replayed, as long as the log has not failed.
 //! 4. After a failed sync, or a write that cannot be undone, the log refuses
-//!    everything. It never syncs again what a sync has failed for.
+//!    everything. It never syncs again after a failed sync.
 //!
 //! Not here: what payloads mean, locks, and when to sync or to checkpoint.
 
@@ -42,6 +42,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use crate::error::{DBError, DBResult};
+use crate::fallible::filled;
 use crate::os::disk::File;
 use crate::planted::{self, Bug};
 use crate::sync::Arc;
@@ -52,33 +53,33 @@ pub(crate) use replay::{has_records, identify, is_foreign, replay, salvage, veri
 /// The length of a log without records.
 pub(crate) const EMPTY_BYTES: u64 = START;
 
-/// The jump back to the head waits until this much is free there.
+/// Free bytes at the head of the file that are worth a jump back.
 const WORTH_A_JUMP: u64 = if cfg!(minidb_shuttle) { 1 << 10 } else { 64 << 10 };
-/// A buffer that has grown past this is not kept.
-const KEEP: usize = 4 << 20;
+/// A buffer with a larger capacity is not kept for the next flush.
+const SPARE_MAX: usize = 4 << 20;
 
-/// Zeros are written so many bytes at a time.
+/// Zeros that are written ahead in one call.
 const ZEROS: usize = 16 << 10;
 
-/// Tells one log from all others.
+/// Identifies a log among those of all databases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     /// The uuid of the database.
     pub(crate) database: [u8; 16],
-    /// Counts the logs of that database.
+    /// The number of the log among those of its database.
     pub(crate) generation: u64,
-    /// Random, so that no bytes of another log pass for a record.
+    /// Random, so that no bytes of another log pass as a record.
     pub(crate) salt: u64,
 }
 
-/// Where a record is.
+/// Where a record stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Position {
     pub(crate) lsn: u64,
     pub(crate) offset: u64,
 }
 
-/// The end of a log that is written to.
+/// A log that is appended to.
 ///
 /// `retired <= durable <= written <= end`, all of them lsns.
 #[derive(Debug)]
@@ -86,7 +87,7 @@ pub(crate) struct Log {
     file: Arc<Box<dyn File>>,
     path: PathBuf,
     salt: u64,
-    /// How far zeros are written ahead.
+    /// Bytes of zeros that are written ahead of the records.
     ahead: u64,
     /// The length of the file.
     bytes: u64,
@@ -94,27 +95,25 @@ pub(crate) struct Log {
     durable: u64,
     written: u64,
     end: u64,
-    /// The latest record, as long as it can be cancelled.
+    /// The latest record, as long as it can be rolled back.
     latest: Option<u64>,
-    /// Where records stand, from the oldest that lives: each extent goes as far
-    /// as the lsn of the next, and ends with a jump to that.
+    /// Where live records begin, the oldest extent first. An extent goes up to the
+    /// lsn of the next, and ends with a jump to it.
     extents: VecDeque<Position>,
-    /// The records from `written`, or from the end of the plan that is out.
+    /// The records from `written` on, or from the end of the flush in flight.
     pending: Vec<u8>,
-    /// What the next plan leaves here for `pending`.
+    /// An empty buffer for the records after the next flush.
     spare: Vec<u8>,
-    /// Whether there is a plan that is not finished.
-    planned: bool,
+    /// Whether a flush is in flight.
+    in_flight: bool,
     failed: Option<DBError>,
 }
 
 impl Log {
-    /// Makes `file` an empty log whose first record will have the given lsn,
-    /// and syncs it; that it has a name is the caller's to sync. Whatever was in
-    /// it is gone. With `ahead`, so many zeros
-    /// are written behind the records whenever the file grows, so that a sync
-    /// rarely has a new length to record; if there is no space for them, they are
-    /// done without.
+    /// Makes `file` an empty log whose first record will have the given lsn, and
+    /// syncs it. The caller syncs its name. Whenever the file grows, `ahead` bytes of
+    /// zeros are written behind the records, if there is space, so that a sync rarely
+    /// has a new length to record.
     pub(crate) fn create(
         file: Box<dyn File>,
         path: PathBuf,
@@ -123,13 +122,11 @@ impl Log {
         ahead: u64,
     ) -> DBResult<Log> {
         let old = file.len().map_err(|error| DBError::io("look at", &path, &error))?;
-        let emptied = match old > 0 && !planted::is(Bug::LogNotRenewed) {
-            true => file.set_len(0),
-            false => Ok(()),
-        };
-        emptied
-            .and_then(|()| file.write(&record::encode_file_head(&identity, lsn), 0))
-            .map_err(|error| DBError::io("write", &path, &error))?;
+        let write = |error| DBError::io("write", &path, &error);
+        if old > 0 && !planted::is(Bug::LogNotRenewed) {
+            file.set_len(0).map_err(write)?;
+        }
+        file.write(&record::encode_file_head(&identity, lsn), 0).map_err(write)?;
         if !planted::is(Bug::LogNamedTooEarly) {
             file.sync().map_err(|error| DBError::io("sync", &path, &error))?;
         }
@@ -147,17 +144,17 @@ impl Log {
             extents: VecDeque::from([Position { lsn, offset: START }]),
             pending: Vec::new(),
             spare: Vec::new(),
-            planned: false,
+            in_flight: false,
             failed: None,
         })
     }
 
-    /// The same, by another name of its file.
+    /// Gives the log the new name of its file.
     pub(crate) fn named(self, path: PathBuf) -> Log {
         Log { path, ..self }
     }
 
-    /// Adds a commit, in memory; its payload is the parts in a row.
+    /// Adds a commit in memory. Its payload is the parts in a row.
     pub(crate) fn append(&mut self, parts: &[&[u8]]) -> DBResult<()> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
@@ -165,6 +162,7 @@ impl Log {
         let len: usize = parts.iter().map(|part| part.len()).sum();
         let size = HEAD + len.next_multiple_of(8);
         self.pending.try_reserve(size)?;
+        self.extents.try_reserve(2)?; // for the jump to it, and that of a flush in flight
         let after = self.pending.len() + size;
         self.pending.extend_from_slice(&record::encode_head(Kind::Commit, self.end, len as u64));
         for part in parts {
@@ -176,21 +174,21 @@ impl Log {
         Ok(())
     }
 
-    /// Takes the latest record back: one that is pending, or one that was written
-    /// without a sync, before the lock is let go; and only one in a row. If a
-    /// written one cannot be taken back, the log has failed.
-    pub(crate) fn cancel(&mut self) -> DBResult<()> {
+    /// Rolls back the latest append: of a record that is pending, or that was written
+    /// without a sync under the lock that the caller still holds. Appends before it
+    /// stay. If a written record cannot be erased, the log has failed.
+    pub(crate) fn roll_back(&mut self) -> DBResult<()> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
-        let lsn = self.latest.take().expect("only the latest record can be cancelled");
+        let lsn = self.latest.take().expect("only the latest append can be rolled back");
         if !self.pending.is_empty() {
             let size = (self.end - lsn) as usize;
             self.pending.truncate(self.pending.len() - size);
             self.end = lsn;
             return Ok(());
         }
-        assert!(!self.planned && self.durable <= lsn, "a record is cancelled too late");
+        assert!(!self.in_flight && self.durable <= lsn, "an append is rolled back too late");
         let offset = self.position(lsn).offset;
         self.end = lsn;
         self.written = lsn;
@@ -199,79 +197,75 @@ impl Log {
             .map_err(|error| self.fail(DBError::io("write", &self.path, &error)))
     }
 
-    #[cfg(test)]
     /// The lsn after the last record.
+    #[cfg(test)]
     pub(crate) fn end(&self) -> u64 {
         self.end
     }
 
-    /// Whether there are records that no plan has taken.
+    /// Whether there are records that no flush has taken.
     pub(crate) fn is_pending(&self) -> bool {
         !self.pending.is_empty()
     }
 
-    /// The lsn up to which records were handed to the file.
+    /// The lsn up to which records were written to the file.
     pub(crate) fn written(&self) -> u64 {
         self.written
     }
 
-    /// The lsn up to which a crash of the machine loses nothing.
+    /// The lsn up to which records survive a crash of the machine.
     pub(crate) fn durable(&self) -> u64 {
         self.durable
     }
 
-    /// Why the log refuses everything, if it does.
+    /// The error that every call gets, once the log has failed.
     pub(crate) fn failed(&self) -> Option<DBError> {
         self.failed.clone()
     }
 
-    /// Takes all pending records, to be written without the log's lock. The plan
-    /// before must be finished.
-    pub(crate) fn plan(&mut self) -> Plan {
-        assert!(!self.planned, "there is one plan at a time");
-        self.planned = true;
+    /// Takes all pending records, to be written without the log's lock. At most one
+    /// flush is in flight.
+    pub(crate) fn begin_flush(&mut self) -> Flush {
+        assert!(!self.in_flight, "one flush is in flight at a time");
+        self.in_flight = true;
         let mut records = std::mem::replace(&mut self.pending, std::mem::take(&mut self.spare));
         let mut rest = &mut records[..];
         while !rest.is_empty() {
             let (record, after) = rest.split_at_mut(record::size(rest));
-            record::seal(record, self.durable, self.salt);
+            record::finalize(record, self.durable, self.salt);
             rest = after;
         }
         let here = self.position(self.written).offset;
-        let offset = self.place(here, records.len() as u64);
+        let offset = self.choose_offset(here, records.len() as u64);
         let jump = (offset != here)
             .then(|| (here, record::encode_jump(self.written, offset, self.durable, self.salt)));
         let end = offset + records.len() as u64;
-        let zeros = match end > self.bytes && self.ahead > 0 {
-            true => end..(end + self.ahead).next_multiple_of(START),
-            false => end..end,
-        };
+        let grows = end > self.bytes && self.ahead > 0;
+        let zeros_end = if grows { (end + self.ahead).next_multiple_of(START) } else { end };
         let file = self.file.clone();
-        Plan { file, start: self.written, offset, records, jump, zeros }
+        Flush { file, start: self.written, offset, records, jump, zeros: end..zeros_end }
     }
 
-    /// Where the next records go, if they take `len` bytes: `here`, which is
-    /// behind the last ones, or elsewhere if there is reason to jump. Wherever
-    /// that is, a jump fits behind them.
-    fn place(&self, here: u64, len: u64) -> u64 {
+    /// Where the next records go, if they take `len` bytes: `here`, which is behind the
+    /// last ones, or elsewhere, reached by a jump. A jump fits behind them in any case.
+    fn choose_offset(&self, here: u64, len: u64) -> u64 {
         if len == 0 {
             return here;
         }
         let len = len + JUMP as u64;
         let (mut lowest, mut limit, mut top) = (here, u64::MAX, here + JUMP as u64);
         for (i, extent) in self.extents.iter().enumerate() {
-            let living = extent.offset + self.retired.saturating_sub(extent.lsn);
-            lowest = lowest.min(living);
+            let live = extent.offset + self.retired.saturating_sub(extent.lsn);
+            lowest = lowest.min(live);
             if let Some(next) = self.extents.get(i + 1) {
                 top = top.max(extent.offset + (next.lsn - extent.lsn) + JUMP as u64);
-                if living >= here {
-                    limit = limit.min(living);
+                if live >= here {
+                    limit = limit.min(live);
                 }
             }
         }
         let free = lowest - START;
-        if planted::is(Bug::LapOverLiving) || free >= len.max(WORTH_A_JUMP).max(self.living_bytes())
-        {
+        if planted::is(Bug::LapOverLive) || free >= len.max(WORTH_A_JUMP).max(self.live_bytes()) {
             START
         } else if here + len <= limit {
             here
@@ -280,30 +274,30 @@ impl Log {
         }
     }
 
-    /// Ends a plan. If it failed, all its records are dropped, and all that were
-    /// appended since; the error is for each of them. After
-    /// [`DBError::Full`] and [`DBError::OutOfMemory`] the log goes on as if they had
-    /// never been; after any other it has failed.
-    pub(crate) fn finish(&mut self, plan: Plan, outcome: Outcome) -> DBResult<()> {
-        self.planned = false;
-        let done = self.settle(&plan, outcome);
+    /// Ends a flush. If it has failed, its records are dropped with all that were
+    /// appended since; the error is for each of them. After [`DBError::Full`] and
+    /// [`DBError::OutOfMemory`] the log goes on without them; after any other error
+    /// it has failed.
+    pub(crate) fn finish_flush(&mut self, flush: Flush, outcome: Outcome) -> DBResult<()> {
+        self.in_flight = false;
+        let done = self.complete(&flush, outcome);
         if done.is_err() {
             self.drop_pending();
         }
-        let mut records = plan.records;
-        if records.capacity() <= KEEP {
+        let mut records = flush.records;
+        if records.capacity() <= SPARE_MAX {
             records.clear();
             self.spare = records;
         }
         done
     }
 
-    fn settle(&mut self, plan: &Plan, outcome: Outcome) -> DBResult<()> {
+    fn complete(&mut self, flush: &Flush, outcome: Outcome) -> DBResult<()> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
         if let Err(error) = outcome.write {
-            let undone = self.invalidate(plan).and_then(|()| self.file.sync());
+            let undone = self.erase(flush).and_then(|()| self.file.sync());
             return Err(match DBError::io("write", &self.path, &error) {
                 passing @ (DBError::Full(_) | DBError::OutOfMemory) if undone.is_ok() => {
                     self.durable = self.written;
@@ -313,34 +307,34 @@ impl Log {
             });
         }
         if let Some(Err(error)) = outcome.sync {
-            // So that, if no crash follows, what was not acknowledged is gone.
-            let _ = self.invalidate(plan);
+            // So that its records, which are not acknowledged, are gone if no crash follows.
+            let _ = self.erase(flush);
             if planted::is(Bug::FailedSyncForgotten) {
                 return Err(DBError::io("sync", &self.path, &error));
             }
             return Err(self.fail(DBError::io("sync", &self.path, &error)));
         }
-        if plan.jump.is_some() {
-            self.extents.push_back(Position { lsn: plan.start, offset: plan.offset });
+        if flush.jump.is_some() {
+            self.extents.push_back(Position { lsn: flush.start, offset: flush.offset });
         }
-        self.written = plan.end();
+        self.written = flush.end();
         if outcome.sync.is_some() || planted::is(Bug::DurableClaimed) {
             self.durable = self.durable.max(self.written);
         }
-        self.bytes = self.bytes.max(plan.reach());
-        if !plan.zeros.is_empty() {
+        self.bytes = self.bytes.max(flush.file_end());
+        if !flush.zeros.is_empty() {
             self.bytes = self.file.len().unwrap_or(self.bytes);
-            if self.bytes < plan.zeros.end {
+            if self.bytes < flush.zeros.end {
                 self.ahead = 0; // not again and again
             }
         }
         Ok(())
     }
 
-    /// Overwrites the headers of a plan that may have reached the file: of all
-    /// its records, since new ones of the same lengths may come to stand between
-    /// them. A jump may stay: it leads to nothing, and the next plan begins there.
-    fn invalidate(&mut self, plan: &Plan) -> io::Result<()> {
+    /// Overwrites the headers of a flush that may have reached the file: of all its
+    /// records, since new ones of the same lengths may come to stand between them. A
+    /// jump may stay: it leads to no record, and the next flush begins there.
+    fn erase(&mut self, flush: &Flush) -> io::Result<()> {
         self.bytes = self.file.len()?;
         // Not past the file's end: there may be no space for that.
         let erase = |offset| {
@@ -348,37 +342,37 @@ impl Log {
             self.file.write(&[0; HEAD][..reached as usize], offset)
         };
         let mut at = 0;
-        while at < plan.records.len() {
-            erase(plan.offset + at as u64)?;
-            at += record::size(&plan.records[at..]);
+        while at < flush.records.len() {
+            erase(flush.offset + at as u64)?;
+            at += record::size(&flush.records[at..]);
         }
         Ok(())
     }
 
-    /// Takes what is written already to be synced without the log's lock,
-    /// whether a plan is out or not.
-    pub(crate) fn sync_plan(&self) -> SyncPlan {
-        SyncPlan { file: self.file.clone(), end: self.written }
+    /// Takes the records that are written already, to be synced without the log's
+    /// lock, whether a flush is in flight or not.
+    pub(crate) fn begin_sync(&self) -> LogSync {
+        LogSync { file: self.file.clone(), end: self.written }
     }
 
-    /// Ends a sync. If it failed, the log has failed.
-    pub(crate) fn finish_sync(&mut self, plan: SyncPlan, outcome: io::Result<()>) -> DBResult<()> {
+    /// Ends a sync. If it has failed, so has the log.
+    pub(crate) fn finish_sync(&mut self, sync: LogSync, outcome: io::Result<()>) -> DBResult<()> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
         if let Err(error) = outcome {
             let error = self.fail(DBError::io("sync", &self.path, &error));
-            if !self.planned {
+            if !self.in_flight {
                 self.drop_pending();
             }
             return Err(error);
         }
-        self.durable = self.durable.max(plan.end);
+        self.durable = self.durable.max(sync.end);
         Ok(())
     }
 
-    /// Makes the log refuse everything from now on with `error`, and drops what is pending:
-    /// nobody knows how far its plan has come.
+    /// Makes the log fail with `error`, and drops the pending records: a flush was
+    /// interrupted, and how much of it has reached the file is unknown.
     pub(crate) fn abandon(&mut self, error: DBError) {
         self.fail(error);
         self.drop_pending();
@@ -390,8 +384,7 @@ impl Log {
         self.latest = None;
     }
 
-    /// Notes that nothing can be relied on any more, and returns what every call
-    /// gets from now on.
+    /// Makes the log fail, and returns the error that every call gets from now on.
     #[cold]
     fn fail(&mut self, error: DBError) -> DBError {
         let error = match error {
@@ -404,10 +397,10 @@ impl Log {
         self.failed.get_or_insert(error).clone()
     }
 
-    /// Lookup that all before `lsn` is durable elsewhere: its space may be used
-    /// again. No more than what is written can be retired.
+    /// Retires the records before `lsn`, which are written and durable elsewhere: their
+    /// space may be used again.
     pub(crate) fn retire(&mut self, lsn: u64) {
-        assert!(lsn <= self.written, "what is not written is retired");
+        assert!(lsn <= self.written, "a record is retired that is not written");
         self.retired = self.retired.max(lsn);
         self.durable = self.durable.max(lsn);
         // Not the extent that ends just there: replay may begin at its jump.
@@ -416,8 +409,8 @@ impl Log {
         }
     }
 
-    /// Where replay can begin to find the record with this lsn, which is not
-    /// retired, and written or the next to be.
+    /// Where replay can begin to find the record with this lsn, which is not retired,
+    /// and written or the next to be written.
     pub(crate) fn position(&self, lsn: u64) -> Position {
         debug_assert!((self.retired..=self.written).contains(&lsn));
         let extent = self.extents.iter().rev().find(|extent| extent.lsn <= lsn);
@@ -435,98 +428,96 @@ impl Log {
         self.bytes
     }
 
-    /// How much there is to replay.
-    pub(crate) fn living_bytes(&self) -> u64 {
+    /// Bytes of records that are not retired.
+    pub(crate) fn live_bytes(&self) -> u64 {
         self.end - self.retired
     }
 }
 
-/// Records on their way into the file.
+/// Records on their way to the file.
 #[derive(Debug)]
-pub(crate) struct Plan {
+pub(crate) struct Flush {
     file: Arc<Box<dyn File>>,
-    /// The lsn of the first one.
+    /// The lsn of the first record.
     start: u64,
     offset: u64,
     records: Vec<u8>,
-    /// What leads to them, and where it goes, if they are not behind the last.
+    /// If the records are not behind the last ones, where the jump to them goes, and
+    /// its bytes.
     jump: Option<(u64, [u8; JUMP])>,
-    /// Where zeros are to be written, behind the records.
+    /// Where zeros are written ahead, behind the records.
     zeros: Range<u64>,
 }
 
-/// How a plan went: the sync is none if there was no call for it.
+/// How the write and the sync of a flush went; no sync if it was not asked for, or
+/// if the write failed.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) write: io::Result<()>,
     pub(crate) sync: Option<io::Result<()>>,
 }
 
-impl Plan {
-    /// Writes the records to the file.
-    pub(crate) fn write(&self) -> io::Result<()> {
+impl Flush {
+    /// Writes the records, and syncs them if asked to.
+    pub(crate) fn run(&self, sync: bool) -> Outcome {
+        let write = self.write();
+        let sync = (sync && write.is_ok()).then(|| self.file.sync());
+        Outcome { write, sync }
+    }
+
+    fn write(&self) -> io::Result<()> {
         if self.records.is_empty() {
             return Ok(());
         }
         self.file.write(&self.records, self.offset)?;
-        let len = self.zeros.end - self.zeros.start;
-        if len > 0 && self.file.room() < 16 * len {
-            return self.write_jump(); // others need the space more
-        }
-        let zeros = vec![0; if len > 0 { ZEROS } else { 0 }];
-        for at in self.zeros.clone().step_by(ZEROS) {
-            let some = (self.zeros.end - at).min(ZEROS as u64);
-            if self.file.write(&zeros[..some as usize], at).is_err() {
-                // Others need the space that is left more.
-                let _ = self.file.set_len(self.zeros.start);
-                break;
-            }
-        }
-        self.write_jump()
-    }
-
-    /// Last, so that it never leads to what is not there.
-    fn write_jump(&self) -> io::Result<()> {
+        self.write_zeros();
+        // The jump comes last, so that it never leads to what is not there.
         match &self.jump {
             Some((offset, jump)) => self.file.write(jump, *offset),
             None => Ok(()),
         }
     }
 
-    /// Makes all that was written to the file durable.
-    pub(crate) fn sync(&self) -> io::Result<()> {
-        self.file.sync()
+    /// Writes zeros ahead, unless space or memory is short: others need them more.
+    fn write_zeros(&self) {
+        let len = self.zeros.end - self.zeros.start;
+        if len == 0 || self.file.free_space() < 16 * len {
+            return;
+        }
+        let Ok(zeros) = filled(0, ZEROS) else {
+            return;
+        };
+        for at in self.zeros.clone().step_by(ZEROS) {
+            let some = (self.zeros.end - at).min(ZEROS as u64);
+            if self.file.write(&zeros[..some as usize], at).is_err() {
+                let _ = self.file.set_len(self.zeros.start);
+                return;
+            }
+        }
     }
 
-    /// Both, or only the write.
-    pub(crate) fn run(&self, sync: bool) -> Outcome {
-        let write = self.write();
-        let sync = (sync && write.is_ok()).then(|| self.sync());
-        Outcome { write, sync }
-    }
-
-    /// The lsn after its records.
+    /// The lsn after the records.
     pub(crate) fn end(&self) -> u64 {
         self.start + self.records.len() as u64
     }
 
-    /// How long the file is at least, once it is written.
-    fn reach(&self) -> u64 {
+    /// The least length of the file once the flush is written.
+    fn file_end(&self) -> u64 {
         let jump = self.jump.map_or(0, |(offset, jump)| offset + jump.len() as u64);
         jump.max(self.offset + self.records.len() as u64)
     }
 }
 
-/// What is written, on its way to be durable.
+/// Written records on their way to be durable.
 #[derive(Debug)]
-pub(crate) struct SyncPlan {
+pub(crate) struct LogSync {
     file: Arc<Box<dyn File>>,
     end: u64,
 }
 
-impl SyncPlan {
-    /// Makes all that was written to the file durable.
-    pub(crate) fn sync(&self) -> io::Result<()> {
+impl LogSync {
+    /// Syncs the file.
+    pub(crate) fn run(&self) -> io::Result<()> {
         self.file.sync()
     }
 }

@@ -1,8 +1,8 @@
-//! The bytes of a log, and how those that belong are told from those that do not.
+//! The bytes of a log: its header and its records.
 //!
 //! Numbers are little-endian. The file begins with a header, in 4096 bytes:
 //!
-//! | at  | bytes | what                                              |
+//! | at  | bytes | content                                           |
 //! |-----|-------|---------------------------------------------------|
 //! | 0   | 8     | `minidbL\n`                                       |
 //! | 8   | 4     | version of the format, 1                          |
@@ -18,18 +18,18 @@
 //! Its first 512 bytes keep this shape in every version. Records follow, each
 //! at a multiple of 8:
 //!
-//! | at  | bytes | what                                              |
+//! | at  | bytes | content                                           |
 //! |-----|-------|---------------------------------------------------|
 //! | 0   | 8     | XXH3-64, seeded with the salt, of all that follows |
 //! | 8   | 8     | lsn                                               |
-//! | 16  | 8     | the lsn up to which all was durable when it was made |
+//! | 16  | 8     | the lsn up to which the log was durable when it was made |
 //! | 24  | 7     | length of the payload                             |
 //! | 31  | 1     | kind: 1 a commit, 2 a jump                        |
 //! | 32  |       | payload, then zeros up to a multiple of 8         |
 //!
 //! The lsn of the next record is this one's plus its size. A jump's payload is
-//! the offset at which the record with the jump's own lsn stands: jumps take no
-//! lsns, so that one can be put wherever a record could.
+//! the offset of the record with the jump's own lsn: jumps take no lsns, so a jump
+//! can stand wherever a record could.
 //!
 //! Promises:
 //!
@@ -42,9 +42,9 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_64_with_seed};
 
 use super::Identity;
 
-/// Where the first record stands.
+/// The offset of the first record.
 pub(super) const START: u64 = 4096;
-/// The bytes of the file's header that say something.
+/// The bytes of the file's header that are in use.
 pub(super) const FILE_HEAD: usize = 512;
 /// The bytes of a record before its payload.
 pub(super) const HEAD: usize = 32;
@@ -54,16 +54,16 @@ pub(super) const JUMP: usize = HEAD + 8;
 const MAGIC: &[u8; 8] = b"minidbL\n";
 const VERSION: u32 = 1;
 
-/// What a file's header says.
+/// The header of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FileHead {
     pub(super) identity: Identity,
-    /// Whether a newer minidb wrote it: nothing else in the file is understood.
+    /// Whether a newer minidb wrote it. Then nothing else in the file can be read.
     pub(super) newer: bool,
 }
 
-pub(super) fn encode_file_head(identity: &Identity, first: u64) -> Vec<u8> {
-    let mut bytes = vec![0; START as usize];
+pub(super) fn encode_file_head(identity: &Identity, first: u64) -> [u8; START as usize] {
+    let mut bytes = [0; START as usize];
     bytes[..8].copy_from_slice(MAGIC);
     bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
     bytes[16..32].copy_from_slice(&identity.database);
@@ -75,12 +75,12 @@ pub(super) fn encode_file_head(identity: &Identity, first: u64) -> Vec<u8> {
     bytes
 }
 
-/// Whether a file that begins so may be a log, or what damage has left of one.
+/// Whether a file that begins with these bytes may be a log, whole or damaged.
 pub(super) fn may_begin(bytes: &[u8]) -> bool {
     bytes.starts_with(MAGIC) || bytes.iter().all(|&it| it == 0)
 }
 
-/// None if the bytes are no header, or a damaged one.
+/// The header of a file; `None` if it is damaged, or none.
 pub(super) fn decode_file_head(bytes: &[u8; FILE_HEAD]) -> Option<FileHead> {
     let version = u32::from_le_bytes(bytes[8..12].try_into().ok()?);
     let whole = xxh3_64(&bytes[..FILE_HEAD - 8]) == get(bytes, FILE_HEAD - 8);
@@ -98,7 +98,7 @@ pub(super) enum Kind {
     Jump = 2,
 }
 
-/// What a record says before its payload.
+/// The header of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) hash: u64,
@@ -110,8 +110,7 @@ pub(super) struct Head {
 }
 
 impl Head {
-    /// What the first 32 bytes say, if a log can have written them; that it did
-    /// only the hash can tell.
+    /// Decodes 32 bytes that a log can have written. Only the hash proves that it did.
     pub(super) fn decode(bytes: &[u8]) -> Option<Head> {
         let word = get(bytes, 24);
         let len = word & LEN_MASK;
@@ -131,7 +130,7 @@ impl Head {
         HEAD as u64 + self.len.next_multiple_of(8)
     }
 
-    /// The lsn after it.
+    /// The lsn after the record.
     pub(super) fn end(&self) -> u64 {
         match self.kind {
             Kind::Commit => self.lsn + self.size(),
@@ -140,13 +139,13 @@ impl Head {
     }
 }
 
-/// Whether a header can stand where this word would be its last one: cheap, and
-/// false for nearly all that is not a header.
+/// Whether a word can be the last one of a header. It is cheap, and false for nearly
+/// all other words.
 pub(super) fn is_kind_and_len(word: &[u8]) -> bool {
     matches!(word[7], 1 | 2)
 }
 
-/// The header of a record that is yet to be sealed.
+/// The header of a record, without what [`finalize`] fills in.
 pub(super) fn encode_head(kind: Kind, lsn: u64, len: u64) -> [u8; HEAD] {
     debug_assert!(len <= LEN_MASK);
     let mut head = [0; HEAD];
@@ -160,7 +159,7 @@ pub(super) fn encode_jump(lsn: u64, to: u64, durable: u64, salt: u64) -> [u8; JU
     let mut jump = [0; JUMP];
     jump[..HEAD].copy_from_slice(&encode_head(Kind::Jump, lsn, 8));
     put(&mut jump, HEAD, to);
-    seal(&mut jump, durable, salt);
+    finalize(&mut jump, durable, salt);
     jump
 }
 
@@ -169,26 +168,24 @@ pub(super) fn decode_jump(payload: &[u8]) -> u64 {
     get(payload, 0)
 }
 
-/// Makes a record valid; nothing in it may change from then on.
-pub(super) fn seal(record: &mut [u8], durable: u64, salt: u64) {
+/// Fills in the durable lsn and the hash of a record, whose other bytes are complete.
+pub(super) fn finalize(record: &mut [u8], durable: u64, salt: u64) {
     put(record, 16, durable);
     let hash = hash(record, salt);
     put(record, 0, hash);
 }
 
-/// The hash that a record should begin with.
+/// The hash of a record, which stands in its first eight bytes.
 pub(super) fn hash(record: &[u8], salt: u64) -> u64 {
     xxh3_64_with_seed(&record[8..], salt)
 }
 
-/// The same hash, of a record that comes in pieces: the first eight bytes are
-/// not to be among them.
+/// Hashes a record that comes in pieces, without its first eight bytes.
 pub(super) fn hasher(salt: u64) -> Xxh3 {
     Xxh3::with_seed(salt)
 }
 
-/// The size of the record that these bytes begin with; for a writer who knows
-/// that it is one.
+/// The size of the record that the bytes, which a log has encoded, begin with.
 pub(super) fn size(record: &[u8]) -> usize {
     HEAD + ((get(record, 24) & LEN_MASK) as usize).next_multiple_of(8)
 }

@@ -29,7 +29,7 @@ impl Tape {
         Tape::of(&[])
     }
 
-    /// The same file, for a log.
+    /// Opens the file again, for a log.
     fn again(&self) -> Box<dyn File> {
         self.disk.open(path(), OpenMode::Write).unwrap()
     }
@@ -59,9 +59,9 @@ fn log(tape: &Tape, ahead: u64) -> Log {
 
 /// Writes what is pending.
 fn flush(log: &mut Log, sync: bool) -> DBResult<()> {
-    let plan = log.plan();
-    let outcome = plan.run(sync);
-    log.finish(plan, outcome)
+    let first = log.begin_flush();
+    let outcome = first.run(sync);
+    log.finish_flush(first, outcome)
 }
 
 fn add(log: &mut Log, payload: &[u8], sync: bool) -> DBResult<()> {
@@ -110,7 +110,7 @@ fn what_was_appended_is_replayed() {
         assert!(log.durable() < log.written() && log.written() == log.end());
         let (all, replayed) = read(&tape, &ID, BEGIN, log.end()).unwrap();
         assert!(all == [&b""[..], b"oneand two", &big, b"the last"]);
-        let expected = Replayed { lsn: log.end(), records: 4, dropped_bytes: 0 };
+        let expected = Replayed { lsn: log.end(), dropped_bytes: 0 };
         assert_eq!(replayed, expected);
         assert_eq!(log.bytes(), tape.bytes().len() as u64);
         assert!(ahead == 0 || log.bytes() > log.end() + ahead);
@@ -118,21 +118,21 @@ fn what_was_appended_is_replayed() {
 }
 
 #[test]
-fn commits_may_be_appended_while_a_plan_is_written() {
+fn commits_may_be_appended_while_a_flush_is_written() {
     let tape = Tape::new();
     let mut log = log(&tape, 0);
     log.append(&[b"1"]).unwrap();
-    let plan = log.plan();
+    let first = log.begin_flush();
     log.append(&[b"2"]).unwrap();
-    assert_eq!((log.written(), plan.end()), (FIRST, FIRST + 40));
+    assert_eq!((log.written(), first.end()), (FIRST, FIRST + 40));
     log.append(&[b"3"]).unwrap();
-    log.cancel().unwrap();
-    let outcome = plan.run(true);
-    log.finish(plan, outcome).unwrap();
+    log.roll_back().unwrap();
+    let outcome = first.run(true);
+    log.finish_flush(first, outcome).unwrap();
     assert_eq!(log.durable(), FIRST + 40);
     flush(&mut log, false).unwrap();
-    let sync = log.sync_plan();
-    let outcome = sync.sync();
+    let sync = log.begin_sync();
+    let outcome = sync.run();
     log.finish_sync(sync, outcome).unwrap();
     assert_eq!(log.durable(), log.end());
     assert_eq!(contents(&tape), [b"1", b"2"]);
@@ -234,9 +234,9 @@ fn another_log_is_refused() {
     for other in others {
         assert!(matches!(read(&tape, &other, BEGIN, 0), Err(DBError::Corrupt(_))));
     }
-    assert_eq!(identify(&*tape.file).unwrap(), Some(ID));
+    assert_eq!(identify(&*tape.file, path()).unwrap(), Some(ID));
     for other in [&[][..], &[0; 5000], b"minidbL\n", &bytes[..511]] {
-        assert_eq!(identify(&*Tape::of(other).file).unwrap(), None);
+        assert_eq!(identify(&*Tape::of(other).file, path()).unwrap(), None);
         assert!(matches!(read(&Tape::of(other), &ID, BEGIN, 0), Err(DBError::Corrupt(_))));
     }
     for (at, newer) in [(8, true), (0, false)] {
@@ -264,13 +264,13 @@ fn check_places(log: &Log) {
     assert!(places.windows(2).all(|two| two[0].end <= two[1].start), "{places:?}");
 }
 
-/// Appends, retires and replays at random, with some plans that fail.
+/// Appends, retires and replays at random, with some flushes that fail.
 fn laps(seed: u64, longest: usize, rounds: usize) {
     println!("seed {seed}");
     let mut rng = Random::new(seed);
     let tape = Tape::new();
     let mut log = log(&tape, [0, 1 << 15][rng.below(2)]);
-    let mut living: VecDeque<(u64, Vec<u8>)> = VecDeque::new();
+    let mut live: VecDeque<(u64, Vec<u8>)> = VecDeque::new();
     let (mut start, mut next) = (BEGIN, None::<Position>);
     let (mut most, mut total, mut failures) = (0, 0, 0);
     for round in 0..rounds {
@@ -288,36 +288,35 @@ fn laps(seed: u64, longest: usize, rounds: usize) {
         }
         let sync = rng.below(2) == 0;
         match flush(&mut log, sync) {
-            Ok(()) => living.extend(added),
+            Ok(()) => live.extend(added),
             Err(DBError::Full(_)) => failures += 1,
             Err(other) => panic!("{other}"),
         }
         tape.disk.set_space(u64::MAX);
         if !sync && log.latest.is_some() && rng.below(8) == 0 {
-            log.cancel().unwrap();
-            living.pop_back();
+            log.roll_back().unwrap();
+            live.pop_back();
         }
-        most = most.max(log.living_bytes());
+        most = most.max(log.live_bytes());
         total = log.end() - FIRST;
         // A checkpoint, of all or of what was there some time ago, takes time.
         if rng.below(10) == 0 && next.is_none() {
-            let kept = [0, rng.below(living.len() + 1)][rng.below(2)];
-            let lsn =
-                living.iter().nth_back(kept.wrapping_sub(1)).map_or(log.end(), |(lsn, _)| *lsn);
+            let kept = [0, rng.below(live.len() + 1)][rng.below(2)];
+            let lsn = live.iter().nth_back(kept.wrapping_sub(1)).map_or(log.end(), |(lsn, _)| *lsn);
             next = Some(log.position(lsn));
         }
         if rng.below(5) == 0 && next.is_some_and(|next| next.lsn <= log.written()) {
             start = next.take().unwrap();
             log.retire(start.lsn);
-            living.retain(|(lsn, _)| *lsn >= start.lsn);
+            live.retain(|(lsn, _)| *lsn >= start.lsn);
         }
         check_places(&log);
         assert!(log.extents.len() <= 5, "round {round}");
         let (all, replayed) = read(&tape, &ID, start, log.durable()).unwrap();
-        assert!(all.iter().eq(living.iter().map(|(_, payload)| payload)), "round {round}");
+        assert!(all.iter().eq(live.iter().map(|(_, payload)| payload)), "round {round}");
         assert_eq!(replayed.lsn, log.end(), "round {round}");
     }
-    println!("{} of {total}, {most} at most living, {failures} failed", log.bytes());
+    println!("{} of {total}, {most} at most live, {failures} failed", log.bytes());
     assert!(log.bytes() < 4 * most + (512 << 10) && total > 3 * log.bytes());
 }
 
@@ -344,7 +343,7 @@ fn records_go_where_a_jump_fits_behind_them() {
             add(&mut log, &vec![2; rest as usize / 8 * 8 - HEAD], false).unwrap();
             check_places(&log);
         }
-        assert_eq!(read(&tape, &ID, start, log.end()).unwrap().1.records, 2);
+        assert_eq!(read(&tape, &ID, start, log.end()).unwrap().0.len(), 2);
     }
 }
 
@@ -357,11 +356,14 @@ fn an_earlier_generation_is_never_replayed() {
     tape.file.write(&bytes[START as usize..], START).unwrap();
     let (all, replayed) = read(&tape, &next, BEGIN, 0).unwrap();
     assert!(all.is_empty() && replayed.lsn == FIRST);
-    assert!(!has_records(&*tape.file, &next).unwrap() && has_records(&*tape.file, &ID).unwrap());
+    assert!(
+        !has_records(&*tape.file, path(), &next).unwrap()
+            && has_records(&*tape.file, path(), &ID).unwrap()
+    );
 }
 
 #[test]
-fn a_full_disk_undoes_the_plan() {
+fn a_full_disk_undoes_the_flush() {
     for room in (0..200).step_by(8) {
         let tape = Tape::new();
         let mut log = log(&tape, if room % 16 == 0 { 4096 } else { 0 });
@@ -391,17 +393,17 @@ fn a_failed_sync_lasts() {
     let mut log = log(&tape, 0);
     add(&mut log, b"before", true).unwrap();
     log.append(&[b"lost"]).unwrap();
-    let plan = log.plan();
+    let first = log.begin_flush();
     log.append(&[b"lost too"]).unwrap();
     tape.fail(&[Call::Sync], libc::ENOSPC);
-    let outcome = plan.run(true);
-    let error = log.finish(plan, outcome).unwrap_err();
+    let outcome = first.run(true);
+    let error = log.finish_flush(first, outcome).unwrap_err();
     assert!(matches!(error, DBError::Io(_)));
     tape.disk.heal();
     assert_eq!(log.failed(), Some(error.clone()));
     assert_eq!(log.append(&[b"more"]), Err(error.clone()));
     assert_eq!(flush(&mut log, true), Err(error.clone()));
-    let sync = log.sync_plan();
+    let sync = log.begin_sync();
     assert_eq!(log.finish_sync(sync, Ok(())), Err(error));
     assert_eq!((log.end(), log.durable()), (FIRST + 40, FIRST + 40));
     assert_eq!(contents(&tape), [b"before"]);
@@ -412,9 +414,10 @@ fn a_failed_write_lasts_unless_it_can_be_undone() {
     for full in [false, true] {
         let tape = Tape::new();
         let mut log = log(&tape, 0);
-        match full {
-            true => tape.fail(&[Call::Sync], libc::ENOSPC),
-            false => tape.fail(&[Call::WriteSome], libc::EIO),
+        if full {
+            tape.fail(&[Call::Sync], libc::ENOSPC);
+        } else {
+            tape.fail(&[Call::WriteSome], libc::EIO);
         }
         tape.disk.set_space(START + 8);
         assert!(matches!(add(&mut log, b"lost", false), Err(DBError::Io(_))));
@@ -423,23 +426,23 @@ fn a_failed_write_lasts_unless_it_can_be_undone() {
 }
 
 #[test]
-fn a_cancelled_commit_is_gone() {
+fn an_append_that_is_rolled_back_is_gone() {
     let tape = Tape::new();
     let mut log = log(&tape, 0);
     add(&mut log, b"1", false).unwrap();
     add(&mut log, b"wrong", false).unwrap();
-    log.cancel().unwrap();
+    log.roll_back().unwrap();
     assert_eq!(contents(&tape), [b"1"]);
     log.append(&[b"2"]).unwrap();
     log.append(&[b"wrong"]).unwrap();
-    log.cancel().unwrap();
+    log.roll_back().unwrap();
     flush(&mut log, false).unwrap();
     assert_eq!(contents(&tape), [b"1", b"2"]);
     assert_eq!(log.end(), log.written());
 
     add(&mut log, b"stays", false).unwrap();
     tape.fail(&[Call::WriteSome], libc::EIO);
-    assert!(matches!(log.cancel(), Err(DBError::Io(_))));
+    assert!(matches!(log.roll_back(), Err(DBError::Io(_))));
     assert!(log.failed().is_some());
 }
 
@@ -464,16 +467,16 @@ fn salvage_finds_what_is_behind_the_damage() {
 fn a_record_is_found_wherever_it_stands() {
     // Its third word could be the last of a header.
     let mut record = record::encode_head(Kind::Commit, 1 << 56, 0);
-    record::seal(&mut record, 1 << 56, ID.salt);
+    record::finalize(&mut record, 1 << 56, ID.salt);
     let window = START + (256 << 10);
     for at in (START..START + 96).chain(window - 96..window + 96).step_by(8) {
         let tape = Tape::of(&[1; 600 << 10]);
         tape.file.write(&record, at).unwrap();
-        assert!(has_records(&*tape.file, &ID).unwrap(), "at {at}");
+        assert!(has_records(&*tape.file, path(), &ID).unwrap(), "at {at}");
         tape.file.set_len(at + 32).unwrap();
-        assert!(has_records(&*tape.file, &ID).unwrap(), "at {at}");
+        assert!(has_records(&*tape.file, path(), &ID).unwrap(), "at {at}");
         tape.file.set_len(at + 31).unwrap();
-        assert!(!has_records(&*tape.file, &ID).unwrap(), "at {at}");
+        assert!(!has_records(&*tape.file, path(), &ID).unwrap(), "at {at}");
     }
 }
 
@@ -512,11 +515,11 @@ fn a_hostile_file_is_read_in_good_time() {
     }
     let tape = Tape::of(&bytes);
     assert!(matches!(read(&tape, &ID, BEGIN, 0), Err(DBError::Corrupt(_))));
-    assert!(has_records(&*tape.file, &ID).unwrap());
+    assert!(has_records(&*tape.file, path(), &ID).unwrap());
     assert_eq!(salvage(&*tape.file, path(), &ID, |_, _| Ok(())), Ok(0));
     // A length that goes past the end is none.
     let head = record::encode_head(Kind::Commit, FIRST, (1 << 56) - 1);
     tape.file.write(&head, START).unwrap();
     tape.file.set_len(START + 64).unwrap();
-    assert_eq!(read(&tape, &ID, BEGIN, 0).unwrap().1.records, 0);
+    assert_eq!(read(&tape, &ID, BEGIN, 0).unwrap().0.len(), 0);
 }

@@ -111,10 +111,12 @@ impl Files {
 
     fn salvage(&self) -> DBResult<(Salvaged, Entries)> {
         let disk = self.disk();
-        let salvaged = salvage_on(&disk, at("db"), at("new"))?;
+        let salvaged = salvage_on(&disk, at("db"), at("new"));
         assert_eq!(disk.contents(at("db")).unwrap(), self.db);
         assert_eq!(disk.contents(at("db-log")), self.log);
-        Ok((salvaged, entries(&disk)))
+        let files = 1 + usize::from(self.log.is_some()) + usize::from(salvaged.is_ok());
+        assert_eq!(disk.names().len(), files, "nothing else is left: {:?}", disk.names());
+        Ok((salvaged?, entries(&disk)))
     }
 
     fn sectors(&self) -> usize {
@@ -230,7 +232,7 @@ fn what_the_log_still_has_is_not_lost() {
     bad.log.as_mut().unwrap()[40] ^= 1;
     assert_eq!(bad.salvage().unwrap().1, sample.now, "the root knows what the log's header says");
     bad.db[..8192].fill(0);
-    assert_eq!(bad.salvage().map(|it| it.0), Err(DBError::Format("db".into())));
+    assert!(matches!(bad.salvage(), Err(DBError::Corrupt(_))));
     bad.log = files.log.clone();
     let (found, all) = bad.salvage().unwrap();
     assert_eq!((found.damaged_roots, found.gaps, all), (2, 0, sample.now));
@@ -356,6 +358,7 @@ fn what_the_system_cannot_read_counts_as_damaged() {
     sample.db().checkpoint().unwrap();
     sample.write(30, 2);
     let files = sample.files();
+    let mut any_read = false;
     for at_read in 0.. {
         let mut all_read = true;
         for forever in [false, true] {
@@ -367,11 +370,14 @@ fn what_the_system_cannot_read_counts_as_damaged() {
             match done {
                 Ok(found) => {
                     let right = sample.right(&entries(&disk));
+                    any_read |= forever;
+                    assert!(right > 0, "read {at_read}: nothing is found, and no error");
                     assert!(forever || right == sample.now.len(), "read {at_read}: {found:?}");
                     all_read &= right == sample.now.len();
                 }
                 Err(error) => {
-                    assert!(forever && at_read < 4, "{error}");
+                    assert!(forever && !any_read, "read {at_read}: {error}");
+                    assert!(at_read < 4 || matches!(error, DBError::Corrupt(_)), "{error}");
                     all_read = false;
                 }
             }
@@ -386,12 +392,15 @@ fn what_the_system_cannot_read_counts_as_damaged() {
 fn what_cannot_be_salvaged_is_refused() {
     let (_, files) = closed();
     let of = |db: &[u8]| Files { db: db.to_vec(), log: None }.salvage().map(|it| it.0);
-    assert!(matches!(of(b""), Err(DBError::Format(_))));
-    assert!(matches!(of(&[b'x'; 20_000]), Err(DBError::Format(_))));
+    assert!(matches!(of(b""), Err(DBError::Corrupt(_))));
+    assert!(matches!(of(&[b'x'; 20_000]), Err(DBError::Corrupt(_))));
     let mut torn = files.db.clone();
     torn[100] ^= 1;
     torn[4196] ^= 1;
     assert!(matches!(of(&torn), Err(DBError::Corrupt(_))));
+    let mut empty = files.db.clone();
+    empty[8192..].fill(7);
+    assert!(matches!(of(&empty), Err(DBError::Corrupt(_))), "only the roots can be read");
 
     let disk = files.disk();
     let missing = salvage_on(&disk, at("none"), at("new"));
@@ -403,4 +412,71 @@ fn what_cannot_be_salvaged_is_refused() {
     let options = Options::new().read_only();
     let _reader = PersistentDB::open_on(Arc::new(disk.clone()), at("db"), options).unwrap();
     assert!(salvage_on(&disk, at("db"), at("new")).is_ok());
+}
+
+#[test]
+fn a_file_in_the_way_is_found_before_the_damaged_one_is_read() {
+    let (_, files) = closed();
+    let reads_and_error = |in_the_way: Option<&str>| {
+        let disk = files.disk();
+        in_the_way.inspect(|name| disk.place(at(name), &files.db));
+        let before = disk.calls();
+        let error = salvage_on(&disk, at("db"), at("new")).err();
+        let left = in_the_way.map(|name| disk.contents(at(name)));
+        assert!(left.is_none_or(|left| left.as_ref() == Some(&files.db)));
+        (disk.calls() - before, error)
+    };
+    let (all, error) = reads_and_error(None);
+    assert_eq!(error, None);
+    for name in ["new", "new-unfinished"] {
+        let (calls, error) = reads_and_error(Some(name));
+        assert!(matches!(error, Some(DBError::Exists(_))), "{name}: {error:?}");
+        assert!(calls * 3 < all, "{name}: {calls} calls of {all}");
+    }
+}
+
+#[test]
+fn an_unfinished_backup_is_not_salvaged_into_itself() {
+    let (_, files) = closed();
+    let disk = SimDisk::new(2);
+    disk.place(at("db-unfinished"), &files.db);
+    let salvaged = salvage_on(&disk, at("db-unfinished"), at("db"));
+    assert!(matches!(salvaged, Err(DBError::Busy(_))));
+    assert_eq!(disk.contents(at("db-unfinished")), Some(files.db));
+}
+
+#[test]
+fn the_damaged_file_and_its_log_keep_bytes_permissions_and_times() {
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    let mut sample = Sample::new(1);
+    sample.write(2, 1);
+    sample.db().checkpoint().unwrap();
+    sample.write(30, 2);
+    let whole = sample.files();
+    let mut hopeless = whole.clone();
+    hopeless.db.fill(7);
+    hopeless.log.as_mut().unwrap().fill(7);
+    for (files, hope) in [(whole.with_damage(40), true), (hopeless, false)] {
+        let folder = std::env::temp_dir().join(format!("minidb-salvage-{}", std::process::id()));
+        fs::create_dir(&folder).unwrap();
+        let (db, log) = (folder.join("db"), folder.join("db-log"));
+        fs::write(&db, &files.db).unwrap();
+        fs::write(&log, files.log.as_ref().unwrap()).unwrap();
+        let state = || {
+            [&db, &log].map(|path| {
+                let it = fs::metadata(path).unwrap();
+                (fs::read(path).unwrap(), it.mode(), it.ino(), it.mtime_nsec(), it.ctime_nsec())
+            })
+        };
+        fs::set_permissions(&db, fs::Permissions::from_mode(0o440)).unwrap();
+        fs::set_permissions(&log, fs::Permissions::from_mode(0o400)).unwrap();
+        let before = state();
+        let salvaged = salvage(&db, folder.join("new"));
+        assert_eq!(salvaged.is_ok(), hope, "{salvaged:?}");
+        assert!(state() == before);
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 2 + usize::from(hope));
+        fs::remove_dir_all(&folder).unwrap();
+    }
 }

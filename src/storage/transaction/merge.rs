@@ -1,53 +1,54 @@
-//! A cursor of a transaction: the entries of the view that it began with, under
-//! what it has written itself.
+//! `Merge`: a cursor of a transaction, which shows its writes over the snapshot that it
+//! began with.
 //!
-//! Two cursors go the same way, one on the view and one on the transaction's own
-//! keys. The entry that stands nearer is next; of a key that both have, the own.
+//! Two cursors go the same way, one on the snapshot and one on the written keys. The
+//! nearer entry is next; of a key that both have, the written one.
 
 use std::cmp::Ordering;
-use std::ops::Bound;
 
 use super::super::index::{Bounds, Cursor, Sink};
+use super::edge::Edge;
 use super::read_set::{ReadSet, SpanId};
 use super::write_set::{Bytes, WriteSet};
 use crate::error::{DBResult, OutOfMemory};
 use crate::sync::{Arc, Mutex};
 
-/// Where the cursor is.
+/// The place of a cursor.
 #[derive(Debug)]
-enum At {
+enum Place {
     New,
     BeforeFirst,
-    /// Where the cursor on the view is.
+    /// The entry at the cursor on the snapshot.
     Base,
-    /// At an entry of the transaction's own.
-    WriteSet(Bytes, Bytes),
+    /// A written key and its value.
+    Written(Bytes, Bytes),
     AfterLast,
 }
 
-/// An own key, and its value if it was not removed.
-type OwnKey = Option<(Bytes, Option<Bytes>)>;
+/// A written key, with its value if it was not removed; none beyond the last.
+type WrittenKey = Option<(Bytes, Option<Bytes>)>;
 
-/// What a transaction adds to a cursor on its view.
+/// The part of a transaction's cursor beside the cursor on the snapshot, which is
+/// `base` in all methods.
 #[derive(Debug)]
 pub(in super::super) struct Merge {
-    own: Arc<WriteSet>,
-    /// Writes made before it was opened.
+    write_set: Arc<WriteSet>,
+    /// The number of writes made before the cursor was opened.
     writes: u64,
     bounds: Bounds,
-    reads: Arc<Mutex<ReadSet>>,
+    read_set: Arc<Mutex<ReadSet>>,
     span: Option<SpanId>,
-    at: At,
-    /// Which way it has gone.
+    place: Place,
+    /// Whether the last step went backward.
     back: bool,
-    /// The next own key that way.
-    ahead: OwnKey,
-    /// At an own entry: whether the view has an entry there or further that way;
-    /// its cursor is at the first of them.
-    found: bool,
+    /// The next written key in that direction.
+    next_written: WrittenKey,
+    /// At a written key: whether the snapshot has an entry there or further on. Then
+    /// `base` is at the first of them.
+    has_base: bool,
 }
 
-/// Steps of a cursor on a view, to be taken back if one fails.
+/// Steps of a cursor on a snapshot, to be taken back if one fails.
 struct Steps<'a> {
     base: &'a mut Cursor,
     back: bool,
@@ -72,13 +73,30 @@ fn go(base: &mut Cursor, back: bool) -> Result<bool, OutOfMemory> {
 
 impl Merge {
     pub(super) fn new(
-        own: Arc<WriteSet>,
+        write_set: Arc<WriteSet>,
         writes: u64,
         bounds: Bounds,
-        reads: Arc<Mutex<ReadSet>>,
+        read_set: Arc<Mutex<ReadSet>>,
     ) -> Merge {
-        let (span, at, back, ahead, found) = (None, At::New, false, None, false);
-        Merge { own, writes, bounds, reads, span, at, back, ahead, found }
+        Merge {
+            write_set,
+            writes,
+            bounds,
+            read_set,
+            span: None,
+            place: Place::New,
+            back: false,
+            next_written: None,
+            has_base: false,
+        }
+    }
+
+    fn low(&self) -> Edge<&[u8]> {
+        Edge::low(self.bounds.low())
+    }
+
+    fn high(&self) -> Edge<&[u8]> {
+        Edge::high(self.bounds.high())
     }
 
     pub(in super::super) fn first(&mut self, base: &mut Cursor) -> DBResult<bool> {
@@ -90,134 +108,131 @@ impl Merge {
     }
 
     pub(in super::super) fn seek(&mut self, base: &mut Cursor, key: &[u8]) -> DBResult<bool> {
-        match self.bounds.low() {
-            Bound::Included(low) if key < low => self.first(base),
-            _ => self.jump(base, Some(key), false),
-        }
+        self.jump(base, Some(key).filter(|key| Edge::Before(*key) > self.low()), false)
     }
 
     pub(in super::super) fn next(&mut self, base: &mut Cursor) -> DBResult<bool> {
-        match self.at {
-            At::New | At::BeforeFirst => self.first(base),
-            At::AfterLast => Ok(false),
-            At::Base | At::WriteSet(..) => self.step(base, false),
+        match self.place {
+            Place::New | Place::BeforeFirst => self.first(base),
+            Place::AfterLast => Ok(false),
+            Place::Base | Place::Written(..) => self.step(base, false),
         }
     }
 
     pub(in super::super) fn prev(&mut self, base: &mut Cursor) -> DBResult<bool> {
-        match self.at {
-            At::New | At::AfterLast => self.last(base),
-            At::BeforeFirst => Ok(false),
-            At::Base | At::WriteSet(..) => self.step(base, true),
+        match self.place {
+            Place::New | Place::AfterLast => self.last(base),
+            Place::BeforeFirst => Ok(false),
+            Place::Base | Place::Written(..) => self.step(base, true),
         }
     }
 
     /// Begins a walk at a key, or at an end.
     fn jump(&mut self, base: &mut Cursor, to: Option<&[u8]>, back: bool) -> DBResult<bool> {
-        let (low, high) = (self.bounds.low(), self.bounds.high());
-        let from = to.map_or(if back { high } else { low }, Bound::Included);
-        let span = self.reads.lock()?.walk(self.span, from, back, self.writes)?;
+        let from = to.map_or(if back { self.high() } else { self.low() }, Edge::Before);
+        let span = self.read_set.lock()?.begin_walk(self.span, from, self.writes)?;
         let found = match to {
             Some(key) => base.seek(key)?,
             None if back => base.last()?,
             None => base.first()?,
         };
-        let ahead = self.own.nearest(if back { low } else { from }, high, back);
-        (self.span, self.at) = (Some(span), At::New);
-        self.settle(Steps { base, back, taken: 0 }, found, Some(ahead))
+        let low = if back { self.low() } else { from };
+        let next_written = self.write_set.nearest(low, self.high(), back);
+        (self.span, self.place) = (Some(span), Place::New);
+        self.settle(Steps { base, back, taken: 0 }, found, Some(next_written))
     }
 
-    /// Goes to the entry beside the one that it is at.
+    /// Goes to the entry beside the one at the cursor.
     fn step(&mut self, base: &mut Cursor, back: bool) -> DBResult<bool> {
         let turned = self.back != back;
-        let ahead = match &self.at {
-            At::WriteSet(key, _) if turned => Some(self.beyond(key.get(), back)),
-            _ if turned => Some(self.beyond(base.key().unwrap_or_default(), back)),
-            _ => None,
+        let (key, base_stays) = match &self.place {
+            Place::Written(key, _) => {
+                (Some(key.get()), !turned && (!self.has_base || base.key() != Some(key.get())))
+            }
+            _ => (base.key(), false),
         };
-        let stays = match &self.at {
-            At::WriteSet(key, _) if !turned => !self.found || base.key() != Some(key.get()),
-            _ => false,
-        };
+        let next_written = turned.then(|| self.beyond(key.unwrap_or_default(), back));
         let mut steps = Steps { base, back, taken: 0 };
-        let found = if stays { self.found } else { steps.step()? };
-        self.settle(steps, found, ahead)
+        let found = if base_stays { self.has_base } else { steps.step()? };
+        self.settle(steps, found, next_written)
     }
 
-    /// The own key beyond another.
-    fn beyond(&self, key: &[u8], back: bool) -> OwnKey {
-        match back {
-            false => self.own.nearest(Bound::Excluded(key), self.bounds.high(), false),
-            true => self.own.nearest(self.bounds.low(), Bound::Excluded(key), true),
-        }
+    /// The next written key after another in a direction.
+    fn beyond(&self, key: &[u8], back: bool) -> WrittenKey {
+        let (low, high) =
+            if back { (self.low(), Edge::Before(key)) } else { (Edge::After(key), self.high()) };
+        self.write_set.nearest(low, high, back)
     }
 
-    /// Goes to the nearest entry: of the view, whose cursor is `found` one or not,
-    /// or of the transaction's own, where `ahead` is new if it is there.
+    /// Goes to the nearer one of the entry of the snapshot, if `found`, and of the next
+    /// written key, which is `next_written` if it has changed. A failure changes nothing.
     fn settle(
         &mut self,
         mut steps: Steps<'_>,
         mut found: bool,
-        mut ahead: Option<OwnKey>,
+        mut next_written: Option<WrittenKey>,
     ) -> DBResult<bool> {
         let back = steps.back;
-        let at = loop {
-            let key = if found { steps.base.key() } else { None };
-            let order = match (key, ahead.as_ref().unwrap_or(&self.ahead)) {
-                (None, None) => break if back { At::BeforeFirst } else { At::AfterLast },
+        let place = loop {
+            let base_key = if found { steps.base.key() } else { None };
+            let written = next_written.as_ref().unwrap_or(&self.next_written).as_ref();
+            let order = match (base_key, written) {
+                (None, None) => break if back { Place::BeforeFirst } else { Place::AfterLast },
                 (Some(_), None) => Ordering::Less,
                 (None, Some(_)) => Ordering::Greater,
-                (Some(key), Some((own, _))) if back => own.get().cmp(key),
-                (Some(key), Some((own, _))) => key.cmp(own.get()),
+                (Some(base_key), Some((key, _))) if back => key.get().cmp(base_key),
+                (Some(base_key), Some((key, _))) => base_key.cmp(key.get()),
             };
-            if order == Ordering::Less {
-                if !self.own.has_cleared(key.unwrap_or_default()) {
-                    break At::Base;
+            let Some((key, value)) = written.filter(|_| order.is_ge()).cloned() else {
+                if !self.write_set.has_cleared(base_key.unwrap_or_default()) {
+                    break Place::Base;
                 }
                 found = steps.step()?;
                 continue;
-            }
-            let Some((own, value)) = ahead.take().unwrap_or_else(|| self.ahead.clone()) else {
-                continue; // there is one, as `order` says
             };
-            ahead = Some(self.beyond(own.get(), back));
-            match value {
-                Some(value) => break At::WriteSet(own, value),
-                None if order == Ordering::Equal => found = steps.step()?,
-                None => {}
+            next_written = Some(self.beyond(key.get(), back));
+            if let Some(value) = value {
+                break Place::Written(key, value);
+            }
+            if order.is_eq() {
+                found = steps.step()?;
             }
         };
-        let reached = match &at {
-            At::WriteSet(key, _) => Bound::Included(key.get()),
-            At::Base => Bound::Included(steps.base.key().unwrap_or_default()),
-            _ if back => self.bounds.low(),
-            _ => self.bounds.high(),
+        let beside = |key| if back { Edge::Before(key) } else { Edge::After(key) };
+        let reached = match &place {
+            Place::Written(key, _) => beside(key.get()),
+            Place::Base => beside(steps.base.key().unwrap_or_default()),
+            _ if back => self.low(),
+            _ => self.high(),
         };
         if let Some(span) = self.span {
-            self.reads.lock()?.extend(span, reached, back);
+            self.read_set.lock()?.extend(span, reached);
         }
-        self.ahead = ahead.unwrap_or_else(|| self.ahead.take());
-        (self.at, self.back, self.found) = (at, back, found);
-        Ok(matches!(self.at, At::WriteSet(..) | At::Base))
+        if let Some(next_written) = next_written {
+            self.next_written = next_written;
+        }
+        (self.place, self.back, self.has_base) = (place, back, found);
+        Ok(matches!(self.place, Place::Written(..) | Place::Base))
     }
 
     pub(in super::super) fn key_with_nul<'a>(&'a self, base: &'a Cursor) -> Option<&'a [u8]> {
-        match &self.at {
-            At::Base => base.key_with_nul(),
-            At::WriteSet(key, _) => Some(key.with_nul()),
+        match &self.place {
+            Place::Base => base.key_with_nul(),
+            Place::Written(key, _) => Some(key.with_nul()),
             _ => None,
         }
     }
 
     pub(in super::super) fn value_with_nul<'a>(&'a self, base: &'a Cursor) -> Option<&'a [u8]> {
-        match &self.at {
-            At::Base => base.value_with_nul(),
-            At::WriteSet(_, value) => Some(value.with_nul()),
+        match &self.place {
+            Place::Base => base.value_with_nul(),
+            Place::Written(_, value) => Some(value.with_nul()),
             _ => None,
         }
     }
 
-    /// As [`Cursor::read`].
+    /// Hands the entries after the cursor to `sink` as far as they fit. False if there
+    /// are none; else the cursor is at the last entry that the sink has taken.
     pub(in super::super) fn read(
         &mut self,
         base: &mut Cursor,
@@ -225,24 +240,25 @@ impl Merge {
     ) -> DBResult<bool> {
         let mut any = false;
         loop {
-            let before = match self.at {
-                At::New => Some(At::New),
-                At::BeforeFirst => Some(At::BeforeFirst),
+            let before = match self.place {
+                Place::New => Some(Place::New),
+                Place::BeforeFirst => Some(Place::BeforeFirst),
                 _ => None,
             };
             match self.next(base) {
                 Ok(true) => {}
-                Ok(false) if any => return self.prev(base), // it stays at the last entry read
-                Err(_) if any => return Ok(true),           // for the next call to meet again
+                Ok(false) if any => return self.prev(base),
+                Err(_) if any => return Ok(true), // for the next call to meet again
                 end => return end,
             }
             let (key, value) = (self.key_with_nul(base), self.value_with_nul(base));
             let (key, value) = (key.unwrap_or(&[0]), value.unwrap_or(&[0]));
             let (key, value) = (&key[..key.len() - 1], &value[..value.len() - 1]);
             if !sink.fits(key.len(), value.len()) {
-                match before {
-                    Some(at) => self.at = at,
-                    None => drop(self.prev(base)?),
+                if let Some(place) = before {
+                    self.place = place;
+                } else {
+                    self.prev(base)?;
                 }
                 return Ok(true);
             }

@@ -1,24 +1,25 @@
-//! Transactions: serialisable, optimistic, and waiting for nobody.
+//! Transactions: serialisable, optimistic, and without waiting.
 //!
-//! A transaction works on a snapshot and keeps its own writes to itself, as the
-//! payload of a record that is to be committed. It remembers what it read. When
-//! it commits, that is compared with what others have committed since it began
-//! (backward validation: Kung and Robinson, 1981): if they have written anything
-//! of it, the transaction is in conflict; else its writes are applied as one
-//! step, in the order in which they were made. So committed transactions are as
-//! if they had run one after the other, in the order of their commits.
+//! A transaction works on a snapshot and keeps its writes to itself, as the payload of
+//! one record of the log. It remembers the keys that it reads. A commit compares these
+//! with the commits since the transaction began (backward validation: Kung and
+//! Robinson, 1981). If one of those has written a key that the transaction has read, the
+//! transaction is in conflict; else its writes are applied as one step, in the order in
+//! which they were made. So committed transactions are serialised in the order of their
+//! commits.
 //!
 //! Promises:
 //!
 //! 1. Nobody sees a write of a transaction before its commit, and then all.
-//! 2. One that wrote nothing, and one that read nothing, always commit.
-//! 3. An open transaction makes nobody wait. It costs its own writes and reads,
-//!    the pages that its view needs, and up to 16 MiB of notes about commits for
-//!    all that are open on a store; one that is overtaken by more is in conflict.
+//! 2. A transaction that wrote nothing commits, and so does one that read nothing.
+//! 3. An open transaction makes nobody wait. It costs its own writes and reads, the
+//!    pages of its snapshot, and up to 16 MiB of records about recent commits for all
+//!    that are open on a store; one that is overtaken by more is in conflict.
 //!
-//! Where things are: [`own`] has what was written, [`reads`] what was read,
-//! [`merge`] is a cursor over both the view and the writes.
+//! Where things are: [`write_set`] looks up the writes, [`read_set`] has the reads,
+//! [`merge`] is a cursor over both the snapshot and the writes, [`edge`] compares ranges.
 
+mod edge;
 mod merge;
 mod read_set;
 #[cfg(test)]
@@ -31,7 +32,7 @@ use std::fmt;
 
 use super::change::{Change, Changes};
 use super::cursor::Cursor;
-use super::database::{Database, check_len};
+use super::database::Database;
 use super::in_memory_db::InMemoryDB;
 use super::index::Bounds;
 use super::snapshot::Snapshot;
@@ -39,6 +40,7 @@ use super::store::Store;
 use crate::error::DBResult;
 use crate::fallible;
 use crate::sync::{Arc, Mutex};
+use edge::Edge;
 use read_set::ReadSet;
 use write_set::{Lookup, WriteSet};
 
@@ -68,111 +70,105 @@ const PAYLOAD_KEPT: usize = 1 << 20;
 /// ```
 pub struct Transaction {
     db: Database,
-    view: View,
-    /// It has ended, and begins anew when it is used.
+    base: Base,
+    /// The transaction has ended, and begins anew when it is used.
     ended: bool,
-    /// Its writes: what a commit puts into the log.
+    /// The writes, as a commit puts them into the log, and their number.
     payload: Vec<u8>,
-    /// How many there are.
     writes: u64,
-    /// The same to be looked up, as far as they are.
-    own: Arc<WriteSet>,
-    owned: (usize, u64),
-    reads: Arc<Mutex<ReadSet>>,
+    /// The writes that are indexed, and where in the payload they end.
+    write_set: Arc<WriteSet>,
+    indexed: (u64, usize),
+    read_set: Arc<Mutex<ReadSet>>,
 }
 
-/// A snapshot for which commits are noted.
-struct View {
+/// The snapshot that a transaction works on. The history records the commits after it.
+struct Base {
     snapshot: Snapshot,
     store: Arc<Store>,
 }
 
-impl View {
-    fn of(db: &Database) -> DBResult<View> {
+impl Base {
+    fn new(db: &Database) -> DBResult<Base> {
         let store = db.store().clone();
         let snapshot = Snapshot::new(store.freeze_for_transaction()?, store.clone());
-        Ok(View { snapshot, store })
+        Ok(Base { snapshot, store })
+    }
+
+    fn commits(&self) -> u64 {
+        self.snapshot.view().commits()
     }
 }
 
-impl Drop for View {
+impl Drop for Base {
     fn drop(&mut self) {
-        self.store.history().close(self.snapshot.view().commits());
+        self.store.history().close(self.commits());
     }
 }
 
 impl Database {
     /// Begins a transaction; on a database opened read-only it can only read.
     pub fn begin(&self) -> DBResult<Transaction> {
-        Transaction::new(self.clone())
+        Ok(Transaction {
+            db: self.clone(),
+            base: Base::new(self)?,
+            ended: false,
+            payload: Vec::new(),
+            writes: 0,
+            write_set: Arc::default(),
+            indexed: (0, 0),
+            read_set: ReadSet::shared(),
+        })
     }
 }
 
 impl Transaction {
-    fn new(db: Database) -> DBResult<Transaction> {
-        let view = View::of(&db)?;
-        Ok(Transaction {
-            db,
-            view,
-            ended: false,
-            payload: Vec::new(),
-            writes: 0,
-            own: Arc::default(),
-            owned: (0, 0),
-            reads: Arc::default(),
-        })
-    }
-
     /// Begins anew if the last commit has not done so.
     fn begin_anew(&mut self) -> DBResult<()> {
         if self.ended {
-            self.view = View::of(&self.db)?;
+            self.base = Base::new(&self.db)?;
             self.ended = false;
         }
         Ok(())
     }
 
-    /// Its own writes, to be looked up. Who only writes never needs them.
-    fn own(&mut self) -> DBResult<&WriteSet> {
-        if self.owned.0 < self.payload.len() {
-            let own = Arc::make_mut(&mut self.own);
-            let (from, mut at) = self.owned;
-            for change in Changes::of(&self.payload[from..]) {
-                own.add(at, change?)?;
-                at += 1;
+    /// Brings the write set up to date. A transaction that only writes never needs it.
+    fn index_writes(&mut self) -> DBResult<()> {
+        let (mut write, end) = self.indexed;
+        if end < self.payload.len() {
+            let write_set = Arc::make_mut(&mut self.write_set);
+            for change in Changes::of(&self.payload[end..]) {
+                write_set.add(write, change?)?;
+                write += 1;
             }
-            self.owned = (self.payload.len(), at);
+            self.indexed = (write, self.payload.len());
         }
-        Ok(&self.own)
+        Ok(())
     }
 
-    /// Shows `look` the value of a key; it counts as read if `read`.
+    /// Shows `view` the value of a key, which counts as read if `read`.
     fn look<T>(
         &mut self,
         key: &[u8],
         read: bool,
-        look: impl FnOnce(Option<&[u8]>) -> T,
+        view: impl FnOnce(Option<&[u8]>) -> T,
     ) -> DBResult<T> {
         self.begin_anew()?;
-        self.own()?;
-        Ok(match self.own.says(key) {
-            Lookup::Value(value) => look(Some(value.get())),
-            Lookup::Gone => look(None),
-            Lookup::Nothing => {
+        self.index_writes()?;
+        Ok(match self.write_set.lookup(key) {
+            Lookup::Value(value) => view(Some(value.get())),
+            Lookup::Removed => view(None),
+            Lookup::Unwritten => {
                 if read {
-                    self.reads.lock()?.key(key)?;
+                    self.read_set.lock()?.add_key(key)?;
                 }
-                self.view.snapshot.get_with(key, look)?
+                self.base.snapshot.get_with(key, view)?
             }
         })
     }
 
-    fn refuse_if_read_only(&self) -> DBResult<()> {
-        self.db.refuse_if_read_only()
-    }
-
     fn write(&mut self, change: Change<'_>) -> DBResult<()> {
-        self.refuse_if_read_only()?;
+        self.db.refuse_if_read_only()?;
         change.add_to(&mut self.payload)?;
         self.writes += 1;
         Ok(())
@@ -194,9 +190,7 @@ impl Transaction {
 
     /// Sets the value of `key`, without reading it.
     pub fn put(&mut self, key: &[u8], value: &[u8]) -> DBResult<()> {
-        check_len("key", key)?;
-        check_len("value", value)?;
-        self.write(Change::Put(key, value))
+        self.write(Change::put(key, value)?)
     }
 
     /// Sets the value of `key`. Before that, shows `old` the value that was
@@ -207,45 +201,43 @@ impl Transaction {
         value: &[u8],
         old: impl FnOnce(Option<&[u8]>) -> DBResult<T>,
     ) -> DBResult<T> {
-        check_len("key", key)?;
-        check_len("value", value)?;
+        let change = Change::put(key, value)?;
         let result = self.look(key, true, old)??;
-        self.write(Change::Put(key, value))?;
+        self.write(change)?;
         Ok(result)
     }
 
-    /// Removes `key`; says whether the view has it, which does not count as
-    /// reading it. It is removed at commit in either case.
+    /// Removes `key` and returns whether the transaction sees it, which does not count
+    /// as reading it. The commit removes the key in either case.
     pub fn delete(&mut self, key: &[u8]) -> DBResult<bool> {
-        check_len("key", key)?;
+        let change = Change::delete(key)?;
         let found = self.look(key, false, |value| value.is_some())?;
-        self.write(Change::Delete(key))?;
+        self.write(change)?;
         Ok(found)
     }
 
     /// Removes `key`. Before that, shows `old` its value, which counts as reading
-    /// it; an error from it stops the deletion. `None` if the view does not have
-    /// it.
+    /// it; an error from it stops the deletion. `None` if the transaction does not see
+    /// the key.
     pub fn delete_with<T>(
         &mut self,
         key: &[u8],
         old: impl FnOnce(&[u8]) -> DBResult<T>,
     ) -> DBResult<Option<T>> {
-        check_len("key", key)?;
+        let change = Change::delete(key)?;
         let result = self.look(key, true, |value| value.map(old).transpose())??;
-        self.write(Change::Delete(key))?;
+        self.write(change)?;
         Ok(result)
     }
 
     /// Removes every key from `from` up to, but not including, `to`, without
     /// reading any; `None` is no bound.
     pub fn clear(&mut self, from: Option<&[u8]>, to: Option<&[u8]>) -> DBResult<()> {
-        check_len("key", from.unwrap_or_default())?;
-        check_len("key", to.unwrap_or_default())?;
+        let change = Change::clear(from, to)?;
         if to.is_some_and(|to| to <= from.unwrap_or_default()) {
-            return self.refuse_if_read_only(); // and nothing is written
+            return self.db.refuse_if_read_only(); // and nothing is written
         }
-        self.write(Change::Clear(from, to))
+        self.write(change)
     }
 
     /// Compares and swaps, as [`InMemoryDB::cas`] does; the key counts as read.
@@ -255,12 +247,11 @@ impl Transaction {
         expected: Option<&[u8]>,
         desired: Option<&[u8]>,
     ) -> DBResult<bool> {
-        check_len("key", key)?;
-        check_len("value", desired.unwrap_or_default())?;
-        self.refuse_if_read_only()?; // also where nothing would be written
+        let change = Change::set(key, desired)?;
+        self.db.refuse_if_read_only()?; // also where nothing would be written
         let equal = self.look(key, true, |value| value == expected)?;
         if equal {
-            self.write(desired.map_or(Change::Delete(key), |value| Change::Put(key, value)))?;
+            self.write(change)?;
         }
         Ok(equal)
     }
@@ -270,7 +261,7 @@ impl Transaction {
         &mut self,
         entries: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
     ) -> DBResult<()> {
-        self.refuse_if_read_only()?;
+        self.db.refuse_if_read_only()?;
         let before = (self.payload.len(), self.writes);
         let done = entries.into_iter().try_for_each(|(key, value)| self.put(key, value));
         if done.is_err() {
@@ -293,9 +284,10 @@ impl Transaction {
 
     fn cursor(&mut self, bounds: Bounds) -> DBResult<Cursor> {
         self.begin_anew()?;
-        self.own()?;
-        let merge = Merge::new(self.own.clone(), self.writes, bounds.copy()?, self.reads.clone());
-        Ok(self.view.snapshot.cursor(bounds).merged(merge))
+        self.index_writes()?;
+        let (write_set, read_set) = (self.write_set.clone(), self.read_set.clone());
+        let merge = Merge::new(write_set, self.writes, bounds.copy()?, read_set);
+        Ok(self.base.snapshot.cursor(bounds).merged(merge))
     }
 
     /// Number of keys, which counts as reading everything.
@@ -308,10 +300,10 @@ impl Transaction {
         Ok(self.totals()?.1)
     }
 
-    /// Number of commits that its view has seen; its own writes are counted from bit
-    /// 32 up, so that no number is that of two states of the view.
+    /// Number of commits that the transaction sees. Its writes are counted from bit 32
+    /// up, so that each state of the transaction has another number.
     pub fn commits(&self) -> DBResult<u64> {
-        Ok(self.view.snapshot.view().commits().wrapping_add(self.writes << 32))
+        Ok(self.base.commits().wrapping_add(self.writes << 32))
     }
 
     /// Bytes of memory that the store holds now, not counting what transactions
@@ -320,26 +312,27 @@ impl Transaction {
         self.db.memory_bytes()
     }
 
-    /// Lookup that all of the view was read.
+    /// Counts every key as read.
     pub(crate) fn read_everything(&mut self) -> DBResult<()> {
         self.begin_anew()?;
-        self.reads.lock()?.all();
+        self.read_set.lock()?.add_everything();
         Ok(())
     }
 
-    /// Verifies every rule that the data structure of its view keeps; counts as
+    /// Verifies every rule that the data structure of its snapshot keeps; counts as
     /// reading everything.
     pub fn check(&mut self) -> DBResult<()> {
         self.read_everything()?;
-        self.view.snapshot.check()
+        self.base.snapshot.check()
     }
 
-    /// A snapshot of its own, with all that the transaction sees; counts as
-    /// reading everything.
+    /// A snapshot of all that the transaction sees, which is a copy if the transaction
+    /// has written; counts as reading everything.
     pub(crate) fn snapshot(&mut self) -> DBResult<Snapshot> {
         self.read_everything()?;
-        if self.own()?.is_empty() {
-            return Ok(self.view.snapshot.clone());
+        self.index_writes()?;
+        if self.write_set.is_empty() {
+            return Ok(self.base.snapshot.clone());
         }
         let copy = InMemoryDB::new()?;
         let mut cursor = self.scan(None, None)?;
@@ -351,27 +344,32 @@ impl Transaction {
         copy.snapshot()
     }
 
-    /// Number of keys and of bytes, as if all had been counted.
+    /// Number of keys and of bytes: those of the snapshot, corrected by the writes.
     fn totals(&mut self) -> DBResult<(u64, u64)> {
         self.read_everything()?;
-        self.own()?;
-        let view = &self.view.snapshot;
-        let (mut count, mut bytes) = (view.count()?, view.data_bytes()?);
-        let mut cleared = std::collections::BTreeSet::new();
-        for (from, to) in self.own.cleared() {
-            // Ranges may overlap; each key goes once.
-            let mut cursor = view.scan(from, to)?;
+        self.index_writes()?;
+        let base = &self.base.snapshot;
+        let (mut count, mut bytes) = (base.count()?, base.data_bytes()?);
+        let cleared = self.write_set.cleared()?;
+        for (low, high) in &cleared {
+            let (Edge::Before(from), true) = (low, low < high) else {
+                continue;
+            };
+            let to = if let Edge::Before(to) = high { Some(*to) } else { None };
+            let mut cursor = base.scan(Some(from), to)?;
             while cursor.next()? {
-                let key = cursor.key().unwrap_or_default();
-                if cleared.insert(fallible::copy(key)?) {
-                    count -= 1;
-                    bytes -= (key.len() + cursor.value().map_or(0, <[u8]>::len)) as u64;
-                }
+                let parts = [cursor.key(), cursor.value()].into_iter().flatten();
+                count -= 1;
+                bytes -= parts.map(|part| part.len() as u64).sum::<u64>();
             }
         }
-        for (key, value) in self.own.keys() {
-            let there = view.get_with(key, |value| value.map(<[u8]>::len))?;
-            if let Some(len) = there.filter(|_| !cleared.contains(key)) {
+        let is_cleared = |key| {
+            let at = cleared.partition_point(|(_, high)| *high <= Edge::Before(key));
+            cleared.get(at).is_some_and(|(low, _)| *low <= Edge::Before(key))
+        };
+        for (key, value) in self.write_set.keys() {
+            let len = base.get_with(key, |value| value.map(<[u8]>::len))?;
+            if let Some(len) = len.filter(|_| !is_cleared(key)) {
                 count -= 1;
                 bytes -= (key.len() + len) as u64;
             }
@@ -384,37 +382,28 @@ impl Transaction {
     }
 
     /// Applies all writes as one atomic step, on disk when this returns unless
-    /// that was not wanted. False, applying nothing, if what was read has changed
+    /// that was not wanted. False, applying nothing, if a key that was read has changed
     /// since. Then, and after true, the transaction has begun anew on what the
     /// database now holds; after an error it still has its writes.
     pub fn commit(&mut self) -> DBResult<bool> {
-        let writes = !self.payload.is_empty();
-        let reads = !self.reads.lock()?.is_empty();
-        if writes && reads {
-            self.own()?;
-        }
-        let committed = match writes {
-            false => true,
-            true => {
-                let begun = self.view.snapshot.view().commits();
-                let overtaken = || {
-                    let held = self.reads.lock()?;
-                    let read = |change: Change<'_>| held.has(change, &self.own);
-                    self.db.store().history().any_since(begun, read)
-                };
-                let valid = || if reads { overtaken().map(|yes| !yes) } else { Ok(true) };
-                self.db.commit_if(&self.payload, Some(begun), valid)?
-            }
+        let begun = self.base.commits();
+        // The write set may lack the latest writes: no span of the read set was begun
+        // after them.
+        let valid = || {
+            let read_set = self.read_set.lock()?;
+            let read = |change: Change<'_>| read_set.meets(change, &self.write_set);
+            Ok(read_set.is_empty() || !self.db.store().history().any_since(begun, read)?)
         };
+        let committed =
+            self.payload.is_empty() || self.db.commit_if(&self.payload, Some(begun), valid)?;
         self.ended = true;
         self.payload.clear();
         if self.payload.capacity() > PAYLOAD_KEPT {
             self.payload = Vec::new(); // to shrink it could take memory
         }
-        self.writes = 0;
-        (self.own, self.owned) = (Arc::default(), (0, 0));
-        // Cursors go on with the old ones, which count no more.
-        self.reads = Arc::default();
+        (self.writes, self.indexed) = (0, (0, 0));
+        // Open cursors keep the old sets, which count no more.
+        (self.write_set, self.read_set) = (Arc::default(), ReadSet::shared());
         // What was committed stays so: if memory is short now, there is later.
         let _ = self.begin_anew();
         Ok(committed)

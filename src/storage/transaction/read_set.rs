@@ -1,34 +1,34 @@
-//! What a transaction has read, to be compared with what others have written.
+//! `ReadSet`: the keys that a transaction has read, to be compared with the commits of
+//! others.
 //!
-//! A key that was written before by the transaction itself is not read by
-//! looking at it. So a span of keys that a cursor walked over says how many
-//! writes the transaction had made by then: of the keys in it, those that these
-//! had written do not count.
+//! A transaction that looks at a key which it has written before reads its own write.
+//! So a span of keys that a cursor walked over has the number of writes made by then:
+//! the keys that these had written do not count as read.
 
 use std::collections::BTreeSet;
-use std::ops::{Bound, RangeBounds};
 
 use super::super::change::Change;
-use super::write_set::{Coverage, Point, WriteSet};
+use super::edge::Edge;
+use super::write_set::WriteSet;
 use crate::error::DBResult;
-use crate::fallible::copy;
+use crate::fallible::{copy, push};
+use crate::sync::{Arc, Mutex, Rank};
 
 /// With more keys than this, or spans of cursors that have none yet, everything
 /// counts as read.
 const KEYS_MAX: usize = 1 << 20;
 const SPANS_MAX: usize = 1 << 10;
 
-/// Keys in a row, from the first to the last of them; `None` until the walk has
-/// gone that way.
+/// The keys that a cursor walked over.
 #[derive(Clone, Debug)]
 struct Span {
-    low: Option<Bound<Vec<u8>>>,
-    high: Option<Bound<Vec<u8>>>,
-    /// Writes made before.
+    low: Edge<Vec<u8>>,
+    high: Edge<Vec<u8>>,
+    /// The number of writes made before the cursor was opened.
     writes: u64,
 }
 
-/// What was read.
+/// The keys that a transaction has read.
 #[derive(Debug, Default)]
 pub(super) struct ReadSet {
     keys: BTreeSet<Vec<u8>>,
@@ -36,188 +36,126 @@ pub(super) struct ReadSet {
     everything: bool,
 }
 
-/// Names a span.
+/// The place of a span in its read set.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SpanId(usize);
 
-fn copy_bound(bound: Bound<&[u8]>) -> DBResult<Bound<Vec<u8>>> {
-    Ok(match bound {
-        Bound::Included(key) => Bound::Included(copy(key)?),
-        Bound::Excluded(key) => Bound::Excluded(copy(key)?),
-        Bound::Unbounded => Bound::Unbounded,
-    })
-}
-
-fn as_ref(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
-    bound.as_ref().map(Vec::as_slice)
-}
-
-/// Whether `to` is beyond the end that a span has, its lower one with `back`.
-fn is_further(end: Option<Bound<&[u8]>>, to: Bound<&[u8]>, back: bool) -> bool {
-    let beyond = |key: &[u8], was: &[u8]| if back { key < was } else { key > was };
-    match (end, to) {
-        (None, _) => true,
-        (Some(Bound::Unbounded), _) => false,
-        (_, Bound::Unbounded) => true,
-        (Some(Bound::Excluded(was)), Bound::Included(key)) => key == was || beyond(key, was),
-        (
-            Some(Bound::Included(was) | Bound::Excluded(was)),
-            Bound::Included(key) | Bound::Excluded(key),
-        ) => beyond(key, was),
-    }
-}
-
-/// Sets an end of a span, where its key was; without memory it stays.
-fn set(end: &mut Option<Bound<Vec<u8>>>, to: Bound<&[u8]>) -> DBResult<()> {
-    let (Some(Bound::Included(was)), Bound::Included(key)) = (&mut *end, to) else {
-        *end = Some(copy_bound(to)?);
-        return Ok(());
+/// Copies an edge to where another one was.
+fn set(edge: &mut Edge<Vec<u8>>, to: Edge<&[u8]>) -> DBResult<()> {
+    let mut copy = match std::mem::replace(edge, Edge::End) {
+        Edge::Before(key) | Edge::After(key) => key,
+        Edge::End => Vec::new(),
     };
-    was.try_reserve(key.len().saturating_sub(was.len()))?;
-    was.clear();
-    was.extend_from_slice(key);
+    copy.clear();
+    *edge = to.try_map(|key| {
+        copy.try_reserve(key.len())?;
+        copy.extend_from_slice(key);
+        Ok(copy)
+    })?;
     Ok(())
 }
 
 impl Span {
-    /// Whether a walk from there begins within.
-    fn has_start(&self, from: Bound<&[u8]>, back: bool) -> bool {
-        match from {
-            Bound::Included(key) => self.has(key),
-            _ if back => self.high.as_ref().map(as_ref) == Some(from),
-            _ => self.low.as_ref().map(as_ref) == Some(from),
-        }
-    }
-
-    fn has(&self, key: &[u8]) -> bool {
-        let (Some(low), Some(high)) = (&self.low, &self.high) else {
-            return false;
-        };
-        (as_ref(low), as_ref(high)).contains(key)
-    }
-
-    /// Whether there may be a key from `from` up to `to` in it that had not been
-    /// written before.
-    fn meets(&self, from: Option<&[u8]>, to: Option<&[u8]>, own: &WriteSet) -> bool {
-        let (Some(low), Some(high)) = (&self.low, &self.high) else {
-            return false;
-        };
-        let mut at = match low {
-            Bound::Unbounded => Point::of(&[]),
-            Bound::Included(key) => Point::of(key),
-            Bound::Excluded(key) => Point::after(key),
-        };
-        if let Some(from) = from.filter(|from| at.is_before(from)) {
-            at = Point::of(from);
-        }
-        loop {
-            let below = match high {
-                Bound::Unbounded => true,
-                Bound::Included(high) => !at.is_after(high),
-                Bound::Excluded(high) => at.is_before(high),
-            };
-            if !below || to.is_some_and(|to| !at.is_before(to)) {
-                return false;
-            }
-            match own.written_from(at, self.writes) {
-                Coverage::Nothing => return true,
-                Coverage::Key(next) => at = next,
-                Coverage::End => return false,
+    /// Whether there may be a key between two edges that the span has and that the
+    /// transaction had not written before.
+    fn meets(&self, low: Edge<&[u8]>, high: Edge<&[u8]>, write_set: &WriteSet) -> bool {
+        let (mut at, end) = (low.max(self.low.as_ref()), high.min(self.high.as_ref()));
+        while at < end {
+            match write_set.written_from(at, self.writes) {
+                None => return true,
+                Some(next) => at = next,
             }
         }
+        false
     }
 }
 
 impl ReadSet {
+    /// An empty read set for a transaction and its cursors.
+    pub(super) fn shared() -> Arc<Mutex<ReadSet>> {
+        Arc::new(Mutex::ranked(Rank::ReadSet, ReadSet::default()))
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         !self.everything && self.keys.is_empty() && self.spans.is_empty()
     }
 
-    /// A key was looked at that the transaction has not written.
-    pub(super) fn key(&mut self, key: &[u8]) -> DBResult<()> {
+    /// Adds a key that the transaction has not written.
+    pub(super) fn add_key(&mut self, key: &[u8]) -> DBResult<()> {
         if self.everything || self.keys.contains(key) {
             return Ok(());
         }
         if self.keys.len() >= KEYS_MAX {
-            self.all();
+            self.add_everything();
             return Ok(());
         }
         self.keys.insert(copy(key)?);
         Ok(())
     }
 
-    /// Everything was looked at.
-    pub(super) fn all(&mut self) {
+    pub(super) fn add_everything(&mut self) {
         *self = ReadSet { everything: true, ..ReadSet::default() };
     }
 
-    /// A walk begins, of a cursor opened after so many writes: upwards from a
-    /// bound, or downwards (`back`). It goes on with the cursor's last span if it
-    /// begins in it, and where there are too many reaches out for it from there.
-    pub(super) fn walk(
+    /// Begins a walk at an edge, of a cursor that was opened after `writes` writes. The
+    /// walk extends the last span of the cursor if it begins there, or if there are too
+    /// many spans.
+    pub(super) fn begin_walk(
         &mut self,
         last: Option<SpanId>,
-        from: Bound<&[u8]>,
-        back: bool,
+        from: Edge<&[u8]>,
         writes: u64,
     ) -> DBResult<SpanId> {
         let full = self.spans.len() >= SPANS_MAX;
         if let Some(id) = last
             && let Some(span) = self.spans.get(id.0)
         {
-            if span.has_start(from, back) {
+            if full {
+                self.extend(id, from);
                 return Ok(id);
             }
-            if full {
-                self.extend(id, from, !back);
-                if from != Bound::Unbounded {
-                    self.extend(id, from, back);
-                }
+            if span.low.as_ref() <= from && from <= span.high.as_ref() {
                 return Ok(id);
             }
         }
         if full {
-            self.all();
+            self.add_everything();
         }
         if !self.everything {
-            let from = Some(copy_bound(from)?);
-            let (low, high) = if back { (None, from) } else { (from, None) };
-            self.spans.push(Span { low, high, writes });
+            let edge = || from.try_map(|key| Ok(copy(key)?));
+            push(&mut self.spans, Span { low: edge()?, high: edge()?, writes })?;
         }
         Ok(SpanId(self.spans.len().wrapping_sub(1)))
     }
 
-    /// A walk has gone up, or down (`back`), as far as `to`.
-    pub(super) fn extend(&mut self, span: SpanId, to: Bound<&[u8]>, back: bool) {
-        let Some(span) = self.spans.get_mut(span.0) else {
+    /// Extends a span as far as an edge that its cursor has reached.
+    pub(super) fn extend(&mut self, span: SpanId, to: Edge<&[u8]>) {
+        let Some(Span { low, high, .. }) = self.spans.get_mut(span.0) else {
             return;
         };
-        let end = if back { &mut span.low } else { &mut span.high };
-        if is_further(end.as_ref().map(as_ref), to, back) && set(end, to).is_err() {
-            self.all(); // there is no memory for less
+        let extended = if to < low.as_ref() {
+            set(low, to)
+        } else if to > high.as_ref() {
+            set(high, to)
+        } else {
+            return;
+        };
+        if extended.is_err() {
+            self.add_everything(); // there is no memory for less
         }
     }
 
-    /// Whether what another transaction has changed was read.
-    pub(super) fn has(&self, change: Change<'_>, own: &WriteSet) -> bool {
-        match change {
-            Change::Put(key, _) | Change::Delete(key) => {
-                let foreign = |span: &Span| own.written_at(key).is_none_or(|at| at >= span.writes);
-                self.everything
-                    || self.keys.contains(key)
-                    || self.spans.iter().any(|span| span.has(key) && foreign(span))
-            }
-            Change::Clear(from, to) => {
-                let range = (
-                    from.map_or(Bound::Unbounded, Bound::Included),
-                    to.map_or(Bound::Unbounded, Bound::Excluded),
-                );
-                let empty = from.zip(to).is_some_and(|(from, to)| from >= to);
-                !empty
-                    && (self.everything
-                        || self.keys.range::<[u8], _>(range).next().is_some()
-                        || self.spans.iter().any(|span| span.meets(from, to, own)))
-            }
-        }
+    /// Whether the transaction has read anything that another one's change has written.
+    pub(super) fn meets(&self, change: Change<'_>, write_set: &WriteSet) -> bool {
+        let (low, high) = Edge::of_change(change);
+        let Some(bounds) = Edge::bounds(low, high) else {
+            return false;
+        };
+        let has_key = || match change.key() {
+            Some(key) => self.keys.contains(key),
+            None => self.keys.range::<[u8], _>(bounds).next().is_some(),
+        };
+        let met = |span: &Span| span.meets(low, high, write_set);
+        self.everything || has_key() || self.spans.iter().any(met)
     }
 }

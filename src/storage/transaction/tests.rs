@@ -422,7 +422,7 @@ fn too_many_walks_of_one_cursor_count_as_one_over_all_of_them() {
 fn the_first_to_begin_before_hidden_commits_conflicts_with_them_only() {
     for (read, committed) in [("other", true), ("hidden", false), ("later", false)] {
         let db = InMemoryDB::new().unwrap();
-        db.store().history().always().unwrap();
+        db.store().history().record_always().unwrap();
         db.put(b"other", b"1").unwrap();
         db.store().begin_unpublished().unwrap();
         db.put(b"hidden", b"1").unwrap();

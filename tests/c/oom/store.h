@@ -3,8 +3,9 @@
  * store whose contents take much.
  *
  * The linker puts the functions below in the place of the real ones (--wrap),
- * for the library inside this program, too. Allocations under SMALL bytes are
- * never refused: they are the library's own, and it says that they abort.
+ * for the library inside this program, too. Small allocations are not refused,
+ * unless a test makes `smallest` less: they are the library's own, and it says that
+ * they abort.
  */
 #ifndef STORE_H
 #define STORE_H
@@ -15,13 +16,14 @@
 
 enum { LONG_KEY = 40000, BIG_VALUE = 2000000, ENTRIES = 5000 };
 
+static size_t smallest = SMALL; /* the smallest allocation that may be refused */
 static int countdown; /* refuses when it comes to 0, if it was over 0 */
 static int for_ever;  /* ... and from then on */
 static int refused;
 
 static int refuse(size_t size)
 {
-    if (size < SMALL || countdown == 0)
+    if (size < smallest || countdown == 0)
         return 0;
     if (countdown > 1) {
         countdown--;

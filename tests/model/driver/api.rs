@@ -359,7 +359,7 @@ pub fn borrowed(cursor: Handle, want_len: bool, meanwhile: impl FnOnce()) -> [An
     })
 }
 
-/// ReadSet into `buffer`, or into NULL with the length that stands there.
+/// Reads into `buffer`, or into NULL with the length that stands there.
 pub fn read(
     cursor: Handle,
     buffer: Result<&mut [u8], usize>,

@@ -5,45 +5,31 @@ use std::ffi::{CStr, CString, OsStr};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use minidb::ffi::*;
 
+use super::folder::Folder;
 use super::model::{Kind, Shared, Store, View};
 use super::{Choices, Driver, Handle, SMALL, api};
 
-/// A folder for files, which goes with them. In memory, if the system has such a
-/// place: it is not the disk that is tested.
-pub struct Folder {
-    path: PathBuf,
-    /// Files there were.
-    files: u32,
+/// Files in a folder of their own: in memory, since the disk is not what is tested.
+pub struct Files {
+    folder: Folder,
+    /// Paths given out so far.
+    count: u32,
 }
 
-impl Folder {
-    pub fn new() -> Folder {
-        static FOLDERS: AtomicU32 = AtomicU32::new(0);
-        let shm = Path::new("/dev/shm");
-        let place = if shm.is_dir() { shm.to_owned() } else { std::env::temp_dir() };
-        let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
-        let path = place.join(format!("minidb-model-{}-{number}", process::id()));
-        fs::create_dir_all(&path).expect("there is a place for files");
-        Folder { path, files: 0 }
+impl Files {
+    pub fn new() -> Files {
+        Files { folder: Folder::in_memory("model"), count: 0 }
     }
 
     /// A path of no file.
     pub fn new_path(&mut self) -> CString {
-        self.files += 1;
-        let path = self.path.join(format!("{}.minidb", self.files));
+        self.count += 1;
+        let path = self.folder.file(&format!("{}.minidb", self.count));
         CString::new(path.into_os_string().into_encoded_bytes()).expect("a path has no NUL")
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.path);
     }
 }
 
@@ -61,7 +47,7 @@ fn size(path: &Path) -> u64 {
 
 impl<C: Choices> Driver<C> {
     pub(super) fn use_files(&mut self) {
-        if self.folder.is_none() || self.nested {
+        if self.files.is_none() || self.nested {
             return;
         }
         let view = self.view();
@@ -106,7 +92,7 @@ impl<C: Choices> Driver<C> {
 
     /// Saves a view to a file, and compares what that holds.
     fn back_up(&mut self, view: &View) {
-        let path = self.folder.as_mut().expect("there are files").new_path();
+        let path = self.files.as_mut().expect("there are files").new_path();
         self.done(api::backup(view.handle, &path));
         self.same("a second backup", api::backup(view.handle, &path), MINIDB_CONFLICT);
         view.looked_at_all();

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use minidb::ffi::*;
 
 use super::model::{Kind, Shared, Store, View};
-use super::{Choices, Driver, Folder, Handle, SMALL, api};
+use super::{Choices, Driver, Files, Handle, SMALL, api};
 
 /// Handles of each type that may be open at once.
 pub(super) const VIEWS: usize = 12;
@@ -22,7 +22,7 @@ impl<C: Choices> Driver<C> {
     }
 
     pub(super) fn open_now(&mut self) {
-        let path = self.folder.as_mut().map(Folder::new_path);
+        let path = self.files.as_mut().map(Files::new_path);
         let in_memory = match self.choices.below(4) {
             0 => (Some(c":memory:"), 0),
             1 => (None, MINIDB_OPEN_NOSYNC),

@@ -16,6 +16,8 @@ mod api;
 mod choices;
 mod data;
 mod files;
+#[path = "../../support/folder.rs"]
+mod folder;
 mod handles;
 mod misuse;
 mod model;
@@ -30,7 +32,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use api::{Arg, Handle, Want};
 pub use choices::{Choices, Input, Seeded};
-use files::Folder;
+use files::Files;
 use minidb::ffi::MINIDB_OK;
 use model::{Cursor, Range, Version, View};
 
@@ -66,7 +68,7 @@ pub struct Driver<C> {
     choices: C,
     limits: Limits,
     /// Where the files are, if there are any.
-    folder: Option<Folder>,
+    files: Option<Files>,
     views: Vec<View>,
     cursors: Vec<Cursor>,
     /// Some handles that were closed, of either type.
@@ -152,7 +154,7 @@ impl<C: Choices> Driver<C> {
         Driver {
             choices,
             limits,
-            folder: limits.files.then(Folder::new),
+            files: limits.files.then(Files::new),
             views: Vec::new(),
             cursors: Vec::new(),
             closed: Vec::new(),
@@ -222,7 +224,7 @@ impl<C: Choices> Driver<C> {
         let written = self.views.iter().find(|view| Some(view.handle) == written);
         let written = written.filter(|view| !spared(view));
         // A check reads the whole file.
-        let often = if self.folder.is_some() { 16 } else { 1 };
+        let often = if self.files.is_some() { 16 } else { 1 };
         if let Some(view) = written.filter(|view| due(view, often)) {
             self.check(view);
         }

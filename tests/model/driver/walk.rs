@@ -119,7 +119,7 @@ impl<C: Choices> Driver<C> {
         self.same("the entry", lent, expected);
     }
 
-    /// ReadSet entries in bulk, and now and then writes them to a database.
+    /// Reads entries in bulk, and now and then writes them to a database.
     pub(super) fn read(&mut self) {
         let Some(mut cursor) = self.take_cursor() else {
             return self.scan();

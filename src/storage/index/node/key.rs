@@ -1,14 +1,14 @@
 //! Comparing keys.
 //!
-//! Keys are ordered as unsigned bytes, a shorter one before a longer one that
-//! it begins. Nodes hold the first [`INLINE`] bytes of a key at most; the rest
-//! of a longer one, its tail, is a blob. Within a node the prefix that all keys
-//! share is stored once, and of what follows the first bytes stand in the slot
-//! as a number, the head, so that most comparisons are of numbers.
+//! Keys are ordered as unsigned bytes, and a prefix of a key comes before the key.
+//! Nodes hold at most the first [`INLINE`] bytes of a key; the rest, its tail, is a
+//! blob. A node stores the prefix that all of its keys share once. The head of a key,
+//! the first bytes after the prefix, stands in the slot as a number, so that most
+//! comparisons are of numbers.
 
 use std::cmp::Ordering;
 
-/// How many bytes of a key a node holds.
+/// The most bytes of a key that a node holds.
 pub(crate) const INLINE: usize = 512;
 
 /// A key, cut in two where nodes cut it.
@@ -25,8 +25,8 @@ impl<'a> Key<'a> {
         Key { inline, tail }
     }
 
-    /// The inline part after a prefix that it begins with; else on which side
-    /// of all keys with that prefix this one is.
+    /// The inline part after a prefix. If the key does not begin with the prefix, the
+    /// error is how it compares with all keys that do.
     #[inline]
     pub(crate) fn after(self, prefix: &[u8]) -> Result<&'a [u8], Ordering> {
         match self.inline.split_at_checked(prefix.len()) {
@@ -36,7 +36,7 @@ impl<'a> Key<'a> {
     }
 }
 
-/// The first four bytes as a number that compares as they do.
+/// The first four bytes as a number with the same order.
 #[inline]
 pub(crate) fn head4(bytes: &[u8]) -> u32 {
     match bytes.first_chunk() {
@@ -49,7 +49,7 @@ pub(crate) fn head4(bytes: &[u8]) -> u32 {
     }
 }
 
-/// The first eight bytes as a number that compares as they do.
+/// The first eight bytes as a number with the same order.
 #[inline]
 pub(crate) fn head8(bytes: &[u8]) -> u64 {
     match bytes.first_chunk() {
@@ -62,7 +62,7 @@ pub(crate) fn head8(bytes: &[u8]) -> u64 {
     }
 }
 
-/// How many bytes both begin with.
+/// Length of the longest prefix that both share.
 pub(crate) fn common_prefix(a: &[u8], b: &[u8]) -> usize {
     const STEP: usize = 16;
     let whole = a.as_chunks::<STEP>().0.iter().zip(b.as_chunks::<STEP>().0);

@@ -1,10 +1,10 @@
 //! What is left of a tree of which some units and blobs are lost.
 //!
 //! The tree is walked from its root as far as it can be read. Where a page is
-//! lost, the separators around it say which keys may have been below it. Of a
+//! lost, the separators around it bound the keys that may have been below it. Of a
 //! lost inner node the leaves are still there: each unit that the walk has not
 //! reached is tried as the beginning of one, in pages of the size that fits its
-//! slab; a page is taken for a leaf if it keeps all rules of one and its keys lie
+//! slab. A page is taken for a leaf if it keeps all rules of one and its keys lie
 //! where keys are lost.
 //!
 //! Promises:
@@ -12,35 +12,41 @@
 //! 1. An entry that is given stood in a leaf, its key and value whole.
 //! 2. Where keys may be lost is known; if all entries were found, nowhere.
 //! 3. Whatever the units hold, this ends.
+//! 4. Memory that is proportional to the file is asked for, and its refusal reported.
 //!
 //! Not here: checksums. Units are right or lost.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound::{Included, Unbounded};
-
-use super::super::memory::SLAB_UNITS;
-use super::super::memory::{BlobId, HEADER, PageId, UNIT};
-use super::super::node::inner::Inner;
+use super::super::memory::{BlobId, HEADER, PageId, SLAB_UNITS, UNIT, UNITS_MAX};
+use super::super::node::inner::{Inner, Separator};
 use super::super::node::leaf::{Leaf, Value};
-use super::super::tree::LEVELS_MAX;
-use super::image::Image;
+use super::super::tree::{LEVELS_MAX, Position, Visitor, walk};
+use super::image::ImageMeta;
+use crate::error::OutOfMemory;
+use crate::fallible::{collect, concat, copy, filled, push};
 
-/// Units and blobs, those that are left.
+/// The readable part of a damaged file: units of pages, and blobs, by number. All
+/// bytes that it gives have been verified; a number that it does not have is lost.
 pub(crate) trait PageSource {
-    type Error;
+    type Error: From<OutOfMemory>;
+    /// The numbers of all readable units, in ascending order.
     fn units(&self) -> impl Iterator<Item = u32> + '_;
+    /// The bytes of a unit; `None` if it is lost.
     fn unit(&self, unit: u32) -> Option<&[u8; UNIT]>;
+    /// The bytes of a blob; `None` if any of them are lost.
     fn blob(&self, id: u32) -> Result<Option<Vec<u8>>, Self::Error>;
 }
 
-/// Sets of keys: from each one up to, but not including, the other.
+/// A range of keys: its first key, and the key that it ends before.
+type Range = (Vec<u8>, Option<Vec<u8>>);
+
+/// A set of keys: ranges in ascending order that do not overlap.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Ranges(BTreeMap<Vec<u8>, Option<Vec<u8>>>);
+pub(crate) struct Ranges(Vec<Range>);
 
 impl Ranges {
     /// All keys that there can be.
     pub(crate) fn all() -> Ranges {
-        Ranges(BTreeMap::from([(Vec::new(), None)]))
+        Ranges(vec![(Vec::new(), None)])
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -52,36 +58,33 @@ impl Ranges {
     }
 
     pub(crate) fn contains(&self, key: &[u8]) -> bool {
-        self.around(key).is_some()
+        let before = self.0.partition_point(|(from, _)| &from[..] <= key);
+        let last = before.checked_sub(1).map(|at| &self.0[at]);
+        last.is_some_and(|(_, to)| to.as_deref().is_none_or(|to| key < to))
     }
 
-    fn around(&self, key: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
-        let before = self.0.range::<[u8], _>((Unbounded, Included(key))).next_back();
-        let (from, to) = before.map(|(from, to)| (&from[..], to.as_deref()))?;
-        to.is_none_or(|to| key < to).then_some((from, to))
-    }
-
-    fn add(&mut self, from: &[u8], to: Option<&[u8]>) {
+    /// Adds a range at the end, in whatever order; [`Ranges::sort`] is to follow.
+    fn add(&mut self, from: &[u8], to: Option<&[u8]>) -> Result<(), OutOfMemory> {
         if to.is_none_or(|to| from < to) {
-            self.0.insert(from.to_vec(), to.map(<[u8]>::to_vec));
+            push(&mut self.0, (copy(from)?, to.map(copy).transpose()?))?;
         }
+        Ok(())
     }
 
-    /// Removes what lies in one of the ranges. False if it does not.
-    fn cut(&mut self, from: &[u8], to: &[u8]) -> bool {
-        let within = |end: Option<&[u8]>| end.is_none_or(|end| to <= end);
-        let Some((start, end)) = self.around(from).filter(|(_, end)| within(*end)) else {
-            return false;
-        };
-        let (start, end) = (start.to_vec(), end.map(<[u8]>::to_vec));
-        self.0.remove(&start);
-        self.add(&start, Some(from));
-        self.add(to, end.as_deref());
-        true
+    /// Sorts the ranges and joins those that overlap.
+    fn sort(&mut self) {
+        self.0.sort_unstable();
+        self.0.dedup_by(|(from, to), (_, end)| {
+            let overlaps = end.as_ref().is_none_or(|end| &*from <= end);
+            if overlaps && end.is_some() && (to.is_none() || &*to > end) {
+                *end = to.take();
+            }
+            overlaps
+        });
     }
 }
 
-/// Who is shown entries.
+/// A function that is given each entry.
 type Each<'a, E> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<(), E>;
 
 /// The keys of a leaf, as far as they can be read.
@@ -89,23 +92,27 @@ type Keys = Vec<Option<Vec<u8>>>;
 
 /// Calls `each` with every entry that can be read and whose key is wanted, in no
 /// order. Returns how many there were, and in which ranges others are lost.
-pub(crate) fn salvage<W: PageSource>(
-    wreck: &W,
-    image: &Image,
+pub(crate) fn salvage<S: PageSource>(
+    source: &S,
+    image: &ImageMeta,
     wanted: &Ranges,
-    each: Each<'_, W::Error>,
-) -> Result<(u64, Ranges), W::Error> {
+    each: Each<'_, S::Error>,
+) -> Result<(u64, Ranges), S::Error> {
+    let units = collect(source.units())?;
     let mut salvage = Salvage {
-        wreck,
+        source,
         wanted,
         each,
-        reached: BTreeSet::new(),
-        sizes: BTreeMap::new(),
+        reached: filled(false, units.len())?,
+        units,
+        path: Vec::new(),
+        sizes: Vec::new(),
         lost: Ranges::default(),
         found: 0,
     };
     let root = PageId::from_bytes(image.root.to_le_bytes());
-    salvage.walk(root, (image.height as usize).min(LEVELS_MAX), &[], None)?;
+    walk(&mut salvage, root, (image.height as usize).min(LEVELS_MAX))?;
+    salvage.lost.sort();
     if !salvage.lost.is_empty() && salvage.found < image.count {
         salvage.search()?;
     }
@@ -118,99 +125,111 @@ pub(crate) fn salvage<W: PageSource>(
 /// A page that can be read, with its header.
 type Page = Vec<u8>;
 
-struct Salvage<'a, W: PageSource> {
-    wreck: &'a W,
+struct Salvage<'a, S: PageSource> {
+    source: &'a S,
     wanted: &'a Ranges,
-    each: Each<'a, W::Error>,
-    /// Units of the pages that the walk came to.
-    reached: BTreeSet<u32>,
-    /// Units of the pages in a slab, by slab.
-    sizes: BTreeMap<u32, u32>,
+    each: Each<'a, S::Error>,
+    /// The numbers of all units, and which of them are of pages that the walk came to.
+    units: Vec<u32>,
+    reached: Vec<bool>,
+    /// The inner nodes that the walk is in.
+    path: Vec<(PageId, Page)>,
+    /// For each page that the walk came to its slab, and its size in units.
+    sizes: Vec<(u32, u32)>,
     lost: Ranges,
     found: u64,
 }
 
-impl<W: PageSource> Salvage<'_, W> {
-    fn page(&self, id: PageId) -> Option<Page> {
-        let mut page = Vec::with_capacity(id.units() as usize * UNIT);
-        for unit in id.unit()..id.unit() + id.units() {
-            page.extend_from_slice(self.wreck.unit(unit)?);
-        }
-        Some(page)
+impl<S: PageSource> Visitor for Salvage<'_, S> {
+    type Error = S::Error;
+
+    fn body(&self, page: PageId) -> &[u8] {
+        let (_, bytes) = self.path.iter().rfind(|(id, _)| *id == page).expect("it was entered");
+        &bytes[HEADER..]
     }
 
-    /// A page that no other one in the tree shares units with.
-    fn reach(&mut self, id: PageId) -> Option<Page> {
-        self.sizes.insert(id.unit() / SLAB_UNITS, id.units());
-        let units = id.unit()..id.unit() + id.units();
-        let new = units.map(|unit| self.reached.insert(unit)).filter(|new| *new).count();
-        self.page(id).filter(|_| new == id.units() as usize)
+    fn enter(&mut self, node: &Position<'_>) -> Result<bool, S::Error> {
+        let page = self.reach(node.page)?;
+        if node.height > 0
+            && let Some(page) = page
+        {
+            if Inner::new(&page[HEADER..]).check().is_ok() {
+                push(&mut self.path, (node.page, page))?;
+                return Ok(true);
+            }
+        } else if let Some(page) = page
+            && let leaf = Leaf::new(&page[HEADER..])
+            && let Some(keys) = self.keys(leaf)?
+        {
+            let (low, high) = self.bounds(node)?;
+            self.take(leaf, &keys, &low, high.as_deref())?;
+            return Ok(false);
+        }
+        let (low, high) = self.bounds(node)?;
+        self.lost.add(&low, high.as_deref())?;
+        Ok(false)
     }
 
-    /// Takes what is below a page, whose keys are from `low` up to `high`.
-    fn walk(
-        &mut self,
-        id: PageId,
-        height: usize,
-        low: &[u8],
-        high: Option<&[u8]>,
-    ) -> Result<(), W::Error> {
-        let page = self.reach(id);
-        if height == 0 {
-            let leaf = page.as_deref().map(|page| Leaf::new(&page[HEADER..]));
-            if let Some(leaf) = leaf
-                && let Some(keys) = self.keys(leaf)?
-            {
-                return self.take(leaf, &keys, low, high);
-            }
-        } else if let Some(page) = page {
-            let inner = Inner::new(&page[HEADER..]);
-            if inner.check().is_ok() {
-                return self.walk_children(inner, height, low, high);
-            }
-        }
-        self.lost.add(low, high);
+    fn leave(&mut self, _: &Position<'_>) -> Result<(), S::Error> {
+        self.path.pop();
         Ok(())
     }
+}
 
-    fn walk_children(
-        &mut self,
-        inner: Inner<'_>,
-        height: usize,
-        low: &[u8],
-        high: Option<&[u8]>,
-    ) -> Result<(), W::Error> {
-        let mut low = low.to_vec();
-        for i in 0..=inner.len() {
-            let next = match i < inner.len() {
-                true => {
-                    let separator = inner.separator(i);
-                    // Without its tail it is a little less: as good as a bound.
-                    let whole = self.key(separator.inline.clone(), separator.tail)?;
-                    Some(whole.unwrap_or(separator.inline))
-                }
-                false => None,
+impl<S: PageSource> Salvage<'_, S> {
+    fn page(&self, id: PageId) -> Result<Option<Page>, OutOfMemory> {
+        let mut page = Page::new();
+        page.try_reserve_exact(id.units() as usize * UNIT)?;
+        for unit in id.unit()..id.end() {
+            let Some(bytes) = self.source.unit(unit) else {
+                return Ok(None);
             };
-            self.walk(inner.child(i), height - 1, &low, next.as_deref().or(high))?;
-            low = next.unwrap_or_default();
+            page.extend_from_slice(bytes);
         }
-        Ok(())
+        Ok(Some(page))
     }
 
-    fn key(&self, inline: Vec<u8>, tail: Option<BlobId>) -> Result<Option<Vec<u8>>, W::Error> {
-        let Some(id) = tail else {
-            return Ok(Some(inline));
+    /// The readable units of a page, as a range of [`Salvage::units`].
+    fn units_of(&self, id: PageId) -> std::ops::Range<usize> {
+        let start = self.units.partition_point(|&unit| unit < id.unit());
+        let there = self.units[start..].iter().take_while(|&&unit| unit < id.end()).count();
+        start..start + there
+    }
+
+    /// A page that shares no unit with another in the tree.
+    fn reach(&mut self, id: PageId) -> Result<Option<Page>, OutOfMemory> {
+        push(&mut self.sizes, (id.unit() / SLAB_UNITS, id.units()))?;
+        let units = self.units_of(id);
+        let reached = &mut self.reached[units];
+        let is_new = !reached.contains(&true);
+        reached.fill(true);
+        if is_new { self.page(id) } else { Ok(None) }
+    }
+
+    /// The keys that a node may have: from one up to, but not including, the other.
+    fn bounds(&self, node: &Position<'_>) -> Result<Range, S::Error> {
+        // Without its tail a separator is a little less: as good as a bound.
+        let key = |Separator { inline, tail }| {
+            self.key(&inline, tail).map(|whole| whole.unwrap_or(inline))
         };
-        let tail = self.wreck.blob(id.0)?;
-        Ok(tail.map(|tail| [inline, tail].concat()))
+        let low = node.low(self).map(key).transpose()?;
+        Ok((low.unwrap_or_default(), node.high(self).map(key).transpose()?))
+    }
+
+    fn key(&self, inline: &[u8], tail: Option<BlobId>) -> Result<Option<Vec<u8>>, S::Error> {
+        let Some(id) = tail else {
+            return Ok(Some(copy(inline)?));
+        };
+        let tail = self.source.blob(id.0)?;
+        Ok(tail.map(|tail| concat([inline, &tail])).transpose()?)
     }
 
     /// The keys of a leaf; none if it is no leaf.
-    fn keys(&self, leaf: Leaf<'_>) -> Result<Option<Keys>, W::Error> {
+    fn keys(&self, leaf: Leaf<'_>) -> Result<Option<Keys>, S::Error> {
         if leaf.check().is_err() {
             return Ok(None);
         }
-        let keys = (0..leaf.len()).map(|i| self.key(leaf.inline_key(i), leaf.entry(i).tail));
+        let keys = (0..leaf.len()).map(|i| self.key(&leaf.inline_key(i), leaf.entry(i).tail));
         let keys = keys.collect::<Result<Keys, _>>()?;
         let is_sorted = keys.iter().flatten().is_sorted_by(|one, next| one < next);
         Ok(is_sorted.then_some(keys))
@@ -223,104 +242,139 @@ impl<W: PageSource> Salvage<'_, W> {
         keys: &[Option<Vec<u8>>],
         low: &[u8],
         high: Option<&[u8]>,
-    ) -> Result<(), W::Error> {
-        let (mut behind, mut unknown) = (low.to_vec(), false);
+    ) -> Result<(), S::Error> {
+        let (mut behind, mut unknown) = (copy(low)?, false);
         for (i, key) in keys.iter().enumerate() {
             let Some(key) = key else {
                 unknown = true;
                 continue;
             };
             if std::mem::take(&mut unknown) {
-                self.lost.add(&behind, Some(key));
+                self.lost.add(&behind, Some(key))?;
             }
-            behind = after(key);
+            behind = after(key)?;
             if !self.wanted.contains(key) {
                 continue;
             }
+            let blob;
             let value = match leaf.entry(i).value {
-                Value::Inline(bytes) => Some(bytes.to_vec()),
-                Value::Blob(id) => self.wreck.blob(id.0)?,
+                Value::Inline(bytes) => Some(bytes),
+                Value::Blob(id) => {
+                    blob = self.source.blob(id.0)?;
+                    blob.as_deref()
+                }
             };
             match value {
                 Some(value) => {
-                    (self.each)(key, &value)?;
+                    (self.each)(key, value)?;
                     self.found += 1;
                 }
-                None => self.lost.add(key, Some(&behind)),
+                None => self.lost.add(key, Some(&behind))?,
             }
         }
         if unknown {
-            self.lost.add(&behind, high);
+            self.lost.add(&behind, high)?;
         }
         Ok(())
     }
 
-    /// Takes the leaves that the walk could not reach.
-    fn search(&mut self) -> Result<(), W::Error> {
-        let mut slabs: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-        let can_be = |unit: &u32| PageId::new(*unit, 1).unit() == *unit;
-        let left = self.wreck.units().filter(can_be).filter(|unit| !self.reached.contains(unit));
-        for unit in left {
-            slabs.entry(unit / SLAB_UNITS).or_default().push(unit);
-        }
-        for (slab, units) in slabs {
-            for page in self.leaves(slab, &units) {
+    /// Takes the leaves that the walk could not reach, where keys are lost.
+    fn search(&mut self) -> Result<(), S::Error> {
+        let mut leaves = self.leaves()?.into_iter().peekable();
+        let lost = std::mem::take(&mut self.lost);
+        for (mut from, to) in lost.0 {
+            let is_before = |key: &Vec<u8>| to.as_ref().is_none_or(|to| key < to);
+            while let Some((first, id)) = leaves.next_if(|(first, _)| is_before(first)) {
+                if first < from {
+                    continue;
+                }
+                let page = self.page(id)?.unwrap_or_default();
                 let leaf = Leaf::new(&page[HEADER..]);
-                let Some(keys) = self.keys(leaf)? else {
+                let keys = self.keys(leaf)?.unwrap_or_default();
+                let Some(last) = keys.iter().flatten().next_back() else {
                     continue;
                 };
-                let known = || keys.iter().flatten();
-                let (Some(first), Some(last)) = (known().next(), known().next_back()) else {
-                    continue;
-                };
-                let end = after(last);
-                if self.lost.cut(first, &end) {
-                    self.take(leaf, &keys, first, Some(&end))?;
+                let end = after(last)?;
+                if to.as_ref().is_none_or(|to| end <= *to) {
+                    self.lost.add(&from, Some(&first))?;
+                    self.take(leaf, &keys, &first, Some(&end))?;
+                    from = end;
+                }
+            }
+            self.lost.add(&from, to.as_deref())?;
+        }
+        Ok(())
+    }
+
+    /// The leaves in units that the walk has not reached, each with the first of its
+    /// keys that can be read, by which they are sorted.
+    fn leaves(&mut self) -> Result<Vec<(Vec<u8>, PageId)>, S::Error> {
+        self.sizes.sort_unstable();
+        let left = self.units.iter().zip(&self.reached).filter(|(_, reached)| !**reached);
+        let left = left.map(|(unit, _)| *unit).filter(|&unit| PageId::new(unit, 1).unit() == unit);
+        let mut leaves = Vec::new();
+        for units in collect(left)?.chunk_by(|one, next| one / SLAB_UNITS == next / SLAB_UNITS) {
+            for id in self.leaves_of_slab(units)? {
+                let page = self.page(id)?.unwrap_or_default();
+                let keys = self.keys(Leaf::new(&page[HEADER..]))?;
+                if let Some(first) = keys.into_iter().flatten().flatten().next() {
+                    push(&mut leaves, (first, id))?;
                 }
             }
         }
-        Ok(())
+        leaves.sort_unstable_by(|(one, _), (next, _)| one.cmp(next));
+        Ok(leaves)
     }
 
-    /// The pages in these units of a slab that are leaves, by their bytes.
-    fn leaves(&self, slab: u32, units: &[u32]) -> Vec<Page> {
-        let of_size = |size: u32| {
-            let first = |unit: &&u32| {
-                let at = **unit % SLAB_UNITS;
-                at.is_multiple_of(size) && at + size <= SLAB_UNITS
-            };
-            let free = |unit: u32| (unit..unit + size).all(|unit| !self.reached.contains(&unit));
-            let pages = units.iter().filter(first).filter(|unit| free(**unit));
-            let pages = pages.filter_map(|unit| self.page(PageId::new(*unit, size)));
-            pages.filter(|page| is_leaf(page)).collect::<Vec<Page>>()
-        };
-        match self.sizes.get(&slab) {
-            Some(size) => of_size(*size),
-            // The size with which most of the units make sense.
-            None => {
-                let sizes = (1..=8).map(of_size);
-                sizes.max_by_key(|pages| pages.concat().len()).unwrap_or_default()
+    /// The pages in some units of a slab that are leaves, by their bytes.
+    fn leaves_of_slab(&self, units: &[u32]) -> Result<Vec<PageId>, OutOfMemory> {
+        let slab = units[0] / SLAB_UNITS;
+        let known = self.sizes.partition_point(|(of, _)| *of < slab);
+        let known = self.sizes.get(known).filter(|(of, _)| *of == slab).map(|(_, size)| *size);
+        // Else the size with which most of the units make sense.
+        let sizes = known.map_or(1..=UNITS_MAX as u32, |size| size..=size);
+        let (mut best, mut most) = (Vec::new(), 0);
+        for size in sizes {
+            let mut leaves = Vec::new();
+            for &unit in units {
+                let at = unit % SLAB_UNITS;
+                let id = PageId::new(unit, size);
+                if at.is_multiple_of(size) && at + size <= SLAB_UNITS && self.is_leaf(id)? {
+                    push(&mut leaves, id)?;
+                }
+            }
+            let taken = leaves.len() * size as usize;
+            if taken >= most {
+                (best, most) = (leaves, taken);
             }
         }
+        Ok(best)
+    }
+
+    /// Whether a page that the walk has not reached is a leaf with entries, as far as
+    /// it shows without blobs.
+    fn is_leaf(&self, id: PageId) -> Result<bool, OutOfMemory> {
+        if self.reached[self.units_of(id)].contains(&true) {
+            return Ok(false);
+        }
+        Ok(self.page(id)?.is_some_and(|page| {
+            let (header, leaf) = (&page[..HEADER], Leaf::new(&page[HEADER..]));
+            header.iter().all(|&byte| byte == 0) && leaf.len() > 0 && leaf.check().is_ok()
+        }))
     }
 }
 
 /// The least key that is greater.
-fn after(key: &[u8]) -> Vec<u8> {
-    [key, &[0]].concat()
-}
-
-/// Whether a page is a leaf with entries, as far as it shows without blobs.
-fn is_leaf(page: &[u8]) -> bool {
-    let leaf = Leaf::new(&page[HEADER..]);
-    page[..HEADER].iter().all(|&byte| byte == 0) && leaf.len() > 0 && leaf.check().is_ok()
+fn after(key: &[u8]) -> Result<Vec<u8>, OutOfMemory> {
+    concat([key, &[0]])
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::image::Piece;
+    use std::collections::BTreeMap;
+
+    use super::super::image::ImagePart;
     use super::*;
-    use crate::error::OutOfMemory;
     use crate::storage::index::tree::Index;
 
     type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -348,7 +402,7 @@ mod tests {
     }
 
     /// A tree of `count` entries with values up to `len`, some long, in parts.
-    fn tree(count: u32, len: usize) -> (Parts, Image, Entries) {
+    fn tree(count: u32, len: usize) -> (Parts, ImageMeta, Entries) {
         let (mut index, mut entries) = (Index::new().unwrap(), Entries::new());
         for n in 0..count {
             let n = n.wrapping_mul(0x9e37_79b9) >> 8;
@@ -359,21 +413,21 @@ mod tests {
             entries.insert(key, value);
         }
         let (snapshot, mut parts) = (index.checkpoint_snapshot().unwrap(), Parts::default());
-        let take = &mut |piece: Piece<'_>| {
-            match piece {
-                Piece::NewPage { unit, units, .. } => {
+        let take = &mut |part: ImagePart<'_>| {
+            match part {
+                ImagePart::ChangedPage { unit, units, .. } => {
                     parts.units.extend((unit..).zip(units.iter().copied()));
                 }
-                Piece::NewBlob { id, bytes } => drop(parts.blobs.insert(id, bytes.to_vec())),
+                ImagePart::NewBlob { id, bytes } => drop(parts.blobs.insert(id, bytes.to_vec())),
                 _ => unreachable!("nothing is old"),
             }
             Ok(())
         };
-        snapshot.pieces(None, take).unwrap();
-        (parts, snapshot.image(), entries)
+        snapshot.image_parts(None, take).unwrap();
+        (parts, snapshot.image_meta(), entries)
     }
 
-    fn salvaged(parts: &Parts, image: &Image) -> (Entries, Ranges) {
+    fn salvaged(parts: &Parts, image: &ImageMeta) -> (Entries, Ranges) {
         let mut entries = Entries::new();
         let (found, lost) = salvage(parts, image, &Ranges::all(), &mut |key, value| {
             entries.insert(key.to_vec(), value.to_vec());
@@ -458,24 +512,24 @@ mod tests {
             }
             bad.units.insert(u32::MAX - random(9) as u32, [random(256) as u8; UNIT]);
             let height = image.height + random(3) as u32;
-            salvaged(&bad, &Image { height, count: u64::MAX, ..image });
+            salvaged(&bad, &ImageMeta { height, count: u64::MAX, ..image });
         }
     }
 
     #[test]
-    fn ranges_are_cut_where_something_was_found() {
+    fn ranges_are_sorted_and_joined() {
         let mut ranges = Ranges::default();
-        ranges.add(b"b", Some(b"f"));
-        ranges.add(b"k", None);
-        ranges.add(b"x", Some(b"x"));
+        let added = [("k", ""), ("b", "d"), ("x", "x"), ("m", "n"), ("c", "f"), ("g", "h")];
+        for (from, to) in added {
+            let to = Some(to.as_bytes()).filter(|to| !to.is_empty());
+            ranges.add(from.as_bytes(), to).unwrap();
+        }
+        ranges.sort();
+        let expected: [(&[u8], Option<&[u8]>); 3] =
+            [(b"b", Some(b"f")), (b"g", Some(b"h")), (b"k", None)];
+        assert!(ranges.iter().eq(expected), "{ranges:?}");
         for (key, there) in [("a", false), ("b", true), ("e", true), ("f", false), ("z", true)] {
             assert_eq!(ranges.contains(key.as_bytes()), there, "{key}");
         }
-        assert!(!ranges.cut(b"e", b"l"), "it is not in one range");
-        assert!(!ranges.cut(b"a", b"c"));
-        assert!(ranges.cut(b"b", b"c") && ranges.cut(b"d", b"e") && ranges.cut(b"m", b"n"));
-        let expected: [(&[u8], Option<&[u8]>); 4] =
-            [(b"c", Some(b"d")), (b"e", Some(b"f")), (b"k", Some(b"m")), (b"n", None)];
-        assert!(ranges.iter().eq(expected));
     }
 }

@@ -3,36 +3,25 @@
 use std::cmp::Ordering;
 
 use super::super::memory::{BlobId, PageId, Source};
-use super::super::node::inner::Inner;
-use super::super::node::leaf::{Leaf, Value};
+use super::super::node::inner::{Inner, Separator};
+use super::super::node::key::Key;
+use super::super::node::leaf::Leaf;
+use super::visit::{Position, Visitor, walk};
 use super::{Index, LEVELS_MAX, Snapshot, Totals, Tree};
 
-/// A whole key as nodes hold it.
-#[derive(Clone)]
-struct StoredKey {
-    inline: Vec<u8>,
-    tail: Option<BlobId>,
-}
-
-impl StoredKey {
-    fn cmp(&self, other: &StoredKey, source: &impl Source) -> Ordering {
-        let tail = |key: &StoredKey| key.tail.map_or(&[][..], |id| source.blob(id));
-        self.inline.cmp(&other.inline).then_with(|| tail(self).cmp(tail(other)))
-    }
-}
-
-/// What a walk over a tree has found so far.
-#[derive(Default)]
-struct Census {
+/// The visitor that checks a tree and counts what it has.
+struct Census<'a, S> {
+    source: &'a S,
     pages: usize,
     blobs: usize,
     entries: u64,
     bytes: u64,
-    last: Option<StoredKey>,
+    /// The key of the latest entry.
+    last: Option<Separator>,
 }
 
 impl Index {
-    /// Verifies the living tree and its books. Returns the first rule that is
+    /// Verifies the live tree and its books. Returns the first rule that is
     /// broken, in words.
     #[cfg(test)]
     pub(crate) fn check(&self) -> Result<(), String> {
@@ -70,12 +59,12 @@ impl Snapshot {
 }
 
 impl Tree {
-    fn check(&self, source: &impl Source, totals: Totals) -> Result<Census, String> {
+    fn check<'a, S: Source>(&self, source: &'a S, totals: Totals) -> Result<Census<'a, S>, String> {
         if self.height >= LEVELS_MAX {
             return Err(format!("the tree has {} levels", self.height));
         }
-        let mut census = Census::default();
-        walk(source, self.root, self.height, None, None, &mut census)?;
+        let mut census = Census { source, pages: 0, blobs: 0, entries: 0, bytes: 0, last: None };
+        walk(&mut census, self.root, self.height)?;
         if census.entries != totals.count || census.bytes != totals.bytes {
             return Err(format!(
                 "the tree has {} entries of {} bytes, and its root says {} of {}",
@@ -86,65 +75,81 @@ impl Tree {
     }
 }
 
-fn walk(
-    source: &impl Source,
-    page: PageId,
-    height: usize,
-    low: Option<&StoredKey>,
-    high: Option<&StoredKey>,
-    census: &mut Census,
-) -> Result<(), String> {
-    let here = |what: &str| format!("{what} (page {page:?}, level {height})");
-    census.pages += 1;
-    if height == 0 {
-        let leaf = Leaf::new(source.page(page));
-        leaf.check().map_err(here)?;
+impl<S: Source> Visitor for Census<'_, S> {
+    type Error = String;
+
+    fn body(&self, page: PageId) -> &[u8] {
+        self.source.page(page)
+    }
+
+    fn enter(&mut self, node: &Position<'_>) -> Result<bool, String> {
+        self.pages += 1;
+        let (low, high) = (node.low(self), node.high(self));
+        let body = self.source.page(node.page);
+        let checked = match node.height {
+            0 => self.check_leaf(Leaf::new(body), low, high),
+            _ => self.check_inner(Inner::new(body), low),
+        };
+        checked.map_err(|what| format!("{what} (page {:?}, level {})", node.page, node.height))?;
+        Ok(true)
+    }
+
+    fn blob(&mut self, _: BlobId) -> Result<(), String> {
+        self.blobs += 1;
+        Ok(())
+    }
+}
+
+impl<S: Source> Census<'_, S> {
+    fn check_leaf(
+        &mut self,
+        leaf: Leaf<'_>,
+        low: Option<Separator>,
+        high: Option<Separator>,
+    ) -> Result<(), &'static str> {
+        leaf.check()?;
         for i in 0..leaf.len() {
-            let entry = leaf.entry(i);
-            let key = StoredKey { inline: leaf.inline_key(i), tail: entry.tail };
-            let after = |other: &StoredKey| key.cmp(other, source) == Ordering::Greater;
-            if census.last.as_ref().is_some_and(|last| !after(last)) {
-                return Err(here("keys are out of order"));
+            let key = Separator { inline: leaf.inline_key(i), tail: leaf.entry(i).tail };
+            let is_less = |other: &Separator| self.compare(&key, other) == Ordering::Less;
+            if self.last.as_ref().is_some_and(|last| self.compare(last, &key) != Ordering::Less) {
+                return Err("keys are out of order");
             }
-            if low.is_some_and(|low| key.cmp(low, source) == Ordering::Less)
-                || high.is_some_and(|high| key.cmp(high, source) != Ordering::Less)
-            {
-                return Err(here("a key is not between the separators around it"));
+            if low.as_ref().is_some_and(is_less) || high.as_ref().is_some_and(|key| !is_less(key)) {
+                return Err("a key is not between the separators around it");
             }
-            if leaf.find(
-                source,
-                super::Key {
-                    inline: &key.inline,
-                    tail: entry.tail.map_or(&[], |id| source.blob(id)),
-                },
-            ) != Ok(i)
-            {
-                return Err(here("a key is not found where it is"));
+            let whole = Key { inline: &key.inline, tail: self.tail(&key) };
+            if leaf.find(self.source, whole) != Ok(i) {
+                return Err("a key is not found where it is");
             }
-            census.entries += 1;
-            census.bytes += leaf.entry_len(i, source) as u64;
-            census.blobs += usize::from(entry.tail.is_some());
-            census.blobs += usize::from(matches!(entry.value, Value::Blob(_)));
-            census.last = Some(key);
+            self.entries += 1;
+            self.bytes += leaf.entry_len(i, self.source) as u64;
+            self.last = Some(key);
         }
-        return Ok(());
+        Ok(())
     }
-    let inner = Inner::new(source.page(page));
-    inner.check().map_err(here)?;
-    let mut low = low.cloned();
-    for i in 0..=inner.len() {
-        let next = (i < inner.len()).then(|| {
-            let separator = inner.separator(i);
-            StoredKey { inline: separator.inline, tail: separator.tail }
-        });
-        census.blobs += usize::from(next.as_ref().is_some_and(|next| next.tail.is_some()));
-        if let (Some(low), Some(next)) = (&low, &next)
-            && low.cmp(next, source) != Ordering::Less
-        {
-            return Err(here("separators are out of order"));
+
+    fn check_inner(
+        &self,
+        inner: Inner<'_>,
+        mut low: Option<Separator>,
+    ) -> Result<(), &'static str> {
+        inner.check()?;
+        for i in 0..inner.len() {
+            let next = inner.separator(i);
+            if low.is_some_and(|low| self.compare(&low, &next) != Ordering::Less) {
+                return Err("separators are out of order");
+            }
+            low = Some(next);
         }
-        walk(source, inner.child(i), height - 1, low.as_ref(), next.as_ref().or(high), census)?;
-        low = next.or(low);
+        Ok(())
     }
-    Ok(())
+
+    fn compare(&self, one: &Separator, other: &Separator) -> Ordering {
+        let inline = one.inline.cmp(&other.inline);
+        inline.then_with(|| self.tail(one).cmp(self.tail(other)))
+    }
+
+    fn tail(&self, key: &Separator) -> &[u8] {
+        key.tail.map_or(&[], |id| self.source.blob(id))
+    }
 }

@@ -63,7 +63,7 @@ impl Bounds {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Position {
+enum CursorState {
     New,
     BeforeFirst,
     Entry,
@@ -102,7 +102,7 @@ pub(crate) struct Cursor {
     reader: Reader,
     tree: Tree,
     bounds: Bounds,
-    position: Position,
+    state: CursorState,
     spot: Spot,
     /// Whether the cursor goes from entry to entry, so that the next ones are fetched ahead.
     walking: bool,
@@ -123,7 +123,7 @@ impl Cursor {
             reader: Reader::new(frozen, tree.root),
             tree,
             bounds,
-            position: Position::New,
+            state: CursorState::New,
             spot,
             walking: false,
             key: Vec::new(),
@@ -144,12 +144,12 @@ impl Cursor {
             Some(from) => self.at_or_after(from),
             None => self.at_or_after(&[]),
         };
-        self.jump(spot, Position::AfterLast)
+        self.jump(spot, CursorState::AfterLast)
     }
 
     pub(crate) fn last(&mut self) -> Result<bool, OutOfMemory> {
         let spot = self.before_end();
-        self.jump(spot, Position::BeforeFirst)
+        self.jump(spot, CursorState::BeforeFirst)
     }
 
     pub(crate) fn seek(&mut self, key: &[u8]) -> Result<bool, OutOfMemory> {
@@ -157,18 +157,18 @@ impl Cursor {
             Some(from) if key < &from[..] => self.at_or_after(from),
             _ => self.at_or_after(key),
         };
-        self.jump(spot, Position::AfterLast)
+        self.jump(spot, CursorState::AfterLast)
     }
 
     pub(crate) fn next(&mut self) -> Result<bool, OutOfMemory> {
-        match self.position {
-            Position::Entry if self.spot.at + 1 < self.spot.end => self.step(self.spot.at + 1),
-            Position::Entry => {
+        match self.state {
+            CursorState::Entry if self.spot.at + 1 < self.spot.end => self.step(self.spot.at + 1),
+            CursorState::Entry => {
                 let spot = self.beside(&self.spot, false);
                 self.cross(spot, false)
             }
-            Position::AfterLast => Ok(false),
-            Position::New | Position::BeforeFirst => self.first(),
+            CursorState::AfterLast => Ok(false),
+            CursorState::New | CursorState::BeforeFirst => self.first(),
         }
     }
 
@@ -186,14 +186,14 @@ impl Cursor {
     }
 
     pub(crate) fn prev(&mut self) -> Result<bool, OutOfMemory> {
-        match self.position {
-            Position::Entry if self.spot.at > self.spot.start => self.step(self.spot.at - 1),
-            Position::Entry => {
+        match self.state {
+            CursorState::Entry if self.spot.at > self.spot.start => self.step(self.spot.at - 1),
+            CursorState::Entry => {
                 let spot = self.beside(&self.spot, true);
                 self.cross(spot, true)
             }
-            Position::BeforeFirst => Ok(false),
-            Position::New | Position::AfterLast => self.last(),
+            CursorState::BeforeFirst => Ok(false),
+            CursorState::New | CursorState::AfterLast => self.last(),
         }
     }
 
@@ -206,7 +206,7 @@ impl Cursor {
     /// The key at the cursor, and a NUL.
     #[inline]
     pub(crate) fn key_with_nul(&self) -> Option<&[u8]> {
-        (self.position == Position::Entry).then(|| &self.key[..self.key_len + 1])
+        (self.state == CursorState::Entry).then(|| &self.key[..self.key_len + 1])
     }
 
     /// The value at the cursor.
@@ -218,7 +218,7 @@ impl Cursor {
     /// The value at the cursor, and a NUL.
     #[inline]
     pub(crate) fn value_with_nul(&self) -> Option<&[u8]> {
-        if self.position != Position::Entry {
+        if self.state != CursorState::Entry {
             return None;
         }
         if !self.value.is_empty() {
@@ -236,14 +236,14 @@ impl Cursor {
     pub(crate) fn read(&mut self, sink: &mut impl Sink) -> Result<bool, OutOfMemory> {
         let mut any = false;
         loop {
-            let in_leaf = self.position == Position::Entry && self.spot.at + 1 < self.spot.end;
+            let in_leaf = self.state == CursorState::Entry && self.spot.at + 1 < self.spot.end;
             let beyond = if in_leaf { None } else { self.beyond() };
             let (leaf, at) = match &beyond {
                 Some(spot) => (Leaf::new(self.reader.frozen().page(spot.leaf)), spot.at),
                 None if in_leaf => (Leaf::new(self.reader.page()), self.spot.at + 1),
                 None => {
                     if !any {
-                        (self.position, self.walking) = (Position::AfterLast, false);
+                        (self.state, self.walking) = (CursorState::AfterLast, false);
                     }
                     return Ok(any);
                 }
@@ -264,12 +264,12 @@ impl Cursor {
 
     /// The next entry, if it is not in the leaf that the cursor is in.
     fn beyond(&self) -> Option<Spot> {
-        match self.position {
-            Position::Entry => self.beside(&self.spot, false),
-            Position::New | Position::BeforeFirst => {
+        match self.state {
+            CursorState::Entry => self.beside(&self.spot, false),
+            CursorState::New | CursorState::BeforeFirst => {
                 self.at_or_after(self.bounds.from.as_deref().unwrap_or_default())
             }
-            Position::AfterLast => None,
+            CursorState::AfterLast => None,
         }
     }
 
@@ -335,34 +335,35 @@ impl Cursor {
     }
 
     /// Moves to a spot, or past an end if there is none.
-    fn go(&mut self, spot: Option<Spot>, end: Position) -> Result<bool, OutOfMemory> {
+    fn go(&mut self, spot: Option<Spot>, end: CursorState) -> Result<bool, OutOfMemory> {
         let Some(spot) = spot else {
-            (self.position, self.walking) = (end, false);
+            (self.state, self.walking) = (end, false);
             return Ok(false);
         };
         let at_hand = self.spot.leaf;
         self.reader.turn_to(spot.leaf);
         if !self.walking {
-            self.fetch_entries(&spot, end == Position::BeforeFirst, 5);
+            self.fetch_entries(&spot, end == CursorState::BeforeFirst, 5);
         }
         if let Err(error) = self.load(spot.at, 0) {
             self.reader.turn_to(at_hand);
             return Err(error);
         }
         self.spot = spot;
-        self.position = Position::Entry;
+        self.state = CursorState::Entry;
         Ok(true)
     }
 
     /// Moves to a spot of the leaf beside, or past an end.
     fn cross(&mut self, spot: Option<Spot>, back: bool) -> Result<bool, OutOfMemory> {
-        let found = self.go(spot, if back { Position::BeforeFirst } else { Position::AfterLast });
+        let found =
+            self.go(spot, if back { CursorState::BeforeFirst } else { CursorState::AfterLast });
         self.expect(back);
         found
     }
 
     /// Moves to a spot of any leaf, or past an end.
-    fn jump(&mut self, spot: Option<Spot>, end: Position) -> Result<bool, OutOfMemory> {
+    fn jump(&mut self, spot: Option<Spot>, end: CursorState) -> Result<bool, OutOfMemory> {
         self.walking = false;
         self.go(spot, end)
     }
@@ -372,7 +373,7 @@ impl Cursor {
     #[inline(never)]
     fn load(&mut self, at: usize, same: usize) -> Result<(), OutOfMemory> {
         let leaf = Leaf::new(self.reader.page());
-        let place = leaf.place(at);
+        let place = leaf.layout(at);
         let prefix = &leaf.prefix()[same..];
         let suffix = leaf.bytes(place.suffix);
         let tail = if place.has_tail { leaf.entry(at).tail } else { None };
@@ -395,7 +396,7 @@ impl Cursor {
         let node = Leaf::new(source.page(leaf));
         let find = |key: &[u8]| node.find(source, Key::new(key)).unwrap_or_else(|at| at);
         let start = from.map_or(0, find);
-        let (slots, prefix, len) = (node.slots_at(), node.prefix().len(), node.len());
+        let (slots, prefix, len) = (node.slots_start(), node.prefix().len(), node.len());
         Spot { path, leaf, slots, prefix, len, start, end: to.map_or(len, find), at: start }
     }
 

@@ -219,7 +219,7 @@ impl Index {
             branches.push((parent.separator(left), second.child(0)));
             branches.append(&mut second.branches());
             // With another prefix they may take more than they did.
-            if inner::plan(&branches) > JOINED_MAX {
+            if inner::built_len(&branches) > JOINED_MAX {
                 continue;
             }
             let page = self.build_inner(path.len() - up - 1, first.child(0), &branches);

@@ -8,7 +8,7 @@ use std::ops::Range;
 use super::super::memory::{BODY_MAX, BlobId, PageId, Source, round_body};
 use super::super::node::inner::{self, Branch, Inner, InnerMut, Separator};
 use super::super::node::key::{Key, common_prefix};
-use super::super::node::leaf::{INLINE_VALUE, Leaf, LeafMut, NewEntry, Plan, Value};
+use super::super::node::leaf::{INLINE_VALUE, Leaf, LeafLayout, LeafMut, NewEntry, Value};
 use super::path::Path;
 use super::{Index, value as value_of};
 use crate::error::OutOfMemory;
@@ -231,7 +231,7 @@ impl Index {
         &mut self,
         from: PageId,
         range: Range<usize>,
-        plan: Plan,
+        plan: LeafLayout,
         new: Option<(usize, &NewEntry<'_>)>,
     ) -> PageId {
         let page = self.pages.alloc(round_body(plan.len + SLACK).min(BODY_MAX), 0);
@@ -301,7 +301,7 @@ impl Index {
             let mut branches = inner.branches();
             branches.insert(child, (separator, right));
             self.pages.release(node);
-            if inner::plan(&branches) <= BODY_MAX {
+            if inner::built_len(&branches) <= BODY_MAX {
                 let page = self.build_inner(level, first, &branches);
                 self.replace_child(path, depth, page);
                 return;
@@ -324,7 +324,7 @@ impl Index {
         first: PageId,
         branches: &[Branch],
     ) -> PageId {
-        let len = inner::plan(branches);
+        let len = inner::built_len(branches);
         let page = self.pages.alloc(round_body(len + SLACK).min(BODY_MAX), level);
         InnerMut::build(self.pages.edit(page), first, branches);
         page

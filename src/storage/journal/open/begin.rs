@@ -53,7 +53,7 @@ impl Opening<'_> {
         let writer = LogWriter::new(log, self.options.due_after(target.data.bytes()));
         let store = Store::new(found.index);
         if !self.options.no_sync {
-            store.history().always()?;
+            store.history().record_always()?;
         }
         let pinned_epoch = snapshot.pinned_epoch();
         store.release_snapshot(snapshot, pinned_epoch);

@@ -132,8 +132,7 @@ fn in_the_way(path: &Path) -> DBError {
 /// Refuses a file that is neither a log nor a damaged one, unless it has no more than `short`
 /// bytes: then it may be left of a log in the making.
 fn expect_log(file: &dyn File, path: &Path, short: u64) -> DBResult<()> {
-    let read = failed("read", path);
-    if file.len().map_err(&read)? > short && log::is_foreign(file).map_err(&read)? {
+    if file.len().map_err(failed("read", path))? > short && log::is_foreign(file, path)? {
         return Err(in_the_way(path));
     }
     Ok(())
@@ -245,10 +244,9 @@ impl Opening<'_> {
             file => file?,
         };
         let Some(file) = file else { return Ok(None) };
-        let read = failed("read", self.log_path);
-        let identity = log::identify(&*file).map_err(&read)?;
+        let identity = log::identify(&*file, self.log_path)?;
         let has_records = match &identity {
-            Some(identity) => log::has_records(&*file, identity).map_err(&read)?,
+            Some(identity) => log::has_records(&*file, self.log_path, identity)?,
             None => false,
         };
         Ok(Some(FoundLog { file, identity, has_records }))

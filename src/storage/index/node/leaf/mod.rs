@@ -1,64 +1,57 @@
-//! A leaf: sorted entries in one block of bytes.
+//! A leaf: sorted entries in one slotted block.
 //!
 //! ```text
-//! 0   n        u16  entries
-//! 2   prefix   u16  length of the prefix that all keys share
-//! 4   top      u16  where the heap starts; it ends with the block
-//! 6   dead     u16  bytes in the heap that belong to no entry any more
 //! 8   last     u16  where the latest insertion went ...
 //! 10  run      u16  ... and how many before it went one place further each
 //! 12  (4 bytes, zero)
-//! 16  the prefix, padded to 8 bytes
-//!     the slots, 8 bytes each, sorted by key:
-//!         first 4 bytes of the key after the prefix, as a number   32 bits
-//!         offset of the entry in the block                         16 bits
-//!         length of the inline key after the prefix                14 bits
-//!         whether the key has a tail, whether the value is a blob   2 bits
-//!     free space
-//!     the heap, growing down; an entry is
-//!         length of an inline value, u16; the inline key after the prefix;
-//!         the tail's blob, if there is one; then the value and a NUL, or
-//!         the value's blob
+//!
+//! a slot:
+//!     first 4 bytes of the key after the prefix, as a number   32 bits
+//!     offset of the entry in the block                         16 bits
+//!     length of the inline key after the prefix                14 bits
+//!     whether the key has a tail, whether the value is a blob   2 bits
+//! an item, the entry:
+//!     length of an inline value, u16; the inline key after the prefix;
+//!     the tail's blob, if there is one; then the value and a NUL, or
+//!     the value's blob
 //! ```
 //!
-//! Numbers are little-endian. The block has no pointers into memory, so it can
-//! be copied and moved as bytes. A search runs over the slots and touches an
-//! entry only to confirm.
+//! A search runs over the slots and touches an entry only to confirm.
 //!
-//! Here a leaf is read; [`edit`] changes it, and [`plan`] says what leaves to be
-//! built will take.
+//! This file reads a leaf; [`edit`] edits one, and [`layout`] computes the layout of
+//! leaves to be built.
 
 mod edit;
-mod plan;
+mod layout;
 
-pub(crate) use edit::LeafMut;
-pub(crate) use plan::Plan;
+pub(crate) use layout::LeafLayout;
 
 use std::cmp::Ordering;
 use std::ops::Range;
 
-use super::super::memory::{BODY_MAX, BlobId, Source};
+use super::super::memory::{BlobId, Source};
 use super::key::{INLINE, Key, head4};
-use super::{FIXED, get16, slots_start};
+use super::{BLOB_ID, Slotted, SlottedMut, get16};
 
 const SLOT: usize = 8;
-const BLOB_ID: usize = 4;
+const LAST: usize = 8;
+const RUN: usize = 10;
 
 const LEN_MASK: u64 = 0x3fff;
 const HAS_TAIL: u64 = 0x4000;
 const IS_BLOB: u64 = 0x8000;
 
-/// The longest value that stands in a leaf; a longer one is a blob, so that
-/// copying a leaf stays cheap.
+/// The longest value that a leaf holds. A longer one is a blob, so that copying a leaf
+/// stays cheap.
 pub(crate) const INLINE_VALUE: usize = 1024;
 
-/// Insertions in a row that make a leaf split at its end, in expectation of more.
-const RUN: usize = 4;
+/// Insertions in ascending order after which a full leaf splits at its end.
+const RUN_MAX: usize = 4;
 
 /// A value as a leaf holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Value<'a> {
-    /// The bytes. As read from a leaf, a NUL stands after them.
+    /// The bytes, which a NUL follows in the leaf.
     Inline(&'a [u8]),
     Blob(BlobId),
 }
@@ -81,14 +74,14 @@ pub(crate) struct NewEntry<'a> {
 }
 
 impl NewEntry<'_> {
-    /// What it takes in a leaf, slot included.
+    /// Bytes that the entry takes in a leaf, its slot included.
     fn space(&self, prefix: usize) -> usize {
         let tail = if self.tail.is_some() { BLOB_ID } else { 0 };
         SLOT + 2 + (self.key.inline.len() - prefix) + tail + self.value.space()
     }
 }
 
-/// An entry as it stands in a leaf.
+/// An entry in a leaf.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry<'a> {
     /// The inline key after the prefix.
@@ -99,46 +92,25 @@ pub(crate) struct Entry<'a> {
 
 /// Where the parts of an entry are in the block of its leaf.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
+pub(crate) struct EntryLayout {
     pub(crate) suffix: Range<usize>,
     pub(crate) has_tail: bool,
     pub(crate) value: usize,
-    /// Length of an inline value, a NUL after it not counted.
+    /// Length of an inline value without its NUL.
     pub(crate) value_len: Option<usize>,
 }
 
 /// A leaf, to be read.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Leaf<'a> {
-    body: &'a [u8],
-}
+pub(crate) type Leaf<'a> = Slotted<'a, SLOT>;
+
+/// A leaf, to be edited.
+pub(crate) type LeafMut<'a> = SlottedMut<'a, SLOT>;
 
 fn slot_of(suffix: &[u8], offset: usize, flags: u64) -> u64 {
     u64::from(head4(suffix)) << 32 | (offset as u64) << 16 | flags | suffix.len() as u64
 }
 
 impl<'a> Leaf<'a> {
-    #[inline]
-    pub(crate) fn new(body: &'a [u8]) -> Leaf<'a> {
-        Leaf { body }
-    }
-
-    #[inline]
-    pub(crate) fn len(self) -> usize {
-        get16(self.body, 0)
-    }
-
-    #[inline]
-    pub(crate) fn prefix(self) -> &'a [u8] {
-        &self.body[FIXED..FIXED + get16(self.body, 2)]
-    }
-
-    #[inline]
-    fn slots(self) -> &'a [[u8; SLOT]] {
-        let start = slots_start(get16(self.body, 2));
-        self.body[start..start + self.len() * SLOT].as_chunks().0
-    }
-
     #[inline]
     fn slot(self, i: usize) -> u64 {
         u64::from_le_bytes(self.slots()[i])
@@ -152,40 +124,30 @@ impl<'a> Leaf<'a> {
 
     #[inline]
     pub(crate) fn entry(self, i: usize) -> Entry<'a> {
-        let place = self.place(i);
-        let blob = |at: usize| {
-            let id = self.body[at..].first_chunk().expect("an entry lies in its leaf");
-            BlobId::from_bytes(*id)
+        let entry = self.layout(i);
+        let value = match entry.value_len {
+            Some(len) => Value::Inline(&self.body[entry.value..entry.value + len]),
+            None => Value::Blob(self.blob_at(entry.value)),
         };
-        let value = match place.value_len {
-            Some(len) => Value::Inline(&self.body[place.value..place.value + len]),
-            None => Value::Blob(blob(place.value)),
-        };
-        let tail = place.has_tail.then(|| blob(place.value - BLOB_ID));
-        Entry { suffix: &self.body[place.suffix], tail, value }
+        let tail = entry.has_tail.then(|| self.blob_at(entry.value - BLOB_ID));
+        Entry { suffix: &self.body[entry.suffix], tail, value }
     }
 
-    /// Where an entry's parts are in the block.
+    /// The layout of an entry.
     #[inline(always)]
-    pub(crate) fn place(self, i: usize) -> Place {
+    pub(crate) fn layout(self, i: usize) -> EntryLayout {
         let slot = self.slot(i);
         let offset = (slot >> 16) as u16 as usize;
         let has_tail = slot & HAS_TAIL != 0;
         let suffix = offset + 2..offset + 2 + (slot & LEN_MASK) as usize;
         let value = suffix.end + if has_tail { BLOB_ID } else { 0 };
         let value_len = (slot & IS_BLOB == 0).then(|| get16(self.body, offset));
-        Place { suffix, has_tail, value, value_len }
+        EntryLayout { suffix, has_tail, value, value_len }
     }
 
-    /// Where the slots are in the block.
-    #[inline]
-    pub(crate) fn slots_at(self) -> usize {
-        slots_start(get16(self.body, 2))
-    }
-
-    /// The bytes of an entry from its inline key after the prefix on, the length of
-    /// that, and where a value and a NUL are in the block, if that is all there is
-    /// to it. `slots` is where the slots are.
+    /// An entry without blobs: the bytes from its inline key after the prefix on, the
+    /// length of that key, and where its value and the NUL are in the block. `slots` is
+    /// where the slots start.
     #[inline(always)]
     pub(crate) fn plain(self, slots: usize, i: usize) -> Option<(&'a [u8], usize, Range<usize>)> {
         let slot = u64::from_le_bytes(*self.body.get(slots + i * SLOT..)?.first_chunk()?);
@@ -204,7 +166,7 @@ impl<'a> Leaf<'a> {
         (self.slot(i) >> 16) as u16 as usize
     }
 
-    /// The part of a block that [`Leaf::place`] named.
+    /// A part of the block, as [`Leaf::layout`] gives it.
     #[inline]
     pub(crate) fn bytes(self, range: Range<usize>) -> &'a [u8] {
         &self.body[range]
@@ -239,12 +201,12 @@ impl<'a> Leaf<'a> {
 
     /// Bytes of an entry in the heap.
     fn heap_space(self, i: usize) -> usize {
-        let place = self.place(i);
-        place.value - (place.suffix.start - 2) + place.value_len.map_or(BLOB_ID, |len| len + 1)
+        let entry = self.layout(i);
+        entry.value - (entry.suffix.start - 2) + entry.value_len.map_or(BLOB_ID, |len| len + 1)
     }
 
-    /// How an entry's key compares with `rest` (a key's inline part after the
-    /// prefix) and `tail`.
+    /// Compares an entry's key with another that has the prefix: `rest` is its inline
+    /// part after the prefix, `tail` its tail.
     #[inline]
     fn compare(self, i: usize, source: &impl Source, rest: &[u8], tail: &[u8]) -> Ordering {
         let slot = self.slot(i);
@@ -256,7 +218,7 @@ impl<'a> Leaf<'a> {
         })
     }
 
-    /// Where the key is, or where it would go.
+    /// The number of the entry with a key; the error is the number that it would get.
     #[inline]
     pub(crate) fn find(self, source: &impl Source, key: Key<'_>) -> Result<usize, usize> {
         let rest = match key.after(self.prefix()) {
@@ -267,7 +229,7 @@ impl<'a> Leaf<'a> {
         let slots = self.slots();
         let head = u64::from(head4(rest)) << 32;
         let first = slots.partition_point(|slot| u64::from_le_bytes(*slot) < head);
-        // Most often the head alone decides, or the first entry with it is it.
+        // Mostly the head alone decides, or the first entry with that head is a match.
         match slots.get(first) {
             Some(slot) if u64::from_le_bytes(*slot) >> 32 == head >> 32 => {}
             _ => return Err(first),
@@ -296,59 +258,31 @@ impl<'a> Leaf<'a> {
         [self.prefix(), self.suffix(self.slot(i))].concat()
     }
 
-    fn slots_end(self) -> usize {
-        slots_start(get16(self.body, 2)) + self.len() * SLOT
-    }
-
-    /// Bytes between the slots and the heap.
-    #[inline]
-    fn free(self) -> usize {
-        get16(self.body, 4) - self.slots_end()
-    }
-
-    /// Bytes that the leaf would take with nothing wasted.
-    pub(crate) fn used(self) -> usize {
-        self.body.len() - self.free() - get16(self.body, 6)
-    }
-
-    /// Whether the entry fits in place.
+    /// Whether the entry fits in entry.
     #[inline]
     pub(crate) fn has_room(self, entry: &NewEntry<'_>) -> bool {
-        entry.key.inline.starts_with(self.prefix())
-            && self.free() >= entry.space(get16(self.body, 2))
+        entry.key.inline.starts_with(self.prefix()) && self.free() >= entry.space(self.prefix_len())
     }
 
-    /// The first rule that the leaf breaks, as far as it shows without blobs.
+    /// Verifies all rules of a leaf that need no blob; returns the first broken one.
     pub(crate) fn check(self) -> Result<(), &'static str> {
-        let top = get16(self.body, 4);
-        if self.body.len() > BODY_MAX || self.slots_end() > top || top > self.body.len() {
-            return Err("slots and heap of a leaf overlap");
-        }
-        let mut heap = 0;
+        self.check_layout(|i| {
+            let start = self.entry_start(i);
+            // The item begins with two bytes of length.
+            (start + 2 <= self.body.len()).then(|| start..start + self.heap_space(i))
+        })?;
         for i in 0..self.len() {
-            let (slot, start) = (self.slot(i), self.entry_start(i));
-            // Whatever the bytes are, nothing may be read beyond the block.
-            if start < top || start + 2 > self.body.len() {
-                return Err("an entry lies outside the heap of its leaf");
-            }
-            let (place, space) = (self.place(i), self.heap_space(i));
-            heap += space;
-            if start + space > self.body.len() {
-                return Err("an entry lies outside the heap of its leaf");
-            }
-            let len = self.prefix().len() + place.suffix.len();
-            if if place.has_tail { len != INLINE } else { len > INLINE } {
+            let (slot, entry) = (self.slot(i), self.layout(i));
+            let len = self.prefix_len() + entry.suffix.len();
+            if if entry.has_tail { len != INLINE } else { len > INLINE } {
                 return Err("a key is cut at the wrong place");
             }
             if (slot >> 32) as u32 != head4(self.suffix(slot)) {
                 return Err("the head of a slot is not that of its key");
             }
-            if place.value_len.is_some_and(|len| self.body[place.value + len] != 0) {
+            if entry.value_len.is_some_and(|len| self.body[entry.value + len] != 0) {
                 return Err("a value is not followed by a NUL");
             }
-        }
-        if heap + get16(self.body, 6) != self.body.len() - top {
-            return Err("the dead bytes of a leaf are miscounted");
         }
         Ok(())
     }

@@ -1,23 +1,23 @@
-//! What leaves to be built will take, and where to cut one that is full.
+//! The layout of leaves to be built, and where to cut one that is full.
 
 use std::cmp::Ordering;
 use std::ops::Range;
 
 use super::super::key::common_prefix;
 use super::super::{get16, slots_start};
-use super::{Leaf, NewEntry, RUN, SLOT};
+use super::{LAST, Leaf, NewEntry, RUN, RUN_MAX, SLOT};
 use crate::storage::index::memory::BODY_MAX;
 
-/// What a leaf to be built will take.
+/// The layout of a leaf to be built.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Plan {
+pub(crate) struct LeafLayout {
     /// Length of its prefix.
     pub(crate) prefix: usize,
     /// Bytes of its block.
     pub(crate) len: usize,
 }
 
-impl Plan {
+impl LeafLayout {
     pub(crate) fn fits(self) -> bool {
         self.len <= BODY_MAX
     }
@@ -26,52 +26,54 @@ impl Plan {
 impl Leaf<'_> {
     /// Bytes that entries take in a leaf with a prefix of `prefix` bytes.
     fn space(self, range: Range<usize>, prefix: usize) -> usize {
-        let own = get16(self.body, 2);
+        let own = self.prefix_len();
         range.map(|i| SLOT + self.heap_space(i) + own - prefix).sum()
     }
 
-    /// What the leaf would take with one more entry if its bytes were copied as
-    /// they are; `None` if they cannot be, or would not fit.
+    /// Bytes of the leaf with one more entry, if its bytes are copied unchanged; `None`
+    /// if they cannot be, or do not fit.
     pub(crate) fn grown(self, entry: &NewEntry<'_>) -> Option<usize> {
-        if get16(self.body, 6) != 0 || !entry.key.inline.starts_with(self.prefix()) {
+        if self.dead() != 0 || !entry.key.inline.starts_with(self.prefix()) {
             return None;
         }
-        let len = self.used() + entry.space(get16(self.body, 2));
+        let len = self.used() + entry.space(self.prefix_len());
         (len <= BODY_MAX).then_some(len)
     }
 
-    /// What the leaf would take, and the prefix it would have, with one more entry.
-    pub(crate) fn with_entry(self, entry: &NewEntry<'_>) -> Plan {
+    /// The layout of the leaf with one more entry.
+    pub(crate) fn with_entry(self, entry: &NewEntry<'_>) -> LeafLayout {
         let prefix = match self.len() {
             0 => 0,
             n => self.shared(0..n).min(common_prefix(&self.inline_key(0), entry.key.inline)),
         };
         let entries = self.space(0..self.len(), prefix) + entry.space(prefix);
-        Plan { prefix, len: slots_start(prefix) + entries }
+        LeafLayout { prefix, len: slots_start(prefix) + entries }
     }
 
     /// Length of the prefix that the entries in a range share.
     fn shared(self, range: Range<usize>) -> usize {
         match range.len() {
-            // With one key all of it would be prefix, and not for long.
+            // One key would be all prefix, and the next insertion would shorten it.
             0 | 1 => 0,
             _ => common_prefix(&self.inline_key(range.start), &self.inline_key(range.end - 1)),
         }
     }
 
-    /// Whether insertions have been coming in order and this one, at `at`, is
-    /// the next beyond the end.
+    /// Whether an insertion at `at` continues a run of insertions at the end.
     pub(crate) fn is_append(self, at: usize) -> bool {
-        at == self.len() && at > 0 && get16(self.body, 8) + 1 == at && get16(self.body, 10) >= RUN
+        at == self.len()
+            && at > 0
+            && get16(self.body, LAST) + 1 == at
+            && get16(self.body, RUN) >= RUN_MAX
     }
 
-    /// Where to cut the leaf in two, given that one more entry goes to `at`:
-    /// the number of entries on the left, and whether the new one is there.
+    /// Finds where to cut the leaf in two, with one more entry at `at`: the number of
+    /// entries on the left, and whether the new one is among them.
     pub(crate) fn cut(self, at: usize, entry: &NewEntry<'_>) -> (usize, bool) {
         if !entry.key.inline.starts_with(self.prefix()) {
             return (at, at == 0);
         }
-        let new = entry.space(get16(self.body, 2));
+        let new = entry.space(self.prefix_len());
         // The entries with the new one among them; each side gets one at least.
         let item = |i: usize| match i.cmp(&at) {
             Ordering::Less => SLOT + self.heap_space(i),
@@ -87,8 +89,8 @@ impl Leaf<'_> {
         (left - usize::from(at < left), at < left)
     }
 
-    /// What a leaf with some of the entries, and perhaps a new one, would take.
-    pub(crate) fn part(self, range: Range<usize>, new: Option<&NewEntry<'_>>) -> Plan {
+    /// The layout of a leaf with some of the entries, and perhaps a new one.
+    pub(crate) fn part(self, range: Range<usize>, new: Option<&NewEntry<'_>>) -> LeafLayout {
         let prefix = match (range.len(), new) {
             (0, _) | (1, None) => 0,
             (1, Some(new)) => common_prefix(&self.inline_key(range.start), new.key.inline),
@@ -98,17 +100,17 @@ impl Leaf<'_> {
                 .min(common_prefix(&self.inline_key(range.start), new.key.inline)),
         };
         let new = new.map_or(0, |new| new.space(prefix));
-        Plan { prefix, len: slots_start(prefix) + self.space(range, prefix) + new }
+        LeafLayout { prefix, len: slots_start(prefix) + self.space(range, prefix) + new }
     }
 
-    /// What the leaf would take together with the one after it.
-    pub(crate) fn joined(self, next: Leaf<'_>) -> Plan {
+    /// The layout of the leaf joined with the one after it.
+    pub(crate) fn joined(self, next: Leaf<'_>) -> LeafLayout {
         let prefix = match (self.len(), next.len()) {
             (0, n) => next.shared(0..n),
             (n, 0) => self.shared(0..n),
             (_, n) => common_prefix(&self.inline_key(0), &next.inline_key(n - 1)),
         };
         let entries = self.space(0..self.len(), prefix) + next.space(0..next.len(), prefix);
-        Plan { prefix, len: slots_start(prefix) + entries }
+        LeafLayout { prefix, len: slots_start(prefix) + entries }
     }
 }
