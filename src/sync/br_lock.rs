@@ -34,7 +34,7 @@ const POISONED: u32 = 2;
 /// Number of times that a reader looks again before it sleeps.
 const SPINS: usize = if cfg!(any(minidb_shuttle, minidb_loom)) { 1 } else { 200 };
 
-/// Number of readers in a slot; alone in two cache lines, as processors fetch them in pairs.
+/// Number of readers in a slot, which has two cache lines: processors fetch them in pairs.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct ReaderSlot(AtomicUsize);

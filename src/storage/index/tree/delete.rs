@@ -51,7 +51,7 @@ impl Index {
             self.pages.reserve(1)?;
             let (pages, blobs) = self.pages.population();
             self.pages.reserve_notes(pages + blobs)?;
-            self.release_subtree(self.tree.root, self.tree.height, false);
+            self.release_tree(false);
             self.plant();
             return Ok(());
         }
@@ -130,7 +130,7 @@ impl Index {
         sides.map(|left| left.map(|left| (left, [inner.child(left), inner.child(left + 1)])))
     }
 
-    /// Joins the leaf at the end of a path with one beside it, if both fit.
+    /// Joins the leaf at the end of a path with a neighbour, if both fit.
     fn join_leaf(&mut self, path: &Path) -> bool {
         for (left, pair) in self.pairs(path, path.len() - 1).into_iter().flatten() {
             let [first, second] = pair.map(|page| Leaf::new(self.pages.page(page)));
@@ -206,8 +206,7 @@ impl Index {
         }
     }
 
-    /// Joins the child that a path goes to at depth `up` with one beside it, if
-    /// both fit.
+    /// Joins the child that a path goes to at depth `up` with a neighbour, if both fit.
     fn join_inner(&mut self, path: &Path, up: usize) -> bool {
         for (left, pair) in self.pairs(path, up).into_iter().flatten() {
             let parent = Inner::new(self.pages.page(path.at(up).0));

@@ -1,12 +1,14 @@
 //! The live tree, with its pages: memory for changes, atomic changes, writable paths.
 
-use super::super::memory::{self, PageId, Pages, Source};
+use std::convert::Infallible;
+
+use super::super::memory::{self, BlobId, PageId, Pages, Source};
 use super::super::node::inner::{Inner, InnerMut};
 use super::super::node::key::INLINE;
-use super::super::node::leaf::{INLINE_VALUE, Leaf, LeafMut};
+use super::super::node::leaf::{INLINE_VALUE, LeafMut};
 use super::path::Path;
 use super::totals::Counters;
-use super::{Snapshot, Totals, Tree};
+use super::{Position, Snapshot, Totals, Tree, Visitor, walk};
 use crate::error::OutOfMemory;
 
 /// The live tree. `&mut Index` changes anything; threads that use it at the same time have
@@ -155,37 +157,17 @@ impl Index {
 
     /// Makes the tree the one of the newest snapshot.
     pub(super) fn revert_to(&mut self, newest: &Snapshot) {
-        self.release_subtree(self.tree.root, self.tree.height, true);
+        self.release_tree(true);
         self.pages.revive(&newest.frozen);
         self.tree = newest.tree;
         self.totals.set(newest.totals);
     }
 
-    /// Releases the pages and blobs of a subtree; with `keep_shared`, only those that no
+    /// Releases the pages and blobs of the tree; with `keep_shared`, only those that no
     /// snapshot can see.
-    pub(super) fn release_subtree(&mut self, page: PageId, height: usize, keep_shared: bool) {
-        if keep_shared && self.pages.is_shared(page) {
-            return; // and so is all below it
-        }
-        let release_blob = |pages: &mut Pages, id| {
-            if !keep_shared || !pages.is_shared_blob(id) {
-                pages.release_blob(id);
-            }
-        };
-        if height == 0 {
-            for i in 0..Leaf::new(self.pages.page(page)).len() {
-                let blobs = Leaf::new(self.pages.page(page)).blobs(i);
-                blobs.for_each(|id| release_blob(&mut self.pages, id));
-            }
-        } else {
-            for i in 0..=Inner::new(self.pages.page(page)).len() {
-                let inner = Inner::new(self.pages.page(page));
-                let tail = i.checked_sub(1).and_then(|slot| inner.tail(slot));
-                self.release_subtree(inner.child(i), height - 1, keep_shared);
-                tail.into_iter().for_each(|id| release_blob(&mut self.pages, id));
-            }
-        }
-        self.pages.release(page);
+    pub(super) fn release_tree(&mut self, keep_shared: bool) {
+        let mut releaser = Releaser { pages: &mut self.pages, keep_shared };
+        let Ok(()) = walk(&mut releaser, self.tree.root, self.tree.height);
     }
 
     /// Makes the leaf at the end of a path and the inner nodes on it writable; returns the
@@ -230,6 +212,37 @@ impl Index {
         self.tree = Tree { root, height: 0, long_keys: false };
         let commits = self.totals.latest_commit();
         self.totals.set(Totals { commits, ..Totals::default() });
+    }
+}
+
+/// The visitor that releases a tree.
+struct Releaser<'a> {
+    pages: &'a mut Pages,
+    keep_shared: bool,
+}
+
+impl Visitor for Releaser<'_> {
+    type Error = Infallible;
+
+    fn body(&self, page: PageId) -> &[u8] {
+        self.pages.page(page)
+    }
+
+    fn enter(&mut self, node: &Position<'_>) -> Result<bool, Infallible> {
+        // Below a shared page all is shared.
+        Ok(!self.keep_shared || !self.pages.is_shared(node.page))
+    }
+
+    fn blob(&mut self, id: BlobId) -> Result<(), Infallible> {
+        if !self.keep_shared || !self.pages.is_shared_blob(id) {
+            self.pages.release_blob(id);
+        }
+        Ok(())
+    }
+
+    fn leave(&mut self, node: &Position<'_>) -> Result<(), Infallible> {
+        self.pages.release(node.page);
+        Ok(())
     }
 }
 

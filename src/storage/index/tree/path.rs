@@ -40,8 +40,8 @@ impl Path {
     pub(super) fn sibling(&self, source: &impl Source, back: bool) -> Option<PageId> {
         let (node, child) = self.at(self.len.checked_sub(1)?);
         let inner = Inner::new(source.page(node));
-        let beside = if back { child.checked_sub(1)? } else { child + 1 };
-        (beside <= inner.len()).then(|| inner.child(beside))
+        let next = if back { child.checked_sub(1)? } else { child + 1 };
+        (next <= inner.len()).then(|| inner.child(next))
     }
 
     /// Moves to the leaf after (or, with `back`, before) the one that the path leads to.
