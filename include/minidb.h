@@ -522,7 +522,8 @@ MINIDB_API int minidb_backup(const minidb_t *db, const char *path);
  * number" each, the first of them "entries". Returns MINIDB_OK if anything
  * could be read, MINIDB_CORRUPT if nothing, MINIDB_NOTFOUND if there is no
  * file at `damaged`, MINIDB_CONFLICT if there is one at `path`, MINIDB_BUSY if
- * the damaged one is open to be written.
+ * the damaged one is open to be written, MINIDB_FORMAT if it is of a newer
+ * version.
  */
 MINIDB_API
 int minidb_salvage(const char *damaged,

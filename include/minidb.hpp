@@ -312,7 +312,7 @@ public:
         write_packed(packed);
     }
 
-    /// The same with entries as minidb_cursor_read packs them.
+    /// Puts the entries of a buffer that minidb_cursor_read has packed.
     void write_packed(std::string_view entries) {
         detail::done(minidb_write(handle(), entries.data(), entries.size()));
     }
@@ -392,6 +392,15 @@ private:
         return opened;
     }
 };
+
+/// Writes what can still be read of a damaged file to a new one, and returns the
+/// report. That nothing can be read, or that there is a file at `path`, is an error.
+inline std::string salvage(const char *damaged, const char *path) {
+    char *report = nullptr;
+    detail::done(minidb_salvage(damaged, path, &report));
+    const detail::owned<char> owned(report);
+    return report;
+}
 
 } // namespace minidb
 

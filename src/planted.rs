@@ -12,6 +12,7 @@ pub enum Bug {
     PublishedBeforeSync,
     PublishedAfterFailure,
     FailedSyncForgotten,
+    FlightForgotten,
     ClearNotLogged,
     HalfBatch,
     DurableClaimed,

@@ -131,6 +131,11 @@ fn a_disk_may_be_full() {
 }
 
 #[test]
+fn checkpoints_need_no_thread() {
+    run_program(&["threads.c"], "blackbox-threads", None);
+}
+
+#[test]
 fn a_file_is_locked() {
     run_program(&["locks.c"], "blackbox-locks", None);
 }

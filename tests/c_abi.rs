@@ -57,7 +57,8 @@ fn is_sound(folder: &Folder) {
 }
 
 /// These say themselves where their databases are.
-const ON_FILES_ANYWAY: [&str; 6] = ["backup", "damage", "files", "flags", "forks", "texts"];
+const ON_FILES_ANYWAY: [&str; 7] =
+    ["backup", "damage", "files", "flags", "forks", "salvage", "texts"];
 
 /// Runs all programs, and, but for some, again with their databases in files.
 fn all_pass(

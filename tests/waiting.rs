@@ -5,11 +5,12 @@
 mod support;
 
 use std::path::Path;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use minidb::planted::{self, Bug};
 use minidb::{DB, DBError, DBResult, Options, PersistentDB};
 
 use support::disk::{Watch, Watched};
@@ -256,7 +257,7 @@ fn start_put(
 }
 
 /// A put waits for another one, whose sync is held and which then ends as `unwind` has it.
-fn a_follower_is_told(name: &str, unwind: impl FnOnce(&PersistentDB, &Gate)) {
+fn a_follower_ends(name: &str, unwind: impl FnOnce(&PersistentDB, &Gate)) {
     let folder = Folder::new(name);
     let (db, gate) = filled(&folder, Options::new());
     gate.hold("db-log", 0);
@@ -280,8 +281,8 @@ fn a_follower_is_told(name: &str, unwind: impl FnOnce(&PersistentDB, &Gate)) {
 }
 
 #[test]
-fn who_waits_for_a_commit_is_told_when_another_call_panics() {
-    a_follower_is_told("panic", |db, gate| {
+fn a_waiting_commit_ends_when_another_call_panics() {
+    a_follower_ends("panic", |db, gate| {
         let other = db.clone();
         let panics = thread::spawn(move || {
             let _: DBResult<()> = other.put_with(b"panic", b"", |_| panic!("on purpose"));
@@ -293,6 +294,27 @@ fn who_waits_for_a_commit_is_told_when_another_call_panics() {
 }
 
 #[test]
-fn who_waits_for_a_commit_is_told_when_the_sync_panics() {
-    a_follower_is_told("sync-panic", |_, gate| gate.release_to_panic());
+fn a_waiting_commit_ends_when_its_sync_panics() {
+    a_follower_ends("sync-panic", |_, gate| gate.release_to_panic());
+}
+
+/// Without the step that ends the flight of a group, the test above would find a follower
+/// that waits for ever.
+#[test]
+fn a_forgotten_flight_is_found() {
+    let folder = Folder::new("forgotten");
+    let (db, gate) = filled(&folder, Options::new());
+    gate.hold("db-log", 0);
+    let leader = db.clone();
+    let leader = thread::spawn(move || {
+        planted::plant(Some(Bug::FlightForgotten));
+        leader.put(b"leader", b"")
+    });
+    gate.wait();
+    let (is_applied, result, _) = start_put(&db, b"follower");
+    is_applied.recv_timeout(LONG).expect("it is applied beside the sync");
+    gate.release_to_panic();
+    assert!(leader.join().is_err());
+    let told = result.recv_timeout(Duration::from_millis(500));
+    assert_eq!(told, Err(RecvTimeoutError::Timeout), "nobody wakes the follower");
 }

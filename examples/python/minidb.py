@@ -131,8 +131,7 @@ _FUNCTIONS: Dict[str, Tuple[Any, ...]] = {  # the result, then the arguments
     "minidb_open": (c_int, c_char_p, c_uint32, _HANDLE_OUT),
     "minidb_snapshot": (c_int, c_void_p, _HANDLE_OUT),
     "minidb_begin": (c_int, c_void_p, _HANDLE_OUT),
-    "minidb_commit": (c_int, c_void_p),
-    "minidb_close": (None, c_void_p),
+    "minidb_commit": (c_int, c_void_p), "minidb_close": (None, c_void_p),
     "minidb_get": (c_int, c_void_p, *_BYTES, *_OUT),
     "minidb_put": (c_int, c_void_p, *_BYTES, *_BYTES, *_OUT),
     "minidb_delete": (c_int, c_void_p, *_BYTES, *_OUT),
@@ -147,13 +146,12 @@ _FUNCTIONS: Dict[str, Tuple[Any, ...]] = {  # the result, then the arguments
     "minidb_cursor_read": (c_int, c_void_p, c_void_p, c_size_t, POINTER(c_size_t)),
     "minidb_cursor_close": (None, c_void_p),
     "minidb_stat": (c_int, c_void_p, c_int, POINTER(c_uint64)),
-    "minidb_sync": (c_int, c_void_p),
-    "minidb_checkpoint": (c_int, c_void_p),
+    "minidb_sync": (c_int, c_void_p), "minidb_checkpoint": (c_int, c_void_p),
     "minidb_check": (c_int, c_void_p),
     "minidb_backup": (c_int, c_void_p, c_char_p),
-    "minidb_strerror": (c_char_p, c_int),
+    "minidb_salvage": (c_int, c_char_p, c_char_p, _HANDLE_OUT),
+    "minidb_strerror": (c_char_p, c_int), "minidb_version": (c_char_p,),
     "minidb_free": (None, c_void_p),
-    "minidb_version": (c_char_p,),
 }
 
 
@@ -172,17 +170,13 @@ def _check(code: int, _function: object, _arguments: object) -> bool:
 
 
 def _done(code: int, _function: object, _arguments: object) -> None:
-    """The same for one that has no "no" to answer."""
+    """Raises an error unless the call is done: the function has no answer "no"."""
     if code != 0:
         raise _error(code)
 
 
-_ANSWERING = {
-    "minidb_get", "minidb_delete", "minidb_cas", "minidb_cursor_prev", "minidb_cursor_read",
-    "minidb_commit",
-}
-
-
+_ANSWERING = {"minidb_" + name for name in
+              ("get", "delete", "cas", "cursor_prev", "cursor_read", "commit")}
 _FILE = {"win32": "minidb.dll", "darwin": "libminidb.dylib"}.get(sys.platform, "libminidb.so")
 
 
@@ -237,7 +231,7 @@ def _sized(value: Any) -> Tuple[bytes, int]:
 
 
 def _optional(value: Optional[Bytes]) -> Tuple[Optional[bytes], int]:
-    """The same where None, and only None, becomes NULL."""
+    """A pair of arguments that is NULL for None, and only for None."""
     return (None, 0) if value is None else _sized(value)
 
 
@@ -256,6 +250,14 @@ def _take(value: c_void_p, length: c_size_t) -> Optional[bytes]:
         return ctypes.string_at(value, length.value)
     finally:
         _lib.minidb_free(value)
+
+
+def salvage(damaged: Path, path: Path) -> Dict[str, int]:
+    """Writes what can still be read of a damaged file to a new one; returns the report."""
+    text = c_void_p()
+    _lib.minidb_salvage(_path(damaged), _path(path), byref(text))
+    report = _take(text, c_size_t(len(ctypes.string_at(text)))) or b""
+    return {name: int(number) for name, number in map(str.split, report.decode().splitlines())}
 
 
 class _Owner:

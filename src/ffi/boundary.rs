@@ -1,4 +1,4 @@
-//! What comes in and goes out by pointers, and the guard around each call.
+//! Arguments and out-parameters, and the guard around each call.
 
 use std::any::Any;
 use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
@@ -14,8 +14,7 @@ use crate::{DBError, DBResult, MAX_LEN};
 #[cfg(panic = "abort")]
 compile_error!("minidb must unwind: it turns a panic into MINIDB_INTERNAL");
 
-/// As a length: the argument is a NUL-terminated string. The header has it as
-/// MINIDB_STR.
+/// MINIDB_STR of the header, as a length: the argument is a NUL-terminated string.
 const STR: usize = usize::MAX;
 
 /// Runs the body of a function. The text of a failure is kept for `minidb_strerror`,
@@ -37,7 +36,8 @@ pub(super) fn guard(body: impl FnOnce() -> Result<c_int, Failure>) -> c_int {
     }
 }
 
-/// The same for a function that returns no code.
+/// Runs the body of a function that returns no code; `otherwise` is its result after a
+/// panic.
 #[inline]
 pub(super) fn guard_or<T>(otherwise: T, body: impl FnOnce() -> T) -> T {
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| {
@@ -46,7 +46,7 @@ pub(super) fn guard_or<T>(otherwise: T, body: impl FnOnce() -> T) -> T {
     })
 }
 
-/// Drops what a panic has thrown. Should that panic, what it throws is kept.
+/// Drops the payload of a panic. If that panics, the second payload is leaked.
 #[cold]
 fn discard(payload: Box<dyn Any + Send>) {
     if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
@@ -150,17 +150,19 @@ pub(super) unsafe fn file_path<'a>(what: &str, path: *const c_char) -> Result<&'
     path.ok_or_else(|| invalid(format!("{what} names no file")))
 }
 
-/// A buffer of the caller's, to be filled from its start. What it holds before
-/// is never read: it may be uninitialised.
+/// A buffer of the caller's, which is filled from its start. Its bytes are never read:
+/// they may be uninitialised.
 #[derive(Debug)]
 pub(super) struct Buffer {
     start: *mut u8,
     len: usize,
 }
 
+/// The buffer at a pointer.
+///
 /// # Safety
 ///
-/// `start` is NULL or points to `len` bytes that nobody else uses during the call.
+/// `start` is NULL or points to `len` bytes that no other thread uses during the call.
 #[inline]
 pub(super) unsafe fn buffer(start: *mut c_void, len: usize) -> Result<Buffer, Failure> {
     if start.is_null() && len > 0 {
@@ -183,16 +185,16 @@ impl Buffer {
     #[inline]
     pub(super) fn fill(&mut self, bytes: &[u8]) {
         let len = bytes.len().min(self.len);
-        // SAFETY: `len` bytes are left in the buffer, which is the caller's and
-        // so does not overlap what minidb holds.
+        // SAFETY: `len` bytes are left in the buffer. It is the caller's, so no memory of
+        // minidb overlaps it.
         unsafe { self.start.copy_from_nonoverlapping(bytes.as_ptr(), len) };
         self.start = self.start.wrapping_add(len);
         self.len -= len;
     }
 }
 
-/// An out-parameter, which may be NULL. It is set when this is dropped, however
-/// the call ends: after the arguments were read, so it may be part of one.
+/// An out-parameter, which may be NULL. It is set on drop, however the call ends: after
+/// the arguments were read, so it may overlap one.
 #[derive(Debug)]
 pub(super) struct Out<T: Copy> {
     out: *mut T,
@@ -200,7 +202,7 @@ pub(super) struct Out<T: Copy> {
 }
 
 impl<T: Copy> Out<T> {
-    /// With what it will be set to, unless something else is given.
+    /// An out-parameter that is set to `value`, unless another value is given.
     ///
     /// # Safety
     ///
@@ -220,14 +222,14 @@ impl<T: Copy> Drop for Out<T> {
     #[inline]
     fn drop(&mut self) {
         if !self.out.is_null() {
-            // SAFETY: not NULL, so it points to a variable, as the maker has
-            // said. It need not have a value yet.
+            // SAFETY: not NULL, so it points to a variable, as the caller of `new` says.
+            // The variable may be uninitialised.
             unsafe { self.out.write(self.value) };
         }
     }
 }
 
-/// An out-parameter for a handle, without which a call is not valid.
+/// An out-parameter for a handle, which may not be NULL.
 ///
 /// # Safety
 ///
@@ -240,8 +242,8 @@ pub(super) unsafe fn handle_out<T>(out: *mut *mut T) -> Result<Out<*mut T>, Fail
     Ok(unsafe { Out::new(out, ptr::null_mut()) })
 }
 
-/// A copy of some bytes in memory from malloc, followed by a NUL: freed again
-/// unless it is given to the caller.
+/// A copy of bytes and a NUL in memory from malloc. It is freed on drop, unless the
+/// caller of the library gets it.
 #[derive(Debug)]
 struct Copied {
     start: *mut c_char,
@@ -262,7 +264,7 @@ impl Copied {
         Ok(Copied { start: start.cast() })
     }
 
-    /// The copy, which is the receiver's to free from now on.
+    /// Gives the copy away; the receiver frees it.
     fn into_raw(self) -> *mut c_char {
         let start = self.start;
         std::mem::forget(self);
@@ -277,16 +279,16 @@ impl Drop for Copied {
     }
 }
 
-/// The pair of out-parameters for a value: bytes and length, each if wanted.
+/// The out-parameters for a value, its bytes and its length, each of which may be NULL.
 #[derive(Debug)]
 pub(super) struct ValueOut {
     bytes: Out<*mut c_char>,
     len: Out<usize>,
 }
 
-/// A value to be handed out: its length, and a copy if its bytes are wanted.
+/// A value to hand out: its length, and a copy if its bytes are wanted.
 #[derive(Debug)]
-pub(super) struct Taken {
+pub(super) struct TakenValue {
     len: usize,
     copy: Option<Copied>,
 }
@@ -301,22 +303,22 @@ impl ValueOut {
         unsafe { ValueOut { bytes: Out::new(bytes, ptr::null_mut()), len: Out::new(len, 0) } }
     }
 
-    /// Whether anything of a value is wanted.
+    /// Whether the bytes or the length are wanted.
     #[inline]
     pub(super) fn is_wanted(&self) -> bool {
         !self.bytes.out.is_null() || !self.len.out.is_null()
     }
 
-    /// Takes what is wanted of a value, which may be refused for lack of memory.
+    /// Takes the wanted parts of a value; fails if memory for the copy is refused.
     #[inline]
-    pub(super) fn take(&self, value: &[u8]) -> DBResult<Taken> {
+    pub(super) fn take(&self, value: &[u8]) -> DBResult<TakenValue> {
         let copy = if self.bytes.out.is_null() { None } else { Some(Copied::new(value)?) };
-        Ok(Taken { len: value.len(), copy })
+        Ok(TakenValue { len: value.len(), copy })
     }
 
-    /// Hands out a value, if there is one; tells whether there is.
+    /// Hands out a value, if there is one; returns MINIDB_OK or MINIDB_NOTFOUND.
     #[inline]
-    pub(super) fn give(mut self, value: Option<Taken>) -> c_int {
+    pub(super) fn give(mut self, value: Option<TakenValue>) -> c_int {
         let Some(value) = value else {
             return MINIDB_NOTFOUND;
         };

@@ -1,4 +1,4 @@
-//! Cursors: walking the entries of a view, which is frozen for that.
+//! Cursors: walks over the entries of a view as they were when the walk began.
 
 use std::ffi::{c_char, c_int, c_void};
 use std::ptr;
@@ -75,7 +75,7 @@ pub unsafe extern "C" fn minidb_scan_prefix(
     })
 }
 
-/// Makes a move, which tells whether it found an entry.
+/// Moves a cursor; returns whether there is an entry, as a code.
 fn step(
     cursor: *mut minidb_cursor_t,
     go: impl FnOnce(&mut Cursor) -> DBResult<bool>,
@@ -128,7 +128,7 @@ pub unsafe extern "C" fn minidb_cursor_seek(
     })
 }
 
-/// Hands out what a cursor lends: its key, or else its value.
+/// Lends the key of a cursor, or else its value.
 ///
 /// # Safety
 ///
@@ -196,8 +196,8 @@ pub unsafe extern "C" fn minidb_cursor_close(cursor: *mut minidb_cursor_t) {
     guard_or((), || handle::close(cursor));
 }
 
-/// The cursor of a [`minidb_each`]. If `visit` forks, the child abandons it: to
-/// let go of it may take a lock that a thread holds which the child does not have.
+/// The cursor of a [`minidb_each`]. If `visit` forks, the child abandons the cursor:
+/// closing may take a lock that another thread of the parent holds.
 struct EachCursor {
     cursor: Cursor,
     process: usize,
@@ -227,18 +227,18 @@ pub unsafe extern "C" fn minidb_each(
         // SAFETY: as the header says of arguments.
         let prefix = unsafe { bytes("prefix", prefix, prefix_len)? };
         let visit = visit.ok_or_else(|| invalid("visit is NULL"))?;
-        // From here on the handle may be closed: the cursor is our own.
+        // From here on the handle may be closed: the cursor has no handle.
         let cursor = view::with(db, |view, _| Ok(view.scan_prefix(prefix)?))?;
-        let mut visiting = EachCursor { cursor, process: process() };
-        let cursor = &mut visiting.cursor;
+        let mut each = EachCursor { cursor, process: process() };
+        let cursor = &mut each.cursor;
         while cursor.next()? {
             let (Some(key), Some(value)) = (cursor.key_with_nul(), cursor.value_with_nul()) else {
                 break;
             };
             let (key_len, value_len) = (key.len() - 1, value.len() - 1);
             let (key, value) = (key.as_ptr().cast(), value.as_ptr().cast());
-            // SAFETY: both stay as they are until the cursor moves, and the
-            // caller says that `visit` is a function of this type.
+            // SAFETY: key and value stay until the cursor moves, and `visit` is a function
+            // of this type, as the header says.
             if unsafe { visit(ctx, key, key_len, value, value_len) } != 0 {
                 break;
             }

@@ -1,4 +1,4 @@
-//! Entries: reading and writing them by their keys.
+//! Entries: reads and writes by key.
 
 use std::ffi::{c_char, c_int, c_void};
 
@@ -57,11 +57,8 @@ pub unsafe extern "C" fn minidb_get_into(
                 }))
             })?)
         })?;
-        let Some(len) = found else {
-            return Ok(MINIDB_NOTFOUND);
-        };
-        out.give(len);
-        Ok(MINIDB_OK)
+        out.give(found.unwrap_or_default());
+        Ok(if found.is_some() { MINIDB_OK } else { MINIDB_NOTFOUND })
     })
 }
 

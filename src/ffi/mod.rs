@@ -2,17 +2,17 @@
 //!
 //! Every function that can fail is `guard(|| ...)`: look the handle up, turn
 //! pointers into slices, call the engine, hand the result out. The doc comments
-//! of what C sees become `include/minidb.h`, in the order in which `build.rs`
+//! of the exported items become `include/minidb.h`, in the order in which `build.rs`
 //! lists the files, so they are written for C programmers.
 //!
 //! - `code`: results, flags and other numbers
-//! - `view`, `entry`, `cursor`, `store`, `library`: the functions, by what they
-//!   are about, in the header's order
-//! - `boundary`: the guard, and what comes in and goes out by pointers
+//! - `view`, `entry`, `cursor`, `store`, `library`: the functions, by subject, in the
+//!   header's order
+//! - `boundary`: the guard, arguments and out-parameters
 //! - `packed`: entries in a packed buffer
-//! - `handle`: which handles there are; a handle is never followed
-//! - `object`: what the handle of a view stands for
-//! - `text`: what `minidb_strerror` says
+//! - `handle`: the table of handles; a handle is never followed
+//! - `object`: the objects behind handles of views
+//! - `text`: the texts of `minidb_strerror`
 //!
 //! `cbindgen.toml`, beside this file, has the rest of the header.
 

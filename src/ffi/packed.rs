@@ -12,11 +12,11 @@ use crate::{MAX_LEN, Sink};
 
 const HEADER: usize = 8;
 
-/// The entries of a packed buffer, which is checked first.
+/// The entries of a packed buffer, after a check that all are whole.
 ///
 /// # Safety
 ///
-/// `start` is NULL or points to `size` bytes that nobody changes during the call.
+/// `start` is NULL or points to `size` bytes that do not change during the call.
 pub(super) unsafe fn entries<'a>(
     start: *const c_void,
     size: usize,
@@ -34,7 +34,7 @@ pub(super) unsafe fn entries<'a>(
     Ok(entries)
 }
 
-/// Goes through packed entries up to the end, or to what is none.
+/// Iterates over packed entries, up to the first that is not whole.
 #[derive(Debug)]
 pub(super) struct Entries<'a> {
     rest: &'a [u8],
@@ -77,7 +77,7 @@ impl Packer {
 }
 
 impl Sink for Packer {
-    /// If not even the first entry fits, notes the size that it needs.
+    /// If the first entry does not fit, `used` becomes the size that it needs.
     fn fits(&mut self, key_len: usize, value_len: usize) -> bool {
         let need = HEADER + key_len + value_len;
         let fits = need <= self.buffer.len();

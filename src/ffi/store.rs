@@ -75,7 +75,8 @@ pub unsafe extern "C" fn minidb_backup(db: *const minidb_t, path: *const c_char)
 /// number" each, the first of them "entries". Returns MINIDB_OK if anything
 /// could be read, MINIDB_CORRUPT if nothing, MINIDB_NOTFOUND if there is no
 /// file at `damaged`, MINIDB_CONFLICT if there is one at `path`, MINIDB_BUSY if
-/// the damaged one is open to be written.
+/// the damaged one is open to be written, MINIDB_FORMAT if it is of a newer
+/// version.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn minidb_salvage(
     damaged: *const c_char,

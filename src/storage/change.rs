@@ -13,6 +13,7 @@
 use super::index::common_prefix;
 use crate::MAX_LEN;
 use crate::error::{DBError, DBResult};
+use crate::fallible::push;
 
 const PUT: u8 = 1;
 const DELETE: u8 = 2;
@@ -172,21 +173,16 @@ impl<'a> Iterator for Changes<'a> {
 /// their order. None if the changes are in order already, if one of them is a clear, or
 /// without memory for the places.
 pub(crate) fn by_key(payload: &[u8]) -> Option<Vec<(u64, u64)>> {
-    let (mut count, mut ascending, mut before) = (0, true, &[][..]);
-    for change in Changes::of(payload) {
-        let key = change.ok()?.key()?;
-        (count, ascending) = (count + 1, ascending && before <= key);
-        before = key;
-    }
-    if ascending {
+    // Where the keys are in no order, this ends after a few.
+    if Changes::of(payload).map_while(|change| change.ok()?.key()).is_sorted() {
         return None;
     }
     let mut places = Vec::new();
-    places.try_reserve_exact(count).ok()?;
     let mut rest = Changes::of(payload);
     while !rest.0.is_empty() {
-        places.push((0, (payload.len() - rest.0.len()) as u64));
-        rest.next();
+        let at = (payload.len() - rest.0.len()) as u64;
+        rest.next()?.ok()?.key()?;
+        push(&mut places, (0, at)).ok()?;
     }
     sort(payload, &mut places, LEVELS);
     Some(places)

@@ -1,4 +1,4 @@
-// Transactions through include/minidb.hpp. Prints what does not hold.
+// Transactions and a salvage through include/minidb.hpp. Prints what does not hold.
 
 #include <cstdio>
 #include <cstdlib>
@@ -108,11 +108,28 @@ static void what_is_not_valid_is_an_error() {
     }
 }
 
-int main() {
+static void salvaging_returns_the_report(const std::string &path) {
+    const std::string copy = path + "-copy";
+    minidb::database(path.c_str()).put("a", "1");
+    const std::string report = minidb::salvage(path.c_str(), copy.c_str());
+    CHECK(report.rfind("entries 1\n", 0) == 0);
+    CHECK(minidb::database(copy.c_str(), MINIDB_OPEN_EXISTING).get("a") == "1");
+    try {
+        minidb::salvage(path.c_str(), copy.c_str());
+        CHECK(!"there is a file");
+    } catch (const minidb::error &e) {
+        CHECK(e.code() == MINIDB_CONFLICT);
+    }
+    std::remove(path.c_str());
+    std::remove(copy.c_str());
+}
+
+int main(int, char **argv) {
     commits_and_returns_what_the_body_does();
     an_exception_from_the_body_rolls_back();
     the_body_runs_again_if_others_are_faster();
     by_hand_a_commit_says_whether_it_was_done();
     what_is_not_valid_is_an_error();
-    std::puts("transactions: 5 tests passed");
+    salvaging_returns_the_report(std::string(argv[0]) + "-file");
+    std::puts("transactions: 6 tests passed");
 }

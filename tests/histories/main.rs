@@ -37,7 +37,7 @@ fn main() {
         ("the checker tells what can be from what cannot", planted::by_hand),
         ("transactions that are not validated are found", planted::weak_transactions),
         ("in memory", in_memory),
-        ("entries are counted when they are seen, in memory", counted_in_memory),
+        ("seen entries are counted", counted_in_memory),
         ("in files", in_files),
         ("across kill -9", across_kills),
     ];

@@ -142,6 +142,26 @@ class Files(unittest.TestCase):
             db.check()
         self.assertEqual(len(db), 100)
 
+    def test_a_damaged_file_is_salvaged(self):
+        with self.database() as db:
+            db.write({b"%d" % n: b"value" * n for n in range(100)})
+        whole = minidb.salvage(self.path, self.folder / "whole")
+        self.assertEqual(next(iter(whole.items())), ("entries", 100))
+        self.assertEqual(set(list(whole.values())[1:]), {0})
+        damaged = bytearray(self.path.read_bytes())
+        damaged[damaged.rindex(b"value")] ^= 1
+        self.path.write_bytes(damaged)
+        report = minidb.salvage(os.fsencode(self.path), str(self.folder / "rest"))
+        self.assertGreater(report["lost"], 0)
+        with minidb.Database(self.folder / "rest", existing=True) as db:
+            self.assertEqual(len(db), report["entries"])
+        with self.assertRaises(minidb.ConflictError):
+            minidb.salvage(self.path, self.folder / "rest")
+        with self.assertRaises(minidb.NotFoundError):
+            minidb.salvage(self.folder / "nothing", self.folder / "new")
+        with self.assertRaises(minidb.InvalidError):
+            minidb.salvage(self.path, ":memory:")
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -1,4 +1,4 @@
-//! The last handle on a file closes it, whichever that is.
+//! The last handle closes the file, whichever handle that is.
 
 use minidb::DB;
 use minidb::os::sim::SimDisk;

@@ -1,4 +1,4 @@
-//! Snapshots, reads beside a writer, and transactions.
+//! Snapshots, reads concurrent with a writer, and transactions.
 
 use minidb::os::sim::SimDisk;
 use minidb::{DB, InMemoryDB};
@@ -112,8 +112,8 @@ pub fn transactions() {
     first_reader();
 }
 
-/// What the first transaction did not read it is not in conflict with, though it
-/// begins before commits that are on their way.
+/// The first transaction begins while another commit is under way, and does not conflict
+/// with it over a key that it did not read.
 fn first_reader() {
     let disk = SimDisk::new(1);
     let db = open(&disk, options());

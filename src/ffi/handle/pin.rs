@@ -24,11 +24,11 @@ struct Record(AtomicUsize);
 /// The records of a process.
 pub(super) struct Records([Record; RECORDS]);
 
-/// A pinned handle, until this is dropped: by a record that holds it, or by the count of
-/// its slot. Handles are odd, and counts go up and down by [`CALL`], so a pin knows which
-/// of the two it has by the lowest bit.
+/// A pinned handle, until this is dropped: the record that holds it, or the count of its
+/// slot. Handles are odd and counts are even, so the lowest bit tells which of the two.
 pub(super) struct Pin(&'static AtomicUsize);
 
+/// The share of a call in a count.
 const CALL: usize = 2;
 
 impl Pin {
@@ -68,7 +68,7 @@ impl Pin {
 impl Drop for Pin {
     #[inline]
     fn drop(&mut self) {
-        if self.0.load(Ordering::Relaxed) % CALL != 0 {
+        if self.0.load(Ordering::Relaxed) & 1 == 1 {
             self.0.store(0, Ordering::Release);
         } else {
             self.0.fetch_sub(CALL, Ordering::Release);

@@ -71,6 +71,11 @@ fn go(base: &mut Cursor, back: bool) -> Result<bool, OutOfMemory> {
     if back { base.prev() } else { base.next() }
 }
 
+/// The edge beyond a key in a direction. A key with its NUL is the next key.
+fn beside(key_with_nul: &[u8], back: bool) -> Edge<&[u8]> {
+    Edge::At(&key_with_nul[..key_with_nul.len() - usize::from(back)])
+}
+
 impl Merge {
     pub(super) fn new(
         write_set: Arc<WriteSet>,
@@ -92,7 +97,7 @@ impl Merge {
     }
 
     fn low(&self) -> Edge<&[u8]> {
-        Edge::low(self.bounds.low())
+        Edge::At(self.bounds.low())
     }
 
     fn high(&self) -> Edge<&[u8]> {
@@ -108,7 +113,7 @@ impl Merge {
     }
 
     pub(in super::super) fn seek(&mut self, base: &mut Cursor, key: &[u8]) -> DBResult<bool> {
-        self.jump(base, Some(key).filter(|key| Edge::Before(*key) > self.low()), false)
+        self.jump(base, Some(key).filter(|key| *key > self.bounds.low()), false)
     }
 
     pub(in super::super) fn next(&mut self, base: &mut Cursor) -> DBResult<bool> {
@@ -129,7 +134,7 @@ impl Merge {
 
     /// Begins a walk at a key, or at an end.
     fn jump(&mut self, base: &mut Cursor, to: Option<&[u8]>, back: bool) -> DBResult<bool> {
-        let from = to.map_or(if back { self.high() } else { self.low() }, Edge::Before);
+        let from = to.map_or(if back { self.high() } else { self.low() }, Edge::At);
         let span = self.read_set.lock()?.begin_walk(self.span, from, self.writes)?;
         let found = match to {
             Some(key) => base.seek(key)?,
@@ -145,22 +150,21 @@ impl Merge {
     /// Goes to the entry beside the one at the cursor.
     fn step(&mut self, base: &mut Cursor, back: bool) -> DBResult<bool> {
         let turned = self.back != back;
-        let (key, base_stays) = match &self.place {
-            Place::Written(key, _) => {
-                (Some(key.get()), !turned && (!self.has_base || base.key() != Some(key.get())))
-            }
-            _ => (base.key(), false),
+        let base_stays = match &self.place {
+            Place::Written(key, _) if !turned => !self.has_base || base.key() != Some(key.get()),
+            _ => false,
         };
-        let next_written = turned.then(|| self.beyond(key.unwrap_or_default(), back));
+        let next_written =
+            turned.then(|| self.beyond(self.key_with_nul(base).unwrap_or(&[0]), back));
         let mut steps = Steps { base, back, taken: 0 };
         let found = if base_stays { self.has_base } else { steps.step()? };
         self.settle(steps, found, next_written)
     }
 
-    /// The next written key after another in a direction.
-    fn beyond(&self, key: &[u8], back: bool) -> WrittenKey {
-        let (low, high) =
-            if back { (self.low(), Edge::Before(key)) } else { (Edge::After(key), self.high()) };
+    /// The next written key beyond a key, which has a NUL after it, in a direction.
+    fn beyond(&self, key_with_nul: &[u8], back: bool) -> WrittenKey {
+        let edge = beside(key_with_nul, back);
+        let (low, high) = if back { (self.low(), edge) } else { (edge, self.high()) };
         self.write_set.nearest(low, high, back)
     }
 
@@ -190,7 +194,7 @@ impl Merge {
                 found = steps.step()?;
                 continue;
             };
-            next_written = Some(self.beyond(key.get(), back));
+            next_written = Some(self.beyond(key.with_nul(), back));
             if let Some(value) = value {
                 break Place::Written(key, value);
             }
@@ -198,15 +202,14 @@ impl Merge {
                 found = steps.step()?;
             }
         };
-        let beside = |key| if back { Edge::Before(key) } else { Edge::After(key) };
         let reached = match &place {
-            Place::Written(key, _) => beside(key.get()),
-            Place::Base => beside(steps.base.key().unwrap_or_default()),
+            Place::Written(key, _) => beside(key.with_nul(), back),
+            Place::Base => beside(steps.base.key_with_nul().unwrap_or(&[0]), back),
             _ if back => self.low(),
             _ => self.high(),
         };
         if let Some(span) = self.span {
-            self.read_set.lock()?.extend(span, reached);
+            self.read_set.lock()?.extend(span, reached, back);
         }
         if let Some(next_written) = next_written {
             self.next_written = next_written;
@@ -240,11 +243,7 @@ impl Merge {
     ) -> DBResult<bool> {
         let mut any = false;
         loop {
-            let before = match self.place {
-                Place::New => Some(Place::New),
-                Place::BeforeFirst => Some(Place::BeforeFirst),
-                _ => None,
-            };
+            let is_new = matches!(self.place, Place::New);
             match self.next(base) {
                 Ok(true) => {}
                 Ok(false) if any => return self.prev(base),
@@ -255,8 +254,8 @@ impl Merge {
             let (key, value) = (key.unwrap_or(&[0]), value.unwrap_or(&[0]));
             let (key, value) = (&key[..key.len() - 1], &value[..value.len() - 1]);
             if !sink.fits(key.len(), value.len()) {
-                if let Some(place) = before {
-                    self.place = place;
+                if is_new {
+                    self.place = Place::New;
                 } else {
                     self.prev(base)?;
                 }

@@ -136,7 +136,11 @@ impl Transaction {
     fn index_writes(&mut self) -> DBResult<()> {
         let (mut write, end) = self.indexed;
         if end < self.payload.len() {
-            let write_set = Arc::make_mut(&mut self.write_set);
+            // Open cursors keep the write set as it is.
+            if Arc::get_mut(&mut self.write_set).is_none() {
+                self.write_set = Arc::new(self.write_set.copy()?);
+            }
+            let write_set = Arc::get_mut(&mut self.write_set).expect("no cursor has the copy");
             for change in Changes::of(&self.payload[end..]) {
                 write_set.add(write, change?)?;
                 write += 1;
@@ -352,10 +356,10 @@ impl Transaction {
         let (mut count, mut bytes) = (base.count()?, base.data_bytes()?);
         let cleared = self.write_set.cleared()?;
         for (low, high) in &cleared {
-            let (Edge::Before(from), true) = (low, low < high) else {
+            let (Edge::At(from), true) = (low, low < high) else {
                 continue;
             };
-            let to = if let Edge::Before(to) = high { Some(*to) } else { None };
+            let to = if let Edge::At(to) = high { Some(*to) } else { None };
             let mut cursor = base.scan(Some(from), to)?;
             while cursor.next()? {
                 let parts = [cursor.key(), cursor.value()].into_iter().flatten();
@@ -364,8 +368,8 @@ impl Transaction {
             }
         }
         let is_cleared = |key| {
-            let at = cleared.partition_point(|(_, high)| *high <= Edge::Before(key));
-            cleared.get(at).is_some_and(|(low, _)| *low <= Edge::Before(key))
+            let at = cleared.partition_point(|(_, high)| *high <= Edge::At(key));
+            cleared.get(at).is_some_and(|(low, _)| *low <= Edge::At(key))
         };
         for (key, value) in self.write_set.keys() {
             let len = base.get_with(key, |value| value.map(<[u8]>::len))?;

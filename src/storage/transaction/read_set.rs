@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use super::super::change::Change;
+use super::super::change::{Change, Op};
 use super::edge::Edge;
 use super::write_set::WriteSet;
 use crate::error::DBResult;
@@ -43,7 +43,7 @@ pub(super) struct SpanId(usize);
 /// Copies an edge to where another one was.
 fn set(edge: &mut Edge<Vec<u8>>, to: Edge<&[u8]>) -> DBResult<()> {
     let mut copy = match std::mem::replace(edge, Edge::End) {
-        Edge::Before(key) | Edge::After(key) => key,
+        Edge::At(key) => key,
         Edge::End => Vec::new(),
     };
     copy.clear();
@@ -56,6 +56,13 @@ fn set(edge: &mut Edge<Vec<u8>>, to: Edge<&[u8]>) -> DBResult<()> {
 }
 
 impl Span {
+    /// Whether the span has a key that the transaction had not written before.
+    fn has(&self, key: &[u8], write_set: &WriteSet) -> bool {
+        let at = Edge::At(key);
+        let within = self.low.as_ref() <= at && at < self.high.as_ref();
+        within && write_set.written_from(at, self.writes).is_none()
+    }
+
     /// Whether there may be a key between two edges that the span has and that the
     /// transaction had not written before.
     fn meets(&self, low: Edge<&[u8]>, high: Edge<&[u8]>, write_set: &WriteSet) -> bool {
@@ -111,7 +118,8 @@ impl ReadSet {
             && let Some(span) = self.spans.get(id.0)
         {
             if full {
-                self.extend(id, from);
+                self.extend(id, from, false);
+                self.extend(id, from, true);
                 return Ok(id);
             }
             if span.low.as_ref() <= from && from <= span.high.as_ref() {
@@ -128,34 +136,34 @@ impl ReadSet {
         Ok(SpanId(self.spans.len().wrapping_sub(1)))
     }
 
-    /// Extends a span as far as an edge that its cursor has reached.
-    pub(super) fn extend(&mut self, span: SpanId, to: Edge<&[u8]>) {
+    /// Extends a span up, or with `back` down, to an edge that its cursor has reached. An
+    /// edge on the other side is one of bounds that the walk began outside of.
+    pub(super) fn extend(&mut self, span: SpanId, to: Edge<&[u8]>, back: bool) {
         let Some(Span { low, high, .. }) = self.spans.get_mut(span.0) else {
             return;
         };
-        let extended = if to < low.as_ref() {
-            set(low, to)
-        } else if to > high.as_ref() {
-            set(high, to)
-        } else {
-            return;
-        };
-        if extended.is_err() {
+        let is_further = if back { to < low.as_ref() } else { to > high.as_ref() };
+        if is_further && set(if back { low } else { high }, to).is_err() {
             self.add_everything(); // there is no memory for less
         }
     }
 
     /// Whether the transaction has read anything that another one's change has written.
     pub(super) fn meets(&self, change: Change<'_>, write_set: &WriteSet) -> bool {
-        let (low, high) = Edge::of_change(change);
-        let Some(bounds) = Edge::bounds(low, high) else {
-            return false;
-        };
-        let has_key = || match change.key() {
-            Some(key) => self.keys.contains(key),
-            None => self.keys.range::<[u8], _>(bounds).next().is_some(),
-        };
-        let met = |span: &Span| span.meets(low, high, write_set);
-        self.everything || has_key() || self.spans.iter().any(met)
+        match change.op() {
+            Op::Put(key, _) | Op::Delete(key) => {
+                self.everything
+                    || self.keys.contains(key)
+                    || self.spans.iter().any(|span| span.has(key, write_set))
+            }
+            Op::Clear(from, to) => {
+                let (low, high) = (Edge::At(from.unwrap_or_default()), Edge::high(to));
+                Edge::bounds(low, high).is_some_and(|bounds| {
+                    self.everything
+                        || self.keys.range::<[u8], _>(bounds).next().is_some()
+                        || self.spans.iter().any(|span| span.meets(low, high, write_set))
+                })
+            }
+        }
     }
 }

@@ -238,6 +238,16 @@ fn what_a_cursor_walked_over_counts_as_read() {
     for (key, read) in [("f", false), ("g", true), ("o", true), ("p", false), ("z", false)] {
         assert_eq!(conflicts(to_the_end, put(key)), read, "{key}");
     }
+    let outside = |txn: &mut Transaction| {
+        assert!(!txn.scan(Some(b"g"), Some(b"c")).unwrap().next().unwrap());
+        assert!(!txn.scan(Some(b"g"), Some(b"c")).unwrap().prev().unwrap());
+        let mut cursor = txn.scan(Some(b"c"), Some(b"e")).unwrap();
+        assert!(!cursor.seek(b"g").unwrap() && cursor.prev().unwrap());
+    };
+    for (key, read) in [("b", false), ("c", false), ("d", true), ("dd", true), ("e", false)] {
+        assert_eq!(conflicts(outside, put(key)), read, "{key}");
+    }
+    assert!(!conflicts(outside, put("f")) && !conflicts(outside, put("g")));
     let backward = |txn: &mut Transaction| {
         let mut cursor = txn.scan(None, None).unwrap();
         assert!(cursor.prev().unwrap() && cursor.prev().unwrap());

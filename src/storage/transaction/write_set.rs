@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use super::super::change::{Change, Op};
-use super::edge::Edge;
+use super::edge::{Edge, Range};
 use crate::error::DBResult;
 use crate::fallible::{collect, concat};
 use crate::sync::Arc;
@@ -78,14 +78,14 @@ struct Cleared {
 }
 
 impl Cleared {
-    /// Whether the keys right after an edge are in the range.
+    /// Whether the key at an edge is in the range.
     fn has(&self, at: Edge<&[u8]>) -> bool {
         self.low.as_ref() <= at && at < self.high.as_ref()
     }
 }
 
 /// All writes of a transaction, which are numbered in their order.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct WriteSet {
     keys: BTreeMap<Bytes, Written>,
     cleared: Vec<Cleared>,
@@ -101,6 +101,11 @@ pub(super) enum Lookup<'a> {
 }
 
 impl WriteSet {
+    pub(super) fn copy(&self) -> DBResult<WriteSet> {
+        let cleared = collect(self.cleared.iter().cloned())?;
+        Ok(WriteSet { keys: self.keys.clone(), cleared })
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.keys.is_empty() && self.cleared.is_empty()
     }
@@ -110,20 +115,20 @@ impl WriteSet {
         let (key, value) = match change.op() {
             Op::Put(key, value) => (key, Some(Bytes::copy(value)?)),
             Op::Delete(key) => (key, None),
-            Op::Clear(..) => return self.clear(write, change),
+            Op::Clear(from, to) => return self.clear(write, from, to),
         };
         if let Some(written) = self.keys.get_mut(key) {
             written.value = value;
             return Ok(());
         }
-        let cleared = self.cleared.iter().find(|range| range.has(Edge::Before(key)));
+        let cleared = self.cleared.iter().find(|range| range.has(Edge::At(key)));
         let first = cleared.map_or(write, |range| range.write);
         self.keys.insert(Bytes::copy(key)?, Written { first, value });
         Ok(())
     }
 
-    fn clear(&mut self, write: u64, change: Change<'_>) -> DBResult<()> {
-        let (low, high) = Edge::of_change(change);
+    fn clear(&mut self, write: u64, from: Option<&[u8]>, to: Option<&[u8]>) -> DBResult<()> {
+        let (low, high) = (Edge::At(from.unwrap_or_default()), Edge::high(to));
         let Some(bounds) = Edge::bounds(low, high) else {
             return Ok(());
         };
@@ -143,9 +148,9 @@ impl WriteSet {
     ) -> Option<Edge<&'a [u8]>> {
         let next = self.keys.range::<[u8], _>(Edge::bounds(at, Edge::End)?).next();
         if let Some((key, written)) = next
-            && Edge::Before(key.get()) == at
+            && Edge::At(key.get()) == at
         {
-            return (written.first < writes).then_some(Edge::After(key.get()));
+            return (written.first < writes).then_some(Edge::At(key.with_nul()));
         }
         let mut cleared = self.cleared.iter().filter(|range| range.write < writes);
         cleared.find(|range| range.has(at)).map(|range| range.high.as_ref())
@@ -162,7 +167,7 @@ impl WriteSet {
 
     /// Whether a key lies in a cleared range.
     pub(super) fn has_cleared(&self, key: &[u8]) -> bool {
-        self.cleared.iter().any(|range| range.has(Edge::Before(key)))
+        self.cleared.iter().any(|range| range.has(Edge::At(key)))
     }
 
     /// The first written key between two edges, or with `back` the last, and its value
@@ -185,11 +190,11 @@ impl WriteSet {
 
     /// The cleared ranges in the order of their keys, each without the keys of those
     /// before it.
-    pub(super) fn cleared(&self) -> DBResult<Vec<(Edge<&[u8]>, Edge<&[u8]>)>> {
+    pub(super) fn cleared(&self) -> DBResult<Vec<Range<'_>>> {
         let ranges = self.cleared.iter().map(|range| (range.low.as_ref(), range.high.as_ref()));
         let mut ranges = collect(ranges)?;
         ranges.sort_unstable();
-        let mut end = Edge::Before(&[][..]);
+        let mut end = Edge::At(&[][..]);
         for (low, high) in &mut ranges {
             (*low, *high) = (end.max(*low), end.max(*high));
             end = *high;

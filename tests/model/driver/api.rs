@@ -463,6 +463,14 @@ pub fn backup(view: Handle, path: &CStr) -> c_int {
     unsafe { minidb_backup(view.view(), path.as_ptr()) }
 }
 
+/// Salvages a file; the answer is the report.
+pub fn salvage(damaged: &CStr, path: &CStr) -> Answer {
+    // SAFETY: paths are NUL-terminated.
+    answer(Want { bytes: true, len: false }, |report, _| unsafe {
+        minidb_salvage(damaged.as_ptr(), path.as_ptr(), report)
+    })
+}
+
 pub fn strerror(code: c_int) -> String {
     text(|| {
         // SAFETY: any code may be asked for.

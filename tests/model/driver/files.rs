@@ -67,6 +67,10 @@ impl<C: Choices> Driver<C> {
         };
         self.close_all_of(&store);
         assert!(!log_of(&path).exists(), "the log is there after the last close");
+        if self.choices.once_in(4) {
+            let entries = store.borrow().now.len();
+            self.salvage(&path, entries);
+        }
         for flags in [MINIDB_OPEN_READONLY, self.choices.below(2) as u32 * MINIDB_OPEN_NOSYNC] {
             let (code, handle) = api::open(Some(&path), flags | MINIDB_OPEN_EXISTING);
             self.done(code);
@@ -88,6 +92,17 @@ impl<C: Choices> Driver<C> {
         while let Some(n) = self.views.iter().rposition(|it| Rc::ptr_eq(&it.store, store)) {
             self.close_view(n);
         }
+    }
+
+    /// Salvages a closed file, of which nothing is lost.
+    fn salvage(&mut self, path: &CStr, entries: usize) {
+        let copy = self.files.as_mut().expect("there are files").new_path();
+        let report = api::salvage(path, &copy);
+        self.done(report.code);
+        let report = String::from_utf8(report.bytes.expect("it was wanted")).unwrap();
+        let expected = format!("entries {entries}\nlost 0\noutdated 0\ndamaged_roots 0\n");
+        assert!(report.starts_with(&expected), "{entries} entries, and the report {report}");
+        fs::remove_file(file_of(&copy)).expect("the new file is there");
     }
 
     /// Saves a view to a file, and compares what that holds.

@@ -4,7 +4,7 @@
 //! holds the path to its leaf and the part of the leaf within its bounds, so that most
 //! steps only count. A step that is refused memory leaves the cursor where it was.
 
-use std::ops::{Bound, Range};
+use std::ops::Range;
 
 use super::super::memory::{PageId, Reader, Source};
 use super::super::node::key::Key;
@@ -46,19 +46,18 @@ impl Bounds {
         Bounds::range(self.from.as_deref(), self.to.as_deref())
     }
 
-    /// Where the keys begin.
-    pub(crate) fn low(&self) -> Bound<&[u8]> {
-        self.from.as_deref().map_or(Bound::Unbounded, Bound::Included)
+    /// The first key that there may be.
+    pub(crate) fn low(&self) -> &[u8] {
+        self.from.as_deref().unwrap_or_default()
     }
 
-    /// Where the keys end.
-    pub(crate) fn high(&self) -> Bound<&[u8]> {
-        self.to.as_deref().map_or(Bound::Unbounded, Bound::Excluded)
+    /// The key that the keys end before; none if they have no end.
+    pub(crate) fn high(&self) -> Option<&[u8]> {
+        self.to.as_deref()
     }
 
     fn is_empty(&self) -> bool {
-        let from = self.from.as_deref().unwrap_or_default();
-        self.to.as_deref().is_some_and(|to| from >= to)
+        self.high().is_some_and(|to| self.low() >= to)
     }
 }
 
