@@ -1,7 +1,7 @@
 //! The internal parts that `tests/schedules` calls.
 
 use crate::DBResult;
-use crate::sync::BrLock;
+use crate::sync::{BrLock, Plain};
 
 pub use crate::ffi::{call, forget_all};
 
@@ -12,22 +12,22 @@ pub fn point() {
 
 /// A [`BrLock`] for the tests.
 #[derive(Debug)]
-pub struct Lock<T>(BrLock<T>);
+pub struct Lock<T>(BrLock<Plain<T>>);
 
 impl<T> Lock<T> {
     /// A lock around `value`.
     pub fn new(value: T) -> Lock<T> {
-        Lock(BrLock::new(value))
+        Lock(BrLock::new(Plain(value)))
     }
 
     /// Shows `body` the value under a read guard.
     pub fn read<R>(&self, body: impl FnOnce(&T) -> R) -> DBResult<R> {
-        Ok(body(&*self.0.read()?))
+        Ok(body(self.0.read()?.shared()))
     }
 
     /// Shows `body` the value under the upgradable guard.
     pub fn upgradable<R>(&self, body: impl FnOnce(&T) -> R) -> DBResult<R> {
-        Ok(body(&*self.0.upgradable()?))
+        Ok(body(self.0.upgradable()?.writer()))
     }
 
     /// Shows `body` the value under the upgradable guard, then has `change` edit it under
@@ -37,9 +37,9 @@ impl<T> Lock<T> {
         body: impl FnOnce(&T) -> R,
         change: impl FnOnce(&mut T, R),
     ) -> DBResult<()> {
-        let guard = self.0.upgradable()?;
-        let found = body(&guard);
-        change(&mut *guard.upgrade(), found);
+        let mut guard = self.0.upgradable()?;
+        let found = body(guard.writer());
+        change(&mut guard.upgrade().0, found);
         Ok(())
     }
 }

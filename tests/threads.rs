@@ -41,10 +41,11 @@ fn together(bodies: &[Body<'_>]) {
 }
 
 fn main() {
-    let tests: [(&str, fn()); 7] = [
+    let tests: [(&str, fn()); 8] = [
         ("readers see whole values while others write", whole_values),
         ("snapshots and cursors stay as they are while others write", frozen_views),
         ("a leaf is changed in place beside readers", in_place),
+        ("a put is counted when it can be read", counts),
         ("a counter loses no increment", counter),
         ("transactions keep a sum", transfers),
         ("threads share the syncs of a file", shared_syncs),
@@ -154,6 +155,33 @@ fn in_place() {
         }
     };
     together(&[&|| write(7), &|| write(11), &read, &read]);
+    db.check().unwrap();
+}
+
+/// Once a reader finds a key, the numbers include it, and the other way round. Asked one
+/// after the other, in any order, they never go back.
+fn counts() {
+    const ALL: u64 = 200_000;
+    let db = InMemoryDB::new().unwrap();
+    let has = |n: u64| db.get_with(&n.to_be_bytes(), |value| value.is_some()).unwrap();
+    let put = |n: u64| db.put_with(&n.to_be_bytes(), b"12345678", |_| Ok(())).unwrap();
+    let (count, commits) = (|| db.count().unwrap(), || db.commits().unwrap());
+    let entries = || db.data_bytes().unwrap() / 16;
+    let read = || {
+        while count() < ALL {
+            for ask in
+                [[&count as &dyn Fn() -> u64, &entries, &commits], [&commits, &entries, &count]]
+            {
+                let before = ask[0]();
+                assert!(before == 0 || has(before - 1), "counted before it can be read");
+                let found = (before..).take_while(|n| has(*n)).last().map_or(0, |n| n + 1);
+                let numbers = ask.map(|ask| ask());
+                assert!(numbers.iter().all(|n| *n >= found), "readable before it is counted");
+                assert!(ask.map(|ask| ask()).is_sorted(), "the numbers are of several moments");
+            }
+        }
+    };
+    together(&[&|| (0..ALL).for_each(put), &read]);
     db.check().unwrap();
 }
 

@@ -201,12 +201,12 @@ impl Database {
 
     /// Number of keys.
     pub fn count(&self) -> DBResult<u64> {
-        Ok(self.store.read()?.count())
+        Ok(self.store.read()?.shared().totals().count)
     }
 
     /// Bytes of all keys and values.
     pub fn data_bytes(&self) -> DBResult<u64> {
-        Ok(self.store.read()?.data_bytes())
+        Ok(self.store.read()?.shared().totals().bytes)
     }
 
     /// Bytes of memory held, by snapshots too.
@@ -217,7 +217,7 @@ impl Database {
     /// Number of commits since the database was made: of writes that were done, be it
     /// without a difference.
     pub fn commits(&self) -> DBResult<u64> {
-        Ok(self.store.read()?.commits())
+        Ok(self.store.read()?.shared().totals().commits)
     }
 
     /// Bytes of the file and of its log, 0 in memory.

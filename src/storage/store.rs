@@ -57,7 +57,7 @@ impl Store {
         key: &[u8],
         view: impl FnOnce(Option<&[u8]>) -> T,
     ) -> DBResult<T> {
-        Ok(self.index.read()?.get_latched(key, view))
+        Ok(self.index.read()?.shared().get_latched(key, view))
     }
 
     /// Shows `view` the value of `key`, unpublished changes included.
@@ -66,22 +66,22 @@ impl Store {
         key: &[u8],
         view: impl FnOnce(Option<&[u8]>) -> T,
     ) -> DBResult<T> {
-        Ok(view(self.index.upgradable()?.get_latest(key)))
+        Ok(view(self.index.upgradable()?.writer().get_latest(key)))
     }
 
     pub(super) fn memory_bytes(&self) -> DBResult<u64> {
-        Ok((self.index.read()?.memory_bytes() + self.history.bytes()) as u64)
+        Ok((self.index.read()?.shared().memory_bytes() + self.history.bytes()) as u64)
     }
 
     /// Verifies every rule that the data structure keeps. Writers wait.
     pub(super) fn check(&self) -> DBResult<()> {
-        self.index.upgradable()?.check().map_err(DBError::Corrupt)
+        self.index.upgradable()?.writer().check().map_err(DBError::Corrupt)
     }
 
     /// Freezes the published state, in constant time.
     pub(super) fn freeze(&self) -> DBResult<index::Snapshot> {
         // Where the newest snapshot will do, readers do not exclude each other.
-        let existing = self.index.read()?.existing_snapshot();
+        let existing = self.index.read()?.shared().existing_snapshot();
         match existing {
             Some(snapshot) => Ok(snapshot),
             None => Ok(self.index.write()?.snapshot()?),
@@ -111,7 +111,7 @@ impl Store {
         };
         // Without the lock (after a panic under it) the memory goes with the store.
         if let Ok(mut index) = self.index.write() {
-            index.forget(epoch);
+            index.unregister(epoch);
         }
         self.collect();
     }
@@ -131,17 +131,17 @@ impl Store {
         old: impl FnOnce(Option<&[u8]>) -> DBResult<T>,
     ) -> DBResult<T> {
         let change = Change::put(key, value)?;
-        self.index.with_upgradable(|index| {
-            if let Some(local) = index.local(key, value) {
-                let result = old(index.old_of(&local))?;
-                index.put_in_place(&local, key, value);
-                self.note(&index, change);
+        self.index.with_upgradable(|mut guard| {
+            let mut writer = guard.writer();
+            if let Some(put) = writer.plan_put(key, value) {
+                let result = old(writer.old_value(&put))?;
+                writer.put_in_place(&put, key, value);
+                self.note(|| (writer.latest_commit(), writer.commits()), change);
                 return Ok(result);
             }
-            let mut index = index.upgrade();
+            let mut index = guard.upgrade();
             let result = index.put(key, value, old)?;
-            index.committed();
-            self.note(&index, change);
+            self.commit(&mut index, change);
             Ok(result)
         })
     }
@@ -154,12 +154,11 @@ impl Store {
         old: impl FnOnce(&[u8]) -> DBResult<T>,
     ) -> DBResult<Option<T>> {
         let change = Change::delete(key)?;
-        self.index.with_upgradable(|index| {
-            let mut index = index.upgrade();
+        self.index.with_upgradable(|guard| {
+            let mut index = guard.upgrade();
             let result = index.delete(key, old)?;
             if result.is_some() {
-                index.committed();
-                self.note(&index, change);
+                self.commit(&mut index, change);
             }
             Ok(result)
         })
@@ -185,8 +184,7 @@ impl Store {
             return Ok(false);
         }
         index.apply_change(change)?;
-        index.committed();
-        self.note(&index, change);
+        self.commit(&mut index, change);
         Ok(true)
     }
 
@@ -204,13 +202,9 @@ impl Store {
             return Ok(false);
         }
         let done = match few(payload) {
-            Some(changes) => {
-                index.begin_many(changes)?;
-                let mut changes = Changes::of(payload);
-                let applied = changes.try_for_each(|change| index.apply_change(change?));
-                applied.expect("memory for it was reserved");
-                Ok(())
-            }
+            Some(changes) => index.batch(changes, |index| {
+                Changes::of(payload).try_for_each(|change| index.apply_change(change?))
+            }),
             None => index.atomically(|index| index.apply_many(payload)),
         };
         self.finish(index, done, begun, &mut Changes::of(payload).filter_map(Result::ok))?;
@@ -237,11 +231,19 @@ impl Store {
         done
     }
 
-    /// Notes the change of a commit, if a transaction may ask for it.
+    /// Counts a commit of one change, and notes it.
     #[inline]
-    fn note(&self, index: &Index, change: Change<'_>) {
+    fn commit(&self, index: &mut Index, change: Change<'_>) {
+        index.committed();
+        self.note(|| (index.latest_commit(), index.commits()), change);
+    }
+
+    /// Notes the change of a commit, if a transaction may ask for it. `commits` returns its
+    /// number, and that of the newest published one.
+    #[inline]
+    fn note(&self, commits: impl FnOnce() -> (u64, u64), change: Change<'_>) {
         if self.history.is_watched() {
-            let (commit, visible) = (index.latest_commit(), index.commits());
+            let (commit, visible) = commits();
             self.history.record(commit, visible, None, &mut std::iter::once(change));
         }
     }
@@ -257,7 +259,7 @@ impl Store {
 
     /// Keeps the changes from now on from readers until they are published.
     pub(super) fn begin_unpublished(&self) -> DBResult<()> {
-        if !self.index.read()?.is_unpublished() {
+        if !self.index.read()?.shared().is_unpublished() {
             self.index.write()?.begin_unpublished()?;
         }
         Ok(())
@@ -265,7 +267,7 @@ impl Store {
 
     /// Freezes the latest state, to be published later.
     pub(super) fn freeze_latest(&self) -> DBResult<index::Snapshot> {
-        Ok(self.index.write()?.seal()?)
+        Ok(self.index.write()?.freeze()?)
     }
 
     /// Publishes a state that was frozen, or else the latest.
@@ -284,7 +286,7 @@ impl Store {
     /// Undoes every change that is not published.
     pub(super) fn roll_back(&self) -> DBResult<()> {
         let mut index = self.index.write()?;
-        index.undo();
+        index.roll_back();
         self.history.roll_back(index.commits());
         drop(index);
         self.collect();
@@ -292,7 +294,7 @@ impl Store {
     }
 }
 
-/// How many changes a payload has, if they are few and memory can be reserved.
+/// The number of changes in a payload, if they are few and need no blobs.
 fn few(payload: &[u8]) -> Option<usize> {
     let mut count = 0;
     for change in Changes::of(payload) {

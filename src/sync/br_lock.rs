@@ -1,18 +1,18 @@
-//! A lock that readers hardly notice.
+//! A lock that readers hardly notice: a big-reader lock, in the form that BRAVO gave it
+//! (Dice and Kogan, 2019).
 //!
-//! A reader makes itself known in one of a few slots, so that readers on
-//! different processors do not write to the same memory; a big-reader lock, as
-//! Linux once had, in the form that BRAVO gave it (Dice and Kogan, 2019). One
-//! thread at a time has the turn to write. With it, it reads beside the readers,
-//! and may do what the value lets it do beside them; for anything else it waits
-//! until it is alone.
+//! A reader registers in one of a few slots, so that readers on different processors do
+//! not write to the same memory. One thread at a time holds the upgradable guard and
+//! writes concurrently with readers as far as the value's [`Views`] allow; for anything
+//! else it upgrades to the exclusive guard and waits until the slots are empty.
 //!
 //! Promises:
 //!
-//! 1. Who has the turn is the only one; who is alone has no reader beside it.
-//! 2. Readers wait only for who is alone, and not for who waits to be.
-//! 3. A panic with the turn leaves the value in doubt: everybody is refused with
-//!    [`DBError::Internal`] from then on.
+//! 1. At most one thread holds the upgradable guard. The exclusive guard excludes readers.
+//! 2. Readers wait for the holder of the exclusive guard only, not for a thread that is
+//!    about to upgrade.
+//! 3. A panic under the upgradable or the exclusive guard leaves the value in doubt: the
+//!    lock refuses every thread with [`DBError::Internal`] from then on.
 
 #![allow(unsafe_code)] // references to a value that the slots keep apart
 
@@ -21,60 +21,84 @@ use std::ops::{Deref, DerefMut};
 use std::thread::panicking;
 
 use super::atomic::{AtomicU32, AtomicUsize, Ordering};
-use super::{Mutex, MutexGuard, RwLock, RwLockWriteGuard};
+use super::{Mutex, MutexGuard, Rank, RwLock, RwLockWriteGuard};
 use crate::error::DBError;
 
-/// Slots for readers; more readers share them.
+/// Number of slots; more readers share them.
 const SLOTS: usize = if cfg!(any(minidb_shuttle, minidb_loom)) { 2 } else { 16 };
 
-/// Somebody is alone, or is about to be.
-const ALONE: u32 = 1;
+/// The exclusive guard is held, or waits for readers.
+const EXCLUSIVE: u32 = 1;
 const POISONED: u32 = 2;
 
-/// How often a reader looks again before it goes to sleep.
+/// Number of times that a reader looks again before it sleeps.
 const SPINS: usize = if cfg!(any(minidb_shuttle, minidb_loom)) { 1 } else { 200 };
 
-/// WriteGuard in its cache lines: processors fetch them in pairs.
+/// Number of readers in a slot, which has two cache lines: processors fetch them in pairs.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Slot(AtomicUsize);
+struct ReaderSlot(AtomicUsize);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct BrLock<T> {
-    slots: [Slot; SLOTS],
+    slots: [ReaderSlot; SLOTS],
     state: AtomicU32,
-    turn: Mutex<()>,
-    /// Held by who is alone, so that readers can wait for that.
+    writer: Mutex<()>,
+    /// Held with the exclusive guard, so that readers can sleep until it is gone.
     gate: RwLock<()>,
     value: UnsafeCell<T>,
 }
 
-// SAFETY: the lock hands out references as a RwLock does: shared ones to many
-// threads, an exclusive one to one thread while there are no others.
+/// A value with views for threads that use it at the same time.
+///
+/// # Safety
+///
+/// Any number of `Shared` views and one `Writer` view may be used at the same time, by
+/// different threads.
+pub(crate) unsafe trait Views {
+    /// The view of a reader.
+    type Shared<'a>
+    where
+        Self: 'a;
+    /// The view of the one writer.
+    type Writer<'a>
+    where
+        Self: 'a;
+
+    fn shared(&self) -> Self::Shared<'_>;
+
+    /// # Safety
+    ///
+    /// While the view lives, the value is used by way of `Shared` views only.
+    unsafe fn writer(&self) -> Self::Writer<'_>;
+}
+
+// SAFETY: the lock hands out `Shared` views and one `Writer` view to threads at the same
+// time, which `Views` allows, and a mutable reference while there are no views.
 unsafe impl<T: Send + Sync> Sync for BrLock<T> {}
 
-/// A reader's access.
+/// Read access, concurrently with the writer.
 #[derive(Debug)]
 pub(crate) struct ReadGuard<'a, T> {
     lock: &'a BrLock<T>,
-    slot: &'a Slot,
+    slot: &'a ReaderSlot,
 }
 
-/// The turn to write, beside readers.
+/// The right to write, concurrently with readers as far as the value allows.
 #[derive(Debug)]
 pub(crate) struct UpgradableGuard<'a, T> {
     lock: &'a BrLock<T>,
-    /// Whether it was taken while a panic unwound already.
+    /// Whether it was taken while a panic was unwinding.
     unwinding: bool,
-    _turn: MutexGuard<'a, ()>,
+    _writer: MutexGuard<'a, ()>,
 }
 
-/// The turn to write, alone.
+/// Exclusive access.
 #[derive(Debug)]
 pub(crate) struct WriteGuard<'a, T> {
-    // In this order they are dropped.
+    // They are dropped in this order.
     gate: Gate<'a>,
-    turn: UpgradableGuard<'a, T>,
+    upgraded: UpgradableGuard<'a, T>,
 }
 
 #[derive(Debug)]
@@ -88,7 +112,7 @@ impl<T> BrLock<T> {
         BrLock {
             slots: Default::default(),
             state: AtomicU32::new(0),
-            turn: Mutex::new(()),
+            writer: Mutex::ranked(Rank::Index, ()),
             gate: RwLock::new(()),
             value: UnsafeCell::new(value),
         }
@@ -99,7 +123,8 @@ impl<T> BrLock<T> {
         let slot = &self.slots[(super::place() >> 60) as usize % SLOTS];
         let reading = self.enter(slot);
         super::write_before_read();
-        // Either this sees the state of who is alone, or that one sees the slot.
+        // Either this thread sees the state of the exclusive holder, or that holder sees
+        // the slot.
         if self.state.load(Ordering::SeqCst) == 0 {
             return Ok(reading);
         }
@@ -108,55 +133,56 @@ impl<T> BrLock<T> {
     }
 
     #[inline]
-    fn enter<'a>(&'a self, slot: &'a Slot) -> ReadGuard<'a, T> {
+    fn enter<'a>(&'a self, slot: &'a ReaderSlot) -> ReadGuard<'a, T> {
         slot.0.fetch_add(1, Ordering::SeqCst);
         ReadGuard { lock: self, slot }
     }
 
     #[cold]
-    fn read_later<'a>(&'a self, slot: &'a Slot) -> Result<ReadGuard<'a, T>, DBError> {
+    fn read_later<'a>(&'a self, slot: &'a ReaderSlot) -> Result<ReadGuard<'a, T>, DBError> {
         for _ in 0..SPINS {
-            if self.state.load(Ordering::Relaxed) & ALONE == 0 {
+            if self.state.load(Ordering::Relaxed) & EXCLUSIVE == 0 {
                 break;
             }
             super::spin_loop();
         }
-        // Nobody can become alone while this is held.
+        // No thread can become exclusive while this is held.
         let gate = self.gate.read_ignoring_poison();
         let reading = self.enter(slot);
         drop(gate);
-        match self.state.load(Ordering::SeqCst) & POISONED {
-            0 => Ok(reading),
-            _ => Err(DBError::Internal),
+        if self.state.load(Ordering::SeqCst) & POISONED == 0 {
+            Ok(reading)
+        } else {
+            Err(DBError::Internal)
         }
     }
 
-    /// Waits for the turn to write.
+    /// Waits for other writers.
     #[inline]
     pub(crate) fn upgradable(&self) -> Result<UpgradableGuard<'_, T>, DBError> {
         self.with_upgradable(Ok)
     }
 
-    /// Gives `body` the turn to write. For what is short and often called: a turn that
-    /// is returned in a `Result` is moved by way of memory, which takes as long as a
-    /// short write.
+    /// Calls `body` with the upgradable guard. A guard returned in a `Result` moves by way
+    /// of memory, which takes as long as a short write.
     #[inline]
     pub(crate) fn with_upgradable<'a, R>(
         &'a self,
         body: impl FnOnce(UpgradableGuard<'a, T>) -> Result<R, DBError>,
     ) -> Result<R, DBError> {
-        let held = self.turn.lock_ignoring_poison();
-        let turn = UpgradableGuard { lock: self, unwinding: panicking(), _turn: held };
-        match self.state.load(Ordering::Relaxed) & POISONED {
-            0 => body(turn),
-            _ => Err(DBError::Internal),
+        let held = self.writer.lock_ignoring_poison();
+        let guard = UpgradableGuard { lock: self, unwinding: panicking(), _writer: held };
+        if self.state.load(Ordering::Relaxed) & POISONED == 0 {
+            body(guard)
+        } else {
+            Err(DBError::Internal)
         }
     }
 
-    /// Waits for the turn to write, alone.
+    /// Waits for other writers and for readers.
     #[inline]
     pub(crate) fn write(&self) -> Result<WriteGuard<'_, T>, DBError> {
-        self.with_upgradable(|turn| Ok(turn.upgrade()))
+        self.with_upgradable(|guard| Ok(guard.upgrade()))
     }
 }
 
@@ -166,7 +192,7 @@ impl<'a, T> UpgradableGuard<'a, T> {
     pub(crate) fn upgrade(self) -> WriteGuard<'a, T> {
         let lock = self.lock;
         let gate = lock.gate.write_ignoring_poison();
-        lock.state.fetch_or(ALONE, Ordering::SeqCst);
+        lock.state.fetch_or(EXCLUSIVE, Ordering::SeqCst);
         super::write_before_read();
         let gate = Gate { state: &lock.state, _gate: gate };
         for slot in &lock.slots {
@@ -180,7 +206,7 @@ impl<'a, T> UpgradableGuard<'a, T> {
                 }
             }
         }
-        WriteGuard { gate, turn: self }
+        WriteGuard { gate, upgraded: self }
     }
 
     fn note_panic(&self) {
@@ -190,13 +216,11 @@ impl<'a, T> UpgradableGuard<'a, T> {
     }
 }
 
-impl<T> Deref for ReadGuard<'_, T> {
-    type Target = T;
-
+impl<T: Views> ReadGuard<'_, T> {
     #[inline]
-    fn deref(&self) -> &T {
-        // SAFETY: whoever wants to be alone waits for this reader's slot.
-        unsafe { &*self.lock.value.get() }
+    pub(crate) fn shared(&self) -> T::Shared<'_> {
+        // SAFETY: no thread has a mutable reference: it would wait for this reader's slot.
+        unsafe { &*self.lock.value.get() }.shared()
     }
 }
 
@@ -207,13 +231,12 @@ impl<T> Drop for ReadGuard<'_, T> {
     }
 }
 
-impl<T> Deref for UpgradableGuard<'_, T> {
-    type Target = T;
-
+impl<T: Views> UpgradableGuard<'_, T> {
     #[inline]
-    fn deref(&self) -> &T {
-        // SAFETY: nobody else can be alone while this has the turn.
-        unsafe { &*self.lock.value.get() }
+    pub(crate) fn writer(&mut self) -> T::Writer<'_> {
+        // SAFETY: no other thread has a mutable reference or a writer's view, which take
+        // this guard, and this one is borrowed mutably. Readers have shared views.
+        unsafe { (*self.lock.value.get()).writer() }
     }
 }
 
@@ -229,7 +252,8 @@ impl<T> Deref for WriteGuard<'_, T> {
 
     #[inline]
     fn deref(&self) -> &T {
-        &self.turn
+        // SAFETY: the access is exclusive, as for `deref_mut`.
+        unsafe { &*self.upgraded.lock.value.get() }
     }
 }
 
@@ -237,23 +261,49 @@ impl<T> DerefMut for WriteGuard<'_, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
         let _ = &self.gate;
-        // SAFETY: this has the turn, all slots were seen empty after the state said
-        // so, and readers that come since go away again.
-        unsafe { &mut *self.turn.lock.value.get() }
+        // SAFETY: this thread holds the upgradable guard, it saw all slots empty after the
+        // state said EXCLUSIVE, and readers that come since go away again.
+        unsafe { &mut *self.upgraded.lock.value.get() }
     }
 }
 
 impl<T> Drop for WriteGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        self.turn.note_panic(); // before the gate opens
+        self.upgraded.note_panic(); // before the gate opens
     }
 }
 
 impl Drop for Gate<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.state.fetch_and(!ALONE, Ordering::SeqCst);
+        self.state.fetch_and(!EXCLUSIVE, Ordering::SeqCst);
+    }
+}
+
+/// A value that every view shows, and only the exclusive guard changes.
+#[cfg(any(test, minidb_shuttle))]
+#[derive(Debug)]
+pub(crate) struct Plain<T>(pub(crate) T);
+
+// SAFETY: all views are shared references, to a value that is `Sync` if the lock is.
+#[cfg(any(test, minidb_shuttle))]
+unsafe impl<T> Views for Plain<T> {
+    type Shared<'a>
+        = &'a T
+    where
+        T: 'a;
+    type Writer<'a>
+        = &'a T
+    where
+        T: 'a;
+
+    fn shared(&self) -> &T {
+        &self.0
+    }
+
+    unsafe fn writer(&self) -> &T {
+        &self.0
     }
 }
 
@@ -263,13 +313,14 @@ mod tests {
 
     #[test]
     fn readers_never_see_half_of_a_change() {
-        let lock = BrLock::new([0u64; 8]);
+        let lock = BrLock::new(Plain([0u64; 8]));
         std::thread::scope(|scope| {
             for _ in 0..3 {
                 scope.spawn(|| {
                     let mut last = 0;
                     while last < 2_000 {
-                        let now = lock.read().unwrap();
+                        let guard = lock.read().unwrap();
+                        let now = guard.shared();
                         assert!(now.iter().all(|it| *it == now[0]) && now[0] >= last);
                         last = now[0];
                     }
@@ -278,21 +329,21 @@ mod tests {
             for _ in 0..2 {
                 scope.spawn(|| {
                     for _ in 0..1_000 {
-                        let turn = lock.upgradable().unwrap();
-                        let next = turn[0] + 1;
-                        turn.upgrade().fill(next);
+                        let mut guard = lock.upgradable().unwrap();
+                        let next = guard.writer()[0] + 1;
+                        guard.upgrade().0.fill(next);
                     }
                 });
             }
         });
-        assert_eq!(lock.read().unwrap()[7], 2_000);
+        assert_eq!(lock.read().unwrap().shared()[7], 2_000);
     }
 
     #[test]
-    fn a_panic_with_the_turn_refuses_everybody() {
+    fn a_panic_under_a_guard_refuses_everybody() {
         let lock = BrLock::new(0);
         let panicking = || {
-            let _turn = lock.upgradable().unwrap();
+            let _guard = lock.upgradable().unwrap();
             panic!("on purpose");
         };
         let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(panicking));

@@ -13,7 +13,7 @@ mod order;
 #[cfg(minidb_shuttle)]
 mod shuttled;
 
-pub(crate) use br_lock::{BrLock, ReadGuard, WriteGuard};
+pub(crate) use br_lock::{BrLock, ReadGuard, Views, WriteGuard};
 
 use std::ops::{Deref, DerefMut};
 
@@ -38,6 +38,9 @@ pub(crate) use shuttle::{
     sync::atomic,
     thread::{Builder, JoinHandle, sleep, yield_now},
 };
+
+#[cfg(minidb_shuttle)]
+pub(crate) use br_lock::Plain;
 
 #[cfg(minidb_shuttle)]
 pub(crate) use shuttled::{Arc, place, point};

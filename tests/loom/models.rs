@@ -11,7 +11,7 @@ use loom::sync::atomic::AtomicU32;
 use loom::thread;
 
 use crate::memory::{while_changed, while_read};
-use crate::sync::BrLock;
+use crate::sync::{BrLock, Views};
 
 /// What a lock guards.
 struct Guarded(UnsafeCell<u32>);
@@ -47,8 +47,22 @@ fn together<T: Send + Sync + 'static>(shared: T, bodies: &[fn(&T)]) -> Arc<T> {
     shared
 }
 
+// SAFETY: loom panics if a view is used while the value changes.
+unsafe impl Views for Guarded {
+    type Shared<'a> = &'a Guarded;
+    type Writer<'a> = &'a Guarded;
+
+    fn shared(&self) -> &Guarded {
+        self
+    }
+
+    unsafe fn writer(&self) -> &Guarded {
+        self
+    }
+}
+
 fn read(lock: &BrLock<Guarded>) {
-    lock.read().unwrap().get();
+    lock.read().unwrap().shared().get();
 }
 
 fn write(lock: &BrLock<Guarded>) {
@@ -56,14 +70,14 @@ fn write(lock: &BrLock<Guarded>) {
 }
 
 fn turn(lock: &BrLock<Guarded>) {
-    let turn = lock.upgradable().unwrap();
-    turn.get();
-    turn.upgrade().add_one();
+    let mut guard = lock.upgradable().unwrap();
+    guard.writer().get();
+    guard.upgrade().add_one();
 }
 
 fn lock_of_readers(bodies: &[fn(&BrLock<Guarded>)], sum: u32) {
     let lock = together(BrLock::new(Guarded::new()), bodies);
-    assert_eq!(lock.read().unwrap().get(), sum);
+    assert_eq!(lock.read().unwrap().shared().get(), sum);
 }
 
 fn readers_and_a_writer() {

@@ -4,7 +4,7 @@
 #[path = "../../src/sync/br_lock.rs"]
 mod br_lock;
 
-pub(crate) use br_lock::BrLock;
+pub(crate) use br_lock::{BrLock, Views};
 pub use loom::hint::spin_loop;
 pub use loom::sync::{MutexGuard, RwLockReadGuard, RwLockWriteGuard, atomic};
 pub use loom::thread::yield_now;
@@ -24,8 +24,13 @@ pub fn place() -> u64 {
 #[derive(Debug, Default)]
 pub struct Mutex<T>(loom::sync::Mutex<T>);
 
+/// A place in the lock order, which loom does not need.
+pub enum Rank {
+    Index,
+}
+
 impl<T> Mutex<T> {
-    pub fn new(value: T) -> Self {
+    pub fn ranked(_: Rank, value: T) -> Self {
         Mutex(loom::sync::Mutex::new(value))
     }
 

@@ -59,6 +59,26 @@ pub fn in_place() {
     assert_eq!((bytes, count, db.commits().unwrap()), (3 * 17, 3, 9));
 }
 
+/// A put that one reader finds is in the counts that any reader asks for from then on,
+/// and these are of one moment.
+pub fn counts() {
+    let db = InMemoryDB::new().unwrap();
+    let numbers = || [db.count().unwrap(), db.data_bytes().unwrap() / 2, db.commits().unwrap()];
+    let has = |n: u8| db.get(&[n]).unwrap().is_some();
+    let write = || (0..3).for_each(|n| db.put_with(&[n], &[n], |_| Ok(())).unwrap());
+    let read = || {
+        for n in 0..3 {
+            let found = has(n);
+            let numbers = numbers();
+            assert!(!found || numbers.iter().all(|it| *it > n.into()), "{n}, not counted");
+            assert!(numbers.is_sorted(), "numbers of several moments");
+            assert!(numbers[0] <= n.into() || has(n), "{n}, counted before it can be read");
+        }
+    };
+    together(&[&write, &read, &read]);
+    assert_eq!(numbers(), [3; 3]);
+}
+
 fn number(value: Option<Vec<u8>>) -> u8 {
     value.map_or(0, |it| it[0])
 }

@@ -1,25 +1,25 @@
 //! The ordered map: a copy-on-write B+tree of slotted leaves.
 //!
-//! Entries live in leaves, sorted ([`leaf`]); inner nodes lead to them by
-//! separators ([`inner`]); both are blocks of bytes in pages that [`memory`]
-//! owns, and keys and values too long for a page are blobs there. While no
-//! snapshot can see a page it is edited in place; else the pages from the root
-//! to it are copied first. A [`Snapshot`] is a root that stays.
+//! Entries live in leaves, sorted ([`node::leaf`]); inner nodes lead to them by separators
+//! ([`node::inner`]). Both are blocks of bytes in pages that [`memory`] owns; keys and
+//! values too long for a page are blobs there. A page that no snapshot can see is edited
+//! in place; else the pages from the root to it are copied first. A [`Snapshot`] is a root
+//! that stays.
 //!
-//! Where things are: [`put`] inserts and splits, [`delete`] removes and merges,
-//! [`cursor`] walks, [`check`] verifies every rule that holds between calls,
-//! [`local`] changes one leaf beside readers, [`hidden`] keeps changes from
-//! readers, [`image`] takes a tree to a file and [`restore`] back, [`mod@salvage`] finds
-//! what is left of one.
+//! Where things are: [`tree`] descends, changes, walks and checks; [`node`] lays out one
+//! node in a page; [`memory`] has the pages and who may see them; [`persist`] takes a tree
+//! to a file and back, and salvages a damaged one.
 //!
 //! Promises:
 //!
 //! 1. A change happens whole or, without memory for it, not at all.
-//! 2. What a snapshot shows never changes.
-//! 3. The number of entries and of their bytes is known at any time.
+//! 2. The tree that a snapshot shows never changes.
+//! 3. The numbers of entries, bytes and commits are one consistent set at any time.
+//! 4. `&mut Index` changes anything. Concurrent threads have a [`tree::SharedView`] each,
+//!    and one of them the [`tree::WriterView`]. Snapshots, and cursors on them, need no
+//!    lock at all.
 //!
-//! Not here: locks. The caller lets one thread change the tree, or many read
-//! it; snapshots and cursors on them need nobody's leave.
+//! Not here: the lock that hands out the views (see `sync/br_lock.rs`).
 
 mod memory;
 mod node;

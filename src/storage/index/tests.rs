@@ -7,6 +7,7 @@ use super::tree::*;
 use super::*;
 use crate::error::OutOfMemory;
 use crate::os::sim::Random;
+use crate::sync::Views;
 
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -62,9 +63,9 @@ fn contents(snapshot: &Snapshot) -> Model {
 
 fn compare(index: &Index, model: &Model) {
     index.check().unwrap();
-    assert_eq!(index.count(), model.len() as u64);
+    assert_eq!(index.totals().count, model.len() as u64);
     let bytes: usize = model.iter().map(|(key, value)| key.len() + value.len()).sum();
-    assert_eq!(index.data_bytes(), bytes as u64);
+    assert_eq!(index.totals().bytes, bytes as u64);
 }
 
 fn run(seed: u64, steps: usize, range: usize, snapshots: usize) {
@@ -111,10 +112,10 @@ fn run(seed: u64, steps: usize, range: usize, snapshots: usize) {
     for (snapshot, then) in frozen.drain(..) {
         assert_eq!(contents(&snapshot), then);
     }
-    index.pages.forget_newest();
+    index.pages.unregister_newest();
     while index.collect(1000) {}
     assert_eq!(contents(&index.snapshot().unwrap()), model);
-    index.pages.forget_newest();
+    index.pages.unregister_newest();
     assert_eq!(index.pages.retired(), (0, 0), "nothing is kept for snapshots that are gone");
     index.clear(None, None).unwrap();
     assert_eq!(index.pages.population(), (1, 0), "an empty tree is one page");
@@ -149,7 +150,7 @@ fn a_failed_change_of_many_steps_leaves_no_trace() {
         put(&mut index, &key(rng, 2_000), &value(rng)).unwrap();
     }
     let before = contents(&index.snapshot().unwrap());
-    index.pages.forget_newest();
+    index.pages.unregister_newest();
     let population = index.pages.population();
     let failed = index.atomically(|index| {
         for _ in 0..2_000 {
@@ -162,6 +163,51 @@ fn a_failed_change_of_many_steps_leaves_no_trace() {
     assert_eq!(index.pages.population(), population);
     compare(&index, &before);
     assert_eq!(contents(&index.snapshot().unwrap()), before);
+}
+
+/// Batches with just too little memory, on either side of every limit.
+#[test]
+fn a_batch_without_memory_is_applied_whole_or_not_at_all() {
+    for (seed, long_keys) in [(1, false), (2, true), (3, false)] {
+        let rng = &mut Random::new(seed);
+        let (mut index, mut model) = (Index::new().unwrap(), Model::new());
+        let key = |rng: &mut Random| match rng.below(3) {
+            0 if long_keys => [&[7; 600][..], &rng.next().to_be_bytes()].concat(),
+            _ => rng.next().to_be_bytes().to_vec(),
+        };
+        for _ in 0..20_000 {
+            let (key, value) = (key(rng), vec![1; rng.below(200)]);
+            put(&mut index, &key, &value).unwrap();
+            model.insert(key, value);
+        }
+        let snapshot = (seed == 3).then(|| index.snapshot().unwrap());
+        index.pages.reserve(100).unwrap();
+        index.pages.refusing = true;
+        let (mut applied, mut refused) = (0, 0);
+        while refused < 50 {
+            let batch: Vec<_> = (0..2 + rng.below(30)).map(|_| (key(rng), vec![2; 900])).collect();
+            let plain = batch.iter().all(|(key, value)| Index::needs_no_blob(key, value));
+            let apply = |index: &mut Index| {
+                batch.iter().try_for_each(|(key, value)| put(index, key, value).map(drop))
+            };
+            let done =
+                if plain { index.batch(batch.len(), apply) } else { index.atomically(apply) };
+            match done {
+                Ok(()) => model.extend(batch),
+                Err(OutOfMemory) => refused += 1,
+            }
+            applied += usize::from(done.is_ok());
+            if applied % 64 == 0 || done.is_err() {
+                compare(&index, &model);
+            }
+        }
+        assert!(applied > 0, "no batch was applied");
+        drop(snapshot);
+        index.pages.refusing = false;
+        while index.collect(usize::MAX) {}
+        index.batch(2, |index| delete(index, &[]).and(delete(index, b"a")).map(drop)).unwrap();
+        assert_eq!(contents(&index.snapshot().unwrap()), model);
+    }
 }
 
 #[test]
@@ -177,14 +223,14 @@ fn a_snapshot_outlives_its_index() {
 #[test]
 fn an_unchanged_tree_has_one_snapshot_however_often_it_is_taken() {
     let mut index = Index::new().unwrap();
-    assert!(index.existing_snapshot().is_none());
+    assert!(index.shared().existing_snapshot().is_none());
     let first = index.snapshot().unwrap();
-    let second = index.existing_snapshot().expect("nothing has changed");
+    let second = index.shared().existing_snapshot().expect("nothing has changed");
     assert_eq!((first.pinned_epoch(), second.pinned_epoch()), (None, None));
     put(&mut index, b"a", b"").unwrap();
     assert!(first.pinned_epoch().is_some());
-    assert!(index.existing_snapshot().is_none());
-    assert_eq!((second.count(), index.count()), (0, 1));
+    assert!(index.shared().existing_snapshot().is_none());
+    assert_eq!((second.count(), index.totals().count), (0, 1));
 }
 
 #[test]
@@ -194,8 +240,8 @@ fn an_older_snapshot_does_not_pass_for_the_one_taken_last() {
     let old = index.snapshot().unwrap();
     put(&mut index, b"a", b"2").unwrap();
     drop(index.snapshot().unwrap());
-    index.pages.forget_newest();
-    assert!(index.existing_snapshot().is_none());
+    index.pages.unregister_newest();
+    assert!(index.shared().existing_snapshot().is_none());
     assert_eq!(index.snapshot().unwrap().get(b"a"), Some(&b"2"[..]));
     assert_eq!(old.get(b"a"), Some(&b"1"[..]));
 }
@@ -361,20 +407,20 @@ fn hidden_changes_are_shown_or_undone() {
             random_step(&mut index, &mut model, &mut rng, 500);
         }
         assert_eq!(contents(&index.snapshot().unwrap()), before);
-        let sealed = index.seal().unwrap();
+        let frozen = index.freeze().unwrap();
         let middle = model.clone();
         for _ in 0..rng.below(20) {
             random_step(&mut index, &mut model, &mut rng, 500);
         }
         if rng.below(2) == 0 {
-            drop(sealed);
-            index.undo();
+            drop(frozen);
+            index.roll_back();
             model = before.clone();
         } else {
-            index.publish(Some(sealed));
+            index.publish(Some(frozen));
             assert_eq!(contents(&index.snapshot().unwrap()), middle);
             if rng.below(2) == 0 {
-                index.undo();
+                index.roll_back();
                 model = middle;
             } else {
                 index.publish(None);

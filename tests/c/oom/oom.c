@@ -207,6 +207,57 @@ static void a_full_store_can_be_emptied(void)
     close_store(db);
 }
 
+/* Commits puts of so many new keys, as a transaction or as a batch. */
+static int commit_new(minidb_t *db, int *n, int keys, int packed_batch)
+{
+    minidb_t *txn;
+    char batch[4 * (8 + 9 + 100)], *end = batch;
+    int i, rc;
+
+    if (!packed_batch)
+        OK(minidb_begin(db, &txn));
+    for (i = 0; i < keys; i++, end += 8 + 9 + 100) {
+        const uint32_t lens[2] = {9, 100};
+        memcpy(end, lens, 8);
+        sprintf(end + 8, "m%08d", (*n)++);
+        memcpy(end + 17, value, 100);
+        if (!packed_batch)
+            OK(minidb_put(txn, end + 8, 9, value, 100, NULL, NULL));
+    }
+    if (packed_batch)
+        return minidb_write(db, batch, end - batch);
+    rc = minidb_commit(txn);
+    minidb_close(txn);
+    return rc;
+}
+
+/* A small batch in a full store is done or not, and the store goes on. */
+static void a_full_store_takes_a_batch_or_refuses_it(void)
+{
+    minidb_t *db = empty();
+    char name[16];
+    int i, n = 0, m = 0, refusals = 0;
+
+    do {
+        if (n == 46000)
+            refuse_all(1);
+        sprintf(name, "n%08d", n++);
+    } while (minidb_put(db, name, MINIDB_STR, value, 100, NULL, NULL) == MINIDB_OK);
+    for (i = 0; i < 800; i++) {
+        int keys = 1 + i % 4, rc;
+        uint64_t before = state(db).count;
+        rc = commit_new(db, &m, keys, i % 3 == 0);
+        CHECK(rc == MINIDB_OK || rc == MINIDB_NOMEM);
+        CHECK(state(db).count - before == (uint64_t)(rc == MINIDB_OK ? keys : 0));
+        CHECK(minidb_get(db, "n00000000", 9, NULL, NULL) == MINIDB_OK);
+        refusals += rc == MINIDB_NOMEM;
+    }
+    CHECK(refusals > 0);
+    refuse_all(0);
+    CHECK(minidb_check(db) == MINIDB_OK);
+    close_store(db);
+}
+
 /*
  * Commits with so many snapshots open that the next view needs more room, and
  * returns whether anything was refused.
@@ -349,6 +400,7 @@ int main(void)
     if (!in_memory())
         try_calls();
     RUN(a_full_store_can_be_emptied);
+    RUN(a_full_store_takes_a_batch_or_refuses_it);
     RUN(a_read_loses_no_entry);
     RUN(what_a_snapshot_keeps_is_not_lost);
     RUN(a_commit_is_done_or_not);

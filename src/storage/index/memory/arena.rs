@@ -1,9 +1,10 @@
-//! The bytes of pages and blobs, and where they are.
+//! The arena: chunks of address space with the frames of pages, and the table of blobs.
 
 use std::alloc::{Layout, dealloc};
+use std::marker::PhantomData;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
-use super::latch::PageLatch;
+use super::latch::LEVEL;
 use super::page::{BlobId, HEADER, PageId, UNIT};
 use crate::os::memory::{HUGE_PAGE, Region};
 use crate::segments::Segments;
@@ -30,73 +31,113 @@ pub(super) struct Blob {
     pub(super) birth: AtomicU64,
 }
 
-/// The bytes themselves, shared by the living tree and its snapshots.
+/// The bytes of pages and blobs, shared by the live tree and its snapshots.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     pub(super) chunks: [OnceLock<Region>; CHUNKS],
     pub(super) blobs: Segments<Blob, 64, 26>,
 }
 
-impl Memory {
-    /// The place of a page, checked to lie in the arena.
+/// A page in the arena: 16 bytes of header, and the body.
+///
+/// ```text
+/// 0   birth    u64  the epoch in which the page was made or last edited
+/// 8   origin   u32  the end of the page that this one was when the latest image was
+///                   begun: a hint for what a file may hold of it already
+/// 12  state    u32  the latch, and the level of the node (see `latch.rs`)
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Frame<'a> {
+    start: *mut u8,
+    id: PageId,
+    memory: PhantomData<&'a Memory>,
+}
+
+impl<'a> Frame<'a> {
+    /// Starts the header of a page that was just taken from the arena.
+    #[inline]
+    pub(super) fn begin(self, birth: u64, origin: u32, level: u32) {
+        self.birth().store(birth, Ordering::Relaxed);
+        self.origin().store(origin, Ordering::Relaxed);
+        self.state().store(level << LEVEL.trailing_zeros() & LEVEL, Ordering::Relaxed);
+    }
+
     #[inline(always)]
-    pub(super) fn page_start(&self, id: PageId) -> *mut u8 {
+    pub(super) fn birth(self) -> &'a AtomicU64 {
+        // SAFETY: it lies at the start of the frame, aligned by 512, and is accessed as
+        // an atomic only while the page is there.
+        unsafe { AtomicU64::from_ptr(self.start.cast()) }
+    }
+
+    pub(super) fn origin(self) -> &'a AtomicU32 {
+        // SAFETY: it lies in the header, aligned by 4, and is accessed as an atomic only
+        // while the page is there.
+        unsafe { AtomicU32::from_ptr(self.start.add(8).cast()) }
+    }
+
+    #[inline(always)]
+    pub(super) fn state(self) -> &'a AtomicU32 {
+        // SAFETY: it lies in the header, aligned by 4, and is accessed as an atomic only
+        // while the page is there.
+        unsafe { AtomicU32::from_ptr(self.start.add(12).cast()) }
+    }
+
+    /// The level of the node, 0 being a leaf. It stays while the page is there.
+    #[inline(always)]
+    pub(super) fn level(self) -> u32 {
+        (self.state().load(Ordering::Relaxed) & LEVEL) >> LEVEL.trailing_zeros()
+    }
+
+    /// # Safety
+    ///
+    /// While the slice lives, nobody changes the body.
+    #[inline(always)]
+    pub(super) unsafe fn body(self) -> &'a [u8] {
+        // SAFETY: the frame lies in the arena, which lives as long as 'a; memory is
+        // zeroed by the system, so all of it is initialised.
+        unsafe { std::slice::from_raw_parts(self.start.add(HEADER), self.id.body_len()) }
+    }
+
+    /// # Safety
+    ///
+    /// While the slice lives, nobody else reads or changes the body.
+    #[inline(always)]
+    pub(super) unsafe fn body_mut(self) -> &'a mut [u8] {
+        // SAFETY: as for `body`.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(HEADER), self.id.body_len()) }
+    }
+
+    pub(super) fn id(self) -> PageId {
+        self.id
+    }
+
+    /// The start of the frame, for `load` and for prefetches.
+    #[inline(always)]
+    pub(super) fn start(self) -> *mut u8 {
+        self.start
+    }
+
+    /// Asks the processor for the cache lines that a search reads first: the header and
+    /// the slots.
+    #[inline(always)]
+    pub(super) fn prefetch(self) {
+        for line in 0..(self.id.units() as usize * UNIT / LINE).min(SEARCHED_LINES) {
+            prefetch_line(self.start.wrapping_add(line * LINE));
+        }
+    }
+}
+
+impl Memory {
+    /// The frame of a page, checked to lie in the arena.
+    #[inline(always)]
+    pub(super) fn frame(&self, id: PageId) -> Frame<'_> {
         let (chunk, first) = chunk_of(id.unit());
         let region = self.chunks[chunk].get().expect("a page id from another store");
         let offset = (id.unit() - first) as usize * UNIT;
         assert!(offset + id.units() as usize * UNIT <= region.len(), "a page id beyond the arena");
         // SAFETY: the offset was just checked to lie in the region.
-        unsafe { region.start().as_ptr().add(offset) }
-    }
-
-    #[inline(always)]
-    pub(super) fn page_birth(&self, id: PageId) -> &AtomicU64 {
-        // SAFETY: a page starts with its birth, aligned by 512; the birth is
-        // only ever accessed as an atomic while a page is there.
-        unsafe { AtomicU64::from_ptr(self.page_start(id).cast()) }
-    }
-
-    /// The end of the page that this one comes from which there was when the
-    /// latest image was begun: a hint for what a file may hold of it already.
-    pub(super) fn page_origin(&self, id: PageId) -> &AtomicU32 {
-        // SAFETY: it stands after the birth, aligned, and is only ever accessed as
-        // an atomic while a page is there.
-        unsafe { AtomicU32::from_ptr(self.page_start(id).add(8).cast()) }
-    }
-
-    #[inline(always)]
-    fn page_latch(&self, id: PageId) -> &AtomicU32 {
-        // SAFETY: it stands after the origin, aligned, and is only ever accessed as
-        // an atomic while a page is there.
-        unsafe { AtomicU32::from_ptr(self.page_start(id).add(12).cast()) }
-    }
-
-    /// Lets nobody change a page until the guard is gone.
-    #[inline]
-    pub(super) fn latch_to_read(&self, id: PageId) -> PageLatch<'_> {
-        PageLatch::to_read(self.page_latch(id))
-    }
-
-    /// Lets nobody else read or change a page until the guard is gone.
-    #[inline]
-    pub(super) fn latch_to_edit(&self, id: PageId) -> PageLatch<'_> {
-        PageLatch::to_edit(self.page_latch(id))
-    }
-
-    /// Forgets who holds the lock of a page: nobody, as it is new.
-    pub(super) fn new_latch(&self, id: PageId) {
-        self.page_latch(id).store(0, Ordering::Relaxed);
-    }
-
-    /// # Safety
-    ///
-    /// Coverage the slice is gone nobody may change the page's body.
-    #[inline(always)]
-    pub(super) unsafe fn page(&self, id: PageId) -> &[u8] {
-        // SAFETY: the whole page lies in the arena, which lives as long as
-        // `self`; fresh memory is zeroed by the system, so all of it is
-        // initialised; the caller keeps writers away.
-        unsafe { std::slice::from_raw_parts(self.page_start(id).add(HEADER), id.body_len()) }
+        let start = unsafe { region.start().as_ptr().add(offset) };
+        Frame { start, id, memory: PhantomData }
     }
 
     pub(super) fn blob_entry(&self, id: BlobId) -> &Blob {
@@ -105,7 +146,7 @@ impl Memory {
 
     /// # Safety
     ///
-    /// Coverage the slice is gone nobody may free the blob.
+    /// While the slice lives, nobody frees the blob.
     pub(super) unsafe fn blob(&self, id: BlobId) -> &[u8] {
         let blob = self.blob_entry(id);
         let start = blob.start.load(Ordering::Relaxed);
@@ -119,7 +160,7 @@ impl Memory {
     ///
     /// # Safety
     ///
-    /// Nobody may hold a slice of the blob.
+    /// Nobody holds a slice of the blob.
     pub(super) unsafe fn free_blob(&self, blob: &Blob) -> usize {
         let start = blob.start.swap(std::ptr::null_mut(), Ordering::Relaxed);
         if start.is_null() {
@@ -146,17 +187,8 @@ impl Drop for Memory {
 /// Bytes of a cache line.
 pub(super) const LINE: usize = 64;
 
-/// Cache lines of a page that a search reads first: its header and the slots
-/// after it.
-pub(super) const SEARCHED_LINES: usize = 6;
-
-/// Asks the processor for the first cache lines of a page.
-#[inline(always)]
-pub(super) fn prefetch(start: *const u8, id: PageId, lines: usize) {
-    for line in 0..(id.units() as usize * UNIT / LINE).min(lines) {
-        prefetch_line(start.wrapping_add(line * LINE));
-    }
-}
+/// Cache lines of a page that a search reads first.
+const SEARCHED_LINES: usize = 6;
 
 /// Asks the processor for the first lines of what will soon be read.
 #[inline]

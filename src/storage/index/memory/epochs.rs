@@ -1,13 +1,12 @@
-//! Who may still see what: bookkeeping only, no memory.
+//! Epochs: which pages and blobs a live snapshot can see. Bookkeeping only.
 //!
-//! A page or blob is born in an epoch. Taking a snapshot ends the epoch, and
-//! what was born before is frozen from then on. When something frozen leaves
-//! the living tree it is retired: noted with the newest living snapshot, and
-//! freed once no living snapshot falls between its birth and its death.
+//! A page or blob (an item) is born in an epoch. Taking a snapshot ends the epoch and
+//! freezes all items born so far. A frozen item that leaves the live tree is retired: it is
+//! noted with the newest live snapshot, and freed once no live snapshot falls between its
+//! birth and its death.
 //!
-//! The epochs replace reference counts, which a copy of an inner node would
-//! have to touch in each child; the lists of retired things that hang on the
-//! newest snapshot are an idea of ZFS's dead lists.
+//! Epochs replace reference counts, which a copy of an inner node would have to touch in
+//! each child. The notes with the newest snapshot are an idea of ZFS's dead lists.
 
 use std::collections::VecDeque;
 
@@ -16,18 +15,18 @@ use crate::error::OutOfMemory;
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicBool, Ordering};
 
-/// What a snapshot holds on to: its epoch, and the memory it reads.
+/// The reference that a snapshot holds: its epoch, and the memory that it reads.
 #[derive(Debug)]
 pub(crate) struct SnapshotRef<M> {
     pub(crate) epoch: u64,
     pub(crate) memory: M,
-    /// Whether anything was retired that only this snapshot may still need.
+    /// Whether an item was retired that only this snapshot may still need.
     pinned_epoch: AtomicBool,
 }
 
 impl<M> SnapshotRef<M> {
-    /// Its epoch, for [`Epochs::forget`], if dropping it may leave something to
-    /// [`Epochs::collect`].
+    /// The epoch to unregister after the snapshot was dropped, if only it may need some
+    /// retired item.
     pub(crate) fn pinned_epoch(&self) -> Option<u64> {
         self.pinned_epoch.load(Ordering::Relaxed).then_some(self.epoch)
     }
@@ -39,7 +38,7 @@ pub(crate) enum Item {
     Blob(BlobId),
 }
 
-/// Something no longer in the living tree that a snapshot may still need.
+/// An item that has left the live tree and that a snapshot may still need.
 #[derive(Clone, Copy, Debug)]
 struct Retired {
     item: Item,
@@ -47,37 +46,39 @@ struct Retired {
     death: u64,
 }
 
-/// A snapshot that may still be in use, with what was retired since it was
-/// taken and before the next one was.
+/// A registered snapshot, which may still be in use, with the notes of items that were
+/// retired after it and before the next one.
 #[derive(Debug)]
-struct Living<M> {
-    ticket: Arc<SnapshotRef<M>>,
+struct Registered<M> {
+    snapshot: Arc<SnapshotRef<M>>,
     retired: Vec<Retired>,
 }
 
-impl<M> Living<M> {
-    /// Notes that this is the newest snapshot to need `retired`; there is room.
+impl<M> Registered<M> {
+    /// Adds a note, for which there is room: this is the newest snapshot to need the item.
     fn keep(&mut self, retired: Retired) {
-        self.ticket.pinned_epoch.store(true, Ordering::Relaxed);
+        self.snapshot.pinned_epoch.store(true, Ordering::Relaxed);
         self.retired.push(retired);
     }
 }
 
-/// The books of one store.
+/// The epochs of one store.
 #[derive(Debug)]
 pub(crate) struct Epochs<M> {
-    /// What is born now is born in this epoch; 1 to begin with.
+    /// The current epoch, beginning with 1.
     now: u64,
-    /// The epoch of the newest living snapshot, 0 if there is none.
+    /// The epoch of the newest live snapshot, 0 if there is none.
     newest: u64,
     /// Whether anything was changed since the newest snapshot.
     changed: bool,
     /// By epoch, oldest first.
-    living: VecDeque<Living<M>>,
-    /// When there are so many, those that are gone are looked for.
+    live: VecDeque<Registered<M>>,
+    /// With so many registered snapshots, those that are gone are looked for.
     sweep_at: usize,
-    /// Retired in the time of snapshots that are gone, and not yet looked at.
-    orphans: Vec<Retired>,
+    /// The newest live snapshot has room for so many notes.
+    reserved: usize,
+    /// The retired list: notes of snapshots that are gone, not yet looked at.
+    retired_list: Vec<Retired>,
 }
 
 impl<M> Epochs<M> {
@@ -86,182 +87,193 @@ impl<M> Epochs<M> {
             now: 1,
             newest: 0,
             changed: true,
-            living: VecDeque::new(),
+            live: VecDeque::new(),
             sweep_at: 16,
-            orphans: Vec::new(),
+            reserved: 0,
+            retired_list: Vec::new(),
         }
     }
 
-    /// The books of a store in which all there is was born in `epoch`, or before.
+    /// The epochs of a store whose pages were all born in `epoch` or before.
     pub(crate) fn after(epoch: u64) -> Epochs<M> {
         Epochs { now: epoch + 1, ..Epochs::new() }
     }
 
-    /// The epoch that something is born in which is made now.
+    /// The epoch in which a new page or blob is born.
     pub(crate) fn birth(&self) -> u64 {
         self.now
     }
 
-    /// Notes that the living tree is no longer what the newest snapshot shows.
+    /// Notes that the live tree is no longer what the newest snapshot shows.
     #[inline]
     pub(crate) fn changed(&mut self) {
         self.changed = true;
     }
 
-    /// Whether a snapshot may see what was born in an epoch.
+    /// Whether a registered snapshot may see a page or blob born in an epoch.
     #[inline]
     pub(crate) fn is_frozen(&self, birth: u64) -> bool {
         birth <= self.newest
     }
 
-    /// The same, with snapshots forgotten that are no longer in use.
+    /// Whether a snapshot in use may see a page or blob born in an epoch.
     #[inline]
     pub(crate) fn is_still_frozen(&mut self, birth: u64) -> bool {
         if !self.is_frozen(birth) {
             return false;
         }
-        self.forget_newest();
+        self.unregister_newest();
         self.is_frozen(birth)
     }
 
-    /// Makes room for `count` notes, so that retiring so many things cannot fail.
+    /// Makes room for `count` notes: the next `count` items are retired without an
+    /// allocation, also if the newest snapshot is dropped meanwhile.
     #[inline]
     pub(crate) fn reserve(&mut self, count: usize) -> Result<(), OutOfMemory> {
-        match self.living.back_mut() {
-            Some(newest) => Ok(newest.retired.try_reserve(count)?),
-            None => Ok(()),
+        if let Some(newest) = self.live.back_mut() {
+            newest.retired.try_reserve(count)?;
+            self.reserved = count;
         }
+        Ok(())
     }
 
-    /// Takes something out of the living tree; returns it if it is to be freed
-    /// at once.
+    /// Takes an item out of the live tree; returns it if it is to be freed at once.
     pub(crate) fn retire(&mut self, item: Item, birth: u64) -> Option<Item> {
         self.changed = true;
         if !self.is_still_frozen(birth) {
             return Some(item);
         }
-        let newest = self.living.back_mut().expect("it has frozen the item");
+        let newest = self.live.back_mut().expect("it has frozen the item");
         newest.keep(Retired { item, birth, death: self.now });
+        self.reserved = self.reserved.saturating_sub(1);
         None
     }
 
-    /// Freezes what there is now, which lies in `memory`.
+    /// Freezes the live tree, which lies in `memory`.
     pub(crate) fn freeze(&mut self, memory: M) -> Result<Arc<SnapshotRef<M>>, OutOfMemory> {
-        if let Some(ticket) = self.existing_freeze() {
-            return Ok(ticket);
+        if let Some(snapshot) = self.existing_freeze() {
+            return Ok(snapshot);
         }
-        self.forget_newest();
-        if self.living.len() >= self.sweep_at {
+        self.unregister_newest();
+        if self.live.len() >= self.sweep_at {
             self.sweep();
         }
-        self.living.try_reserve(1)?;
-        let ticket =
+        self.live.try_reserve(1)?;
+        let snapshot =
             Arc::new(SnapshotRef { epoch: self.now, memory, pinned_epoch: AtomicBool::new(false) });
-        self.living.push_back(Living { ticket: ticket.clone(), retired: Vec::new() });
-        self.newest = self.now;
+        self.live.push_back(Registered { snapshot: snapshot.clone(), retired: Vec::new() });
+        (self.newest, self.reserved) = (self.now, 0);
         self.now += 1;
         self.changed = false;
-        Ok(ticket)
+        Ok(snapshot)
     }
 
-    /// The snapshot taken last again, if it is living and nothing was changed since.
+    /// The snapshot that was taken last, if it is live and nothing was changed since.
     pub(crate) fn existing_freeze(&self) -> Option<Arc<SnapshotRef<M>>> {
-        let newest = self.living.back()?;
-        let taken_last = newest.ticket.epoch + 1 == self.now;
-        (taken_last && !self.changed).then(|| newest.ticket.clone())
+        let newest = self.live.back()?;
+        let taken_last = newest.snapshot.epoch + 1 == self.now;
+        (taken_last && !self.changed).then(|| newest.snapshot.clone())
     }
 
-    /// Forgets the newest snapshots as far as they are no longer in use.
+    /// Unregisters the newest snapshots as far as they are no longer in use.
     #[cold]
-    pub(crate) fn forget_newest(&mut self) {
-        while !self.living.is_empty() && self.forget_at(self.living.len() - 1) {}
-        self.newest = self.living.back().map_or(0, |living| living.ticket.epoch);
+    pub(crate) fn unregister_newest(&mut self) {
+        while !self.live.is_empty() && self.unregister_at(self.live.len() - 1) {}
+        self.newest = self.live.back().map_or(0, |live| live.snapshot.epoch);
     }
 
-    /// Forgets a snapshot if it is no longer in use. Without memory for what it
-    /// kept it stays as if it were.
-    fn forget_at(&mut self, at: usize) -> bool {
-        let living = &mut self.living[at];
+    /// Unregisters a snapshot if it is no longer in use. Without memory for the notes
+    /// that it leaves behind, it stays as if it were.
+    fn unregister_at(&mut self, at: usize) -> bool {
+        let (older, is_newest) = (at.checked_sub(1), at + 1 == self.live.len());
+        let live = &mut self.live[at];
         // `get_mut` sees all that the snapshot's last reader has done.
-        if Arc::get_mut(&mut living.ticket).is_none() {
+        if Arc::get_mut(&mut live.snapshot).is_none() {
             return false;
         }
-        if self.orphans.is_empty() {
-            self.orphans = std::mem::take(&mut living.retired);
-        } else if self.orphans.try_reserve(living.retired.len()).is_ok() {
-            self.orphans.append(&mut living.retired);
+        if let Some(older) = older.filter(|_| is_newest)
+            && self.live[older].retired.try_reserve(self.reserved).is_err()
+        {
+            return false;
+        }
+        let live = &mut self.live[at];
+        if self.retired_list.is_empty() {
+            self.retired_list = std::mem::take(&mut live.retired);
+        } else if self.retired_list.try_reserve(live.retired.len()).is_ok() {
+            self.retired_list.append(&mut live.retired);
         } else {
             return false;
         }
-        self.living.remove(at);
+        self.live.remove(at);
         true
     }
 
-    /// Whether [`Epochs::collect`] has something to do that is known already.
+    /// Whether the retired list has items.
     #[inline]
-    pub(crate) fn has_orphans(&self) -> bool {
-        !self.orphans.is_empty()
+    pub(crate) fn has_retired(&self) -> bool {
+        !self.retired_list.is_empty()
     }
 
-    /// Forgets the snapshot of an epoch if it is no longer in use.
-    pub(crate) fn forget(&mut self, epoch: u64) {
-        if let Ok(at) = self.living.binary_search_by_key(&epoch, |living| living.ticket.epoch) {
-            self.forget_at(at);
+    /// Unregisters the snapshot of an epoch if it is no longer in use.
+    pub(crate) fn unregister(&mut self, epoch: u64) {
+        if let Ok(at) = self.live.binary_search_by_key(&epoch, |live| live.snapshot.epoch) {
+            self.unregister_at(at);
         }
-        self.forget_newest();
+        self.unregister_newest();
     }
 
-    /// Forgets all snapshots that are no longer in use: those that something was
-    /// hung on in the moment in which they were dropped.
+    /// Unregisters all snapshots that are no longer in use: dropping a snapshot while an
+    /// item is retired goes unnoticed.
     #[cold]
     fn sweep(&mut self) {
-        for at in (0..self.living.len()).rev() {
-            self.forget_at(at);
+        for at in (0..self.live.len()).rev() {
+            self.unregister_at(at);
         }
-        self.sweep_at = 2 * self.living.len() + 16;
+        self.sweep_at = 2 * self.live.len() + 16;
     }
 
-    /// Returns a retired thing that no snapshot needs any more, having looked at
-    /// no more than `limit`, which is counted down.
+    /// Returns a retired item that no snapshot needs. Looks at no more than `limit` items,
+    /// and counts it down.
     pub(crate) fn collect(&mut self, limit: &mut usize) -> Option<Item> {
         while *limit > 0 {
-            let &orphan = self.orphans.last()?;
-            let older = self.living.partition_point(|l| l.ticket.epoch < orphan.death);
-            let keeper = older.checked_sub(1).map(|at| &mut self.living[at]);
-            let keeper = keeper.filter(|living| living.ticket.epoch >= orphan.birth);
+            let &item = self.retired_list.last()?;
+            let older = self.live.partition_point(|l| l.snapshot.epoch < item.death);
+            let keeper = older.checked_sub(1).map(|at| &mut self.live[at]);
+            let keeper = keeper.filter(|live| live.snapshot.epoch >= item.birth);
             let free = keeper.is_none();
-            if let Some(living) = keeper {
-                living.retired.try_reserve(1).ok()?; // else it stays an orphan
-                living.keep(orphan);
+            if let Some(live) = keeper {
+                // Without room it stays an item; the reserved room is not for it.
+                live.retired.try_reserve(self.reserved + 1).ok()?;
+                live.keep(item);
             }
             *limit -= 1;
-            self.orphans.pop();
-            if self.orphans.is_empty() {
-                self.orphans = Vec::new(); // they may have been many
+            self.retired_list.pop();
+            if self.retired_list.is_empty() {
+                self.retired_list = Vec::new(); // they may have been many
             }
             if free {
-                return Some(orphan.item);
+                return Some(item.item);
             }
         }
         None
     }
 
-    /// Lookup that all that was retired since `newest`, which must be the newest
-    /// snapshot, is in the living tree again.
+    /// Takes everything retired since `newest`, which is the newest snapshot, back into
+    /// the live tree.
     pub(crate) fn revive(&mut self, newest: &Arc<SnapshotRef<M>>) {
-        let living = self.living.back_mut().expect("the snapshot is living");
-        assert!(Arc::ptr_eq(&living.ticket, newest), "only the newest snapshot can be revived");
-        living.retired.clear();
+        let live = self.live.back_mut().expect("the snapshot is live");
+        assert!(Arc::ptr_eq(&live.snapshot, newest), "only the newest snapshot can be revived");
+        live.retired.clear();
         // Some may have been noted with a newer snapshot that is gone.
         let epoch = newest.epoch;
-        self.orphans.retain(|orphan| orphan.birth > epoch || orphan.death <= epoch);
+        self.retired_list.retain(|item| item.birth > epoch || item.death <= epoch);
     }
 
     fn retired(&self) -> impl Iterator<Item = &Vec<Retired>> {
-        self.living.iter().map(|living| &living.retired).chain([&self.orphans])
+        self.live.iter().map(|live| &live.retired).chain([&self.retired_list])
     }
 
-    /// Bytes that the books take.
+    /// Bytes that the notes take.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.retired().map(Vec::capacity).sum::<usize>() * size_of::<Retired>()
     }

@@ -1,19 +1,19 @@
-//! What snapshots read, without a lock.
+//! Reading a snapshot, without a lock.
 
 use std::sync::atomic::Ordering;
 
-use super::arena::{LINE, Memory, SEARCHED_LINES, prefetch, prefetch_line};
+use super::arena::{Frame, LINE, Memory, prefetch_line};
 use super::epochs::SnapshotRef;
 use super::page::{BlobId, PageId, Source, UNIT};
 use crate::sync::Arc;
 
-/// The pages and blobs as they were when it was made, readable without a lock.
+/// The pages and blobs of one epoch, which nobody changes while it lives.
 #[derive(Clone, Debug)]
 pub(crate) struct Frozen(pub(super) Arc<SnapshotRef<Arc<Memory>>>);
 
 impl Frozen {
-    /// What to tell [`Pages::forget`] when the snapshot has been dropped, if that
-    /// may leave something to [`Pages::collect`].
+    /// The epoch to unregister once the snapshot is dropped, if pages or blobs were
+    /// retired that only it may need.
     pub(crate) fn pinned_epoch(&self) -> Option<u64> {
         self.0.pinned_epoch()
     }
@@ -25,12 +25,21 @@ impl Frozen {
 
     /// The epoch in which a page was made or last changed.
     pub(crate) fn birth(&self, id: PageId) -> u64 {
-        self.0.memory.page_birth(id).load(Ordering::Relaxed)
+        self.0.memory.frame(id).birth().load(Ordering::Relaxed)
     }
 
     /// The end of the page that this one was when the latest image was begun.
     pub(crate) fn origin(&self, id: PageId) -> u32 {
-        self.0.memory.page_origin(id).load(Ordering::Relaxed)
+        self.0.memory.frame(id).origin().load(Ordering::Relaxed)
+    }
+
+    #[inline(always)]
+    fn body<'a>(&'a self, frame: Frame<'a>) -> &'a [u8] {
+        let birth = frame.birth().load(Ordering::Relaxed);
+        assert!(birth <= self.0.epoch, "a snapshot was led to a page younger than itself");
+        // SAFETY: the page was born before this snapshot was taken, so it is neither
+        // edited nor freed while `self.0` lives.
+        unsafe { frame.body() }
     }
 
     /// The epoch in which a blob was made.
@@ -42,33 +51,32 @@ impl Frozen {
 impl Source for Frozen {
     #[inline]
     fn page(&self, id: PageId) -> &[u8] {
-        let born = self.0.memory.page_birth(id).load(Ordering::Relaxed);
-        assert!(born <= self.0.epoch, "a snapshot was led to a page younger than itself");
-        // SAFETY: the page was born before this snapshot was taken, so `edit`
-        // refuses it and `release` keeps it while this ticket lives.
-        unsafe { self.0.memory.page(id) }
+        self.body(self.0.memory.frame(id))
     }
 
     fn blob_with_nul(&self, id: BlobId) -> &[u8] {
         let born = self.0.memory.blob_entry(id).birth.load(Ordering::Relaxed);
         assert!(born <= self.0.epoch, "a snapshot was led to a blob younger than itself");
-        // SAFETY: as for a page.
+        // SAFETY: the blob was made before this snapshot was taken, so it is not freed
+        // while `self.0` lives.
         unsafe { self.0.memory.blob(id) }
     }
 
     #[inline]
-    fn prefetch(&self, id: PageId) {
-        prefetch(self.0.memory.page_start(id), id, SEARCHED_LINES);
+    fn page_to_search(&self, id: PageId) -> &[u8] {
+        let frame = self.0.memory.frame(id);
+        frame.prefetch();
+        self.body(frame)
     }
 }
 
-/// A snapshot with one of its pages at hand, for who reads that page often.
+/// A snapshot and one of its pages, which a cursor reads often.
 #[derive(Debug)]
 pub(crate) struct Reader {
     frozen: Frozen,
     start: *const u8,
     len: usize,
-    /// What is left to be fetched of a page that will be read next.
+    /// The rest of the next page that is yet to be fetched.
     ahead: *const u8,
     ahead_lines: usize,
 }
@@ -76,7 +84,7 @@ pub(crate) struct Reader {
 // SAFETY: the pointer is to bytes that `frozen`, which may be sent, keeps
 // unchanged for as long as it lives.
 unsafe impl Send for Reader {}
-// SAFETY: as above.
+// SAFETY: a shared reader only reads those bytes.
 unsafe impl Sync for Reader {}
 
 impl Reader {
@@ -95,7 +103,7 @@ impl Reader {
     /// The body of the page at hand.
     #[inline]
     pub(crate) fn page(&self) -> &[u8] {
-        // SAFETY: `turn_to` had it from a page that `self.frozen` keeps.
+        // SAFETY: `turn_to` took it from a page that `self.frozen` keeps unchanged.
         unsafe { std::slice::from_raw_parts(self.start, self.len) }
     }
 
@@ -103,8 +111,7 @@ impl Reader {
         &self.frozen
     }
 
-    /// Lookup that the page at hand will be read soon from `at` on: three
-    /// cache lines, as a short entry takes.
+    /// Asks the processor for three cache lines of the page from `at` on: a short entry.
     #[inline]
     pub(crate) fn prefetch(&self, at: usize) {
         for line in self.page()[at..].chunks(LINE).take(3) {
@@ -112,17 +119,16 @@ impl Reader {
         }
     }
 
-    /// Lookup which page will be read next.
+    /// Sets the page that will be read next.
     pub(crate) fn expect(&mut self, id: Option<PageId>) {
         self.ahead_lines = 0;
         if let Some(id) = id {
-            self.ahead = self.frozen.0.memory.page_start(id);
+            self.ahead = self.frozen.0.memory.frame(id).start();
             self.ahead_lines = id.units() as usize * UNIT / LINE;
         }
     }
 
-    /// Fetches a little of that page; to be called while this one is read, so
-    /// that the memory works meanwhile.
+    /// Asks the processor for a little of the next page, while this one is read.
     #[inline]
     pub(crate) fn fetch_some(&mut self) {
         if self.ahead_lines > 0 {

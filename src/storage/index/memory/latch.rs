@@ -1,14 +1,21 @@
-//! The lock in the header of a page: for any number who read it, or one who
-//! changes it. That one goes first.
+//! The latch in the header of a page: many readers, or the writer, which goes first.
+//!
+//! ```text
+//! the state of a page: bit 31 CHANGING, bits 24 to 28 the level of the node, bits 0 to
+//! 23 the number of readers that hold the latch
+//! ```
 
 use super::AtomicU32;
 use crate::sync::atomic::Ordering;
 use crate::sync::{point, spin_loop, yield_now};
 
-/// Somebody changes the page, or waits to; else how many read it.
+/// The writer edits the page, or waits to.
 const CHANGING: u32 = 1 << 31;
 
-/// A page's lock, held.
+/// The level of the node in the page. Only leaves, whose level is 0, are latched.
+pub(super) const LEVEL: u32 = 0x1f << 24;
+
+/// A page's latch, held.
 #[derive(Debug)]
 pub(super) struct PageLatch<'a> {
     lock: &'a AtomicU32,
@@ -16,6 +23,7 @@ pub(super) struct PageLatch<'a> {
 }
 
 impl PageLatch<'_> {
+    /// Waits until the writer does not hold the latch.
     #[inline]
     pub(super) fn to_read(lock: &AtomicU32) -> PageLatch<'_> {
         point();
@@ -32,12 +40,18 @@ impl PageLatch<'_> {
         }
     }
 
+    /// Waits until no other thread holds the latch.
     #[inline]
     pub(super) fn to_edit(lock: &AtomicU32) -> PageLatch<'_> {
         point();
         let mut turns = 0;
-        // First nobody comes any more, then all go.
-        while lock.fetch_or(CHANGING, Ordering::Acquire) & CHANGING != 0 {
+        // First no reader comes any more, then all go.
+        loop {
+            let before = lock.fetch_or(CHANGING, Ordering::Acquire);
+            assert!(before & LEVEL == 0, "only a leaf is edited in place");
+            if before & CHANGING == 0 {
+                break;
+            }
             wait(&mut turns);
         }
         while lock.load(Ordering::Acquire) != CHANGING {
@@ -54,8 +68,8 @@ impl Drop for PageLatch<'_> {
     }
 }
 
-/// Waits a moment: what is waited for takes less than a microsecond, unless its
-/// thread was interrupted.
+/// Spins: a latch is held for less than a microsecond, unless its holder's thread was
+/// interrupted.
 #[cold]
 fn wait(turns: &mut u32) {
     *turns += 1;

@@ -1,8 +1,8 @@
-//! How the bytes of pages and blobs come back from a file.
+//! Loading pages and blobs from a file.
 //!
-//! [`Pages::restoring`] makes room for them; they are loaded in any order, then
-//! each page that the tree turns out to have is claimed. Or they are loaded
-//! elsewhere, and each such page is adopted under another name.
+//! [`Pages::restoring`] reserves room. Units and blobs are loaded in any order, then each
+//! page that the tree leads to is claimed. Or units are loaded elsewhere, and each page is
+//! adopted under another name.
 
 use std::sync::atomic::Ordering;
 
@@ -12,7 +12,7 @@ use super::page::{BlobId, HEADER, PageId, UNIT};
 use super::pages::{Pages, blob_memory};
 use crate::error::OutOfMemory;
 
-/// What is restored was born in this epoch, which an image has ended.
+/// The epoch in which all restored pages were born; an image has ended it.
 pub(crate) const RESTORED: u64 = 1;
 
 impl Pages {
@@ -28,17 +28,17 @@ impl Pages {
         Ok(pages)
     }
 
-    /// Loads one unit, below the number that room was made for.
+    /// Loads one unit, for which room was reserved.
     pub(crate) fn load(&mut self, unit: u32, bytes: &[u8; UNIT]) {
         assert!(self.slabs.is_empty(), "pages are loaded before any is claimed");
-        let start = self.memory.page_start(PageId::new(unit, 1));
+        let start = self.memory.frame(PageId::new(unit, 1)).start();
         // SAFETY: the unit lies in the arena, and no page is there that anybody
         // could read.
         unsafe { start.copy_from_nonoverlapping(bytes.as_ptr(), UNIT) };
     }
 
-    /// Loads a blob of `len` bytes, which `fill` is to provide. Its number is
-    /// below the one that room was made for, and its first use.
+    /// Loads a blob of `len` bytes, which `fill` provides. Room was reserved for its number,
+    /// which is used for the first time.
     pub(crate) fn load_blob<E: From<OutOfMemory>>(
         &mut self,
         id: BlobId,
@@ -62,30 +62,32 @@ impl Pages {
         blob.is_some_and(|blob| !blob.start.load(Ordering::Relaxed).is_null())
     }
 
-    /// Takes a page that was loaded into the tree. False if there is no room for
-    /// it where it says, or another page.
-    pub(crate) fn claim(&mut self, id: PageId) -> bool {
+    /// Takes a loaded page into the tree, as a node on `level`. False if the page does
+    /// not lie in the arena, or overlaps another.
+    pub(crate) fn claim(&mut self, id: PageId, level: usize) -> bool {
         if !self.slabs.claim(id.unit(), id.units()) {
             return false;
         }
-        self.memory.page_birth(id).store(RESTORED, Ordering::Relaxed);
-        self.memory.page_origin(id).store(id.end(), Ordering::Relaxed);
-        self.memory.new_latch(id);
+        self.memory.frame(id).begin(RESTORED, id.end(), level as u32);
         true
     }
 
-    /// Makes a page with the content of one that lies elsewhere, and is `from` in
-    /// the file.
-    pub(crate) fn adopt(&mut self, from: PageId, content: &[u8]) -> Result<PageId, OutOfMemory> {
+    /// Makes a page with the content of one that is `from` in the file, as a node on
+    /// `level`.
+    pub(crate) fn adopt(
+        &mut self,
+        from: PageId,
+        level: usize,
+        content: &[u8],
+    ) -> Result<PageId, OutOfMemory> {
         self.reserve(1)?;
-        let id = self.alloc(from.body_len());
+        let id = self.alloc(from.body_len(), level);
         self.edit(id).copy_from_slice(&content[HEADER..]);
-        self.memory.page_origin(id).store(from.end(), Ordering::Relaxed);
+        self.memory.frame(id).origin().store(from.end(), Ordering::Relaxed);
         Ok(id)
     }
 
-    /// Ends the restoration. What was born up to `image` is from now on as if it
-    /// had just been written to a file.
+    /// Ends the restoration. Pages born up to `image` are as if just written to a file.
     pub(crate) fn restored(&mut self, image: u64) {
         self.image = image;
         self.epochs = Epochs::after(RESTORED);

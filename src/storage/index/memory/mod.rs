@@ -1,34 +1,31 @@
-//! The memory that a tree lives in: pages, blobs, and who may still see them.
+//! The memory of a tree: pages, blobs, and which of them a snapshot can see.
 //!
-//! Pages of 512 to 4,096 bytes come from an arena of huge pages and are named
-//! by a [`PageId`]; a blob is one allocation of any length, for what is too
-//! long for a page. [`Epochs`] keeps the books about which of them a snapshot
-//! ([`Frozen`]) can see.
+//! Pages of 512 to 4,096 bytes come from an arena of huge pages and are named by a
+//! [`PageId`]; a blob is one allocation of any length, for keys and values too long for a
+//! page. [`epochs`] knows which of them a snapshot ([`Frozen`]) can see.
 //!
 //! Promises:
 //!
-//! 1. What a snapshot can reach is never changed and never reused: [`Pages::edit`]
-//!    refuses a frozen page, and [`Pages::release`] keeps it until no living
+//! 1. A page or blob that a snapshot can reach is neither changed nor reused:
+//!    [`Pages::edit`] refuses a frozen page, and [`Pages::release`] keeps it until no live
 //!    snapshot falls between its birth and its death.
-//! 2. [`Pages::own`] is the only function that decides to copy a page.
-//! 3. Taking a snapshot takes constant time. Releasing one is dropping an
-//!    `Arc`; what only it kept goes bit by bit, in [`Pages::collect`].
-//! 4. Between [`Pages::reserve`] and the end of the operation that it was
-//!    called for, no page is refused.
+//! 2. [`Pages::make_writable`] is the only function that decides to copy a page.
+//! 3. Taking a snapshot takes constant time. Releasing one is dropping an `Arc`;
+//!    [`Pages::collect`] frees what only it needed, bit by bit.
+//! 4. Between [`Pages::reserve`] and the end of the operation that it was called for, no
+//!    page is refused.
+//! 5. Threads that use the pages at the same time do so through [`views`].
 //!
-//! Where things are: [`arena`] has the bytes, [`frozen`] reads them for snapshots,
-//! [`latch`] keeps
-//! readers and a change of one page apart, [`pages`] changes them for the living tree, [`load`] loads them.
+//! Where things are: [`arena`] has the bytes, [`slabs`] knows which are free, [`pages`]
+//! changes them for the live tree, [`frozen`] reads them for snapshots, [`views`] and
+//! [`latch`] keep concurrent readers and the writer apart, [`load`] takes them from a file.
 //!
-//! This is the only folder of the index with `unsafe`, and its interface is safe:
-//! every id is checked against the bounds of the arena, one `&mut Pages` is the
-//! only way to change a byte, and the epochs keep those bytes apart from the
-//! ones that snapshots read without a lock.
+//! This is the only folder of the index with `unsafe`. Its interface is safe for ids that
+//! come from a tree in these pages: each id is checked against the bounds of the arena;
+//! `&mut Pages`, or a latch, is the only way to change a byte; and epochs keep those bytes
+//! apart from the ones that snapshots read without a lock.
 //!
-//! Beside readers of the living tree one writer may change a page in place, under
-//! the lock in its header that they read it under ([`Pages::edit_latched`]).
-//!
-//! Not here: what the bytes mean, and who may write.
+//! Not here: what the bytes mean.
 
 #![allow(unsafe_code)] // the bytes of pages and blobs
 
@@ -40,6 +37,7 @@ mod load;
 mod page;
 mod pages;
 mod slabs;
+mod views;
 
 use std::sync::atomic::AtomicU32; // also in tests/loom, which has it from elsewhere
 
@@ -49,3 +47,4 @@ pub(crate) use load::RESTORED;
 pub(crate) use page::{BODY_MAX, BlobId, HEADER, PageId, Source, UNIT, UNITS_MAX, round_body};
 pub(crate) use pages::Pages;
 pub(crate) use slabs::{CLASSES, SLAB_UNITS};
+pub(crate) use views::{SharedPages, WriterPages};

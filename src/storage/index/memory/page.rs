@@ -1,8 +1,8 @@
-//! Pages and blobs: their names and sizes, and where they are read from.
+//! Pages and blobs: their names, their sizes, and the trait that reads them.
 
 /// Pages are a multiple of this many bytes.
 pub(crate) const UNIT: usize = 512;
-/// What of a page is not its body: the epoch of its birth, and its origin.
+/// Bytes of a page's header.
 pub(crate) const HEADER: usize = 16;
 /// Units of the largest page.
 pub(crate) const UNITS_MAX: usize = 8;
@@ -66,14 +66,14 @@ impl BlobId {
     }
 }
 
-/// Where pages and blobs are read from: the living tree or a snapshot.
+/// Reads pages and blobs, of the live tree or of a snapshot.
 pub(crate) trait Source {
     /// The body of a page.
     fn page(&self, id: PageId) -> &[u8];
     /// The bytes of a blob, with a NUL after them that belongs to the slice.
     fn blob_with_nul(&self, id: BlobId) -> &[u8];
-    /// Lookup that a page will be searched soon.
-    fn prefetch(&self, id: PageId);
+    /// The body of a page that is searched next: its first cache lines are fetched.
+    fn page_to_search(&self, id: PageId) -> &[u8];
 
     /// The bytes of a blob.
     fn blob(&self, id: BlobId) -> &[u8] {

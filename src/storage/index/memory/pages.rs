@@ -1,9 +1,9 @@
-//! What changes the living tree.
+//! The pages and blobs of the live tree: allocating, editing, copying, releasing.
 
 use std::alloc::{Layout, alloc};
 use std::sync::atomic::Ordering;
 
-use super::arena::{Blob, FIRST_CHUNK_UNITS, Memory, SEARCHED_LINES, chunk_of, prefetch};
+use super::arena::{Blob, FIRST_CHUNK_UNITS, Frame, Memory, chunk_of};
 use super::epochs::{Epochs, Item};
 use super::frozen::Frozen;
 use super::page::{BlobId, HEADER, PageId, Source, UNIT};
@@ -12,21 +12,27 @@ use crate::error::OutOfMemory;
 use crate::os::memory::Region;
 use crate::sync::Arc;
 
-/// The pages and blobs of the living tree: the one who may change them.
+/// The pages and blobs of the live tree.
+///
+/// `&mut Pages` changes anything; `&Pages` reads without latches. Threads that use the
+/// pages at the same time have a [`super::SharedPages`] or the [`super::WriterPages`].
 #[derive(Debug)]
 pub(crate) struct Pages {
     pub(super) memory: Arc<Memory>,
-    pub(crate) slabs: Slabs,
-    pub(crate) chunks: usize,
+    pub(super) slabs: Slabs,
+    pub(super) chunks: usize,
     /// Blob ids that can be used; room for all that were ever made is reserved.
-    pub(crate) free_blobs: Vec<u32>,
+    pub(super) free_blobs: Vec<u32>,
     blob_segments: usize,
     blobs: usize,
     blob_bytes: usize,
     pub(super) epochs: Epochs<Arc<Memory>>,
-    /// The epoch that ended when the latest image was begun: what was born until
-    /// then may be in a file under its own name.
-    pub(crate) image: u64,
+    /// The epoch that ended when the latest image was begun. The file of that image may
+    /// hold pages born until then under their own names.
+    pub(super) image: u64,
+    /// Whether tests have the system refuse memory.
+    #[cfg(test)]
+    pub(crate) refusing: bool,
 }
 
 impl Pages {
@@ -41,10 +47,12 @@ impl Pages {
             blob_bytes: 0,
             epochs: Epochs::new(),
             image: 0,
+            #[cfg(test)]
+            refusing: false,
         }
     }
 
-    /// Makes sure that `pages` pages can be taken.
+    /// Reserves memory for `pages` pages.
     #[inline]
     pub(crate) fn reserve(&mut self, pages: usize) -> Result<(), OutOfMemory> {
         // Each of them might be the first of a slab.
@@ -54,14 +62,18 @@ impl Pages {
         Ok(())
     }
 
-    /// Makes sure that `count` things can be released.
+    /// Reserves memory for the notes about `count` releases.
     #[inline]
     pub(crate) fn reserve_notes(&mut self, count: usize) -> Result<(), OutOfMemory> {
         self.epochs.reserve(count)
     }
 
     #[cold]
-    pub(crate) fn add_chunk(&mut self) -> Result<(), OutOfMemory> {
+    pub(super) fn add_chunk(&mut self) -> Result<(), OutOfMemory> {
+        #[cfg(test)]
+        if self.refusing {
+            return Err(OutOfMemory);
+        }
         let slot = self.memory.chunks.get(self.chunks).ok_or(OutOfMemory)?;
         let units = FIRST_CHUNK_UNITS << self.chunks.saturating_sub(1);
         if slot.get().is_none() {
@@ -77,27 +89,27 @@ impl Pages {
         Ok(())
     }
 
-    /// A new page whose body has at least `len` bytes. They are not cleared.
-    pub(crate) fn alloc(&mut self, len: usize) -> PageId {
+    /// A new page for a node on `level`, whose body has at least `len` bytes. They are
+    /// not cleared.
+    pub(crate) fn alloc(&mut self, len: usize, level: usize) -> PageId {
         let units = ((len + HEADER).div_ceil(UNIT)) as u32;
         assert!((1..=8).contains(&units), "no page has {len} bytes");
         let id = PageId::new(self.slabs.take(units), units);
-        self.memory.page_birth(id).store(self.epochs.birth(), Ordering::Relaxed);
-        self.memory.page_origin(id).store(id.end(), Ordering::Relaxed);
-        self.memory.new_latch(id);
+        self.memory.frame(id).begin(self.epochs.birth(), id.end(), level as u32);
         self.epochs.changed();
         id
     }
 
-    /// The page that may be edited in place of this one: itself, or, if a
-    /// snapshot can see it, a copy. A copy's parent must be told.
+    /// The page to edit in the place of this one: itself, or a copy if a snapshot can
+    /// see it. The caller tells the parent.
     #[inline]
-    pub(crate) fn own(&mut self, id: PageId) -> PageId {
-        let birth = self.memory.page_birth(id).load(Ordering::Relaxed);
-        if !self.epochs.is_still_frozen(birth) {
+    pub(crate) fn make_writable(&mut self, id: PageId) -> PageId {
+        let frame = self.memory.frame(id);
+        if !self.epochs.is_still_frozen(frame.birth().load(Ordering::Relaxed)) {
             return id;
         }
-        let copy = self.alloc(id.body_len());
+        let level = frame.level();
+        let copy = self.alloc(id.body_len(), level as usize);
         let (to, [from]) = self.edit_from(copy, [id]);
         to.copy_from_slice(from);
         self.descends(copy, id);
@@ -108,7 +120,7 @@ impl Pages {
     /// Whether a snapshot may see the page.
     #[inline]
     pub(crate) fn is_shared(&self, id: PageId) -> bool {
-        self.epochs.is_frozen(self.memory.page_birth(id).load(Ordering::Relaxed))
+        self.epochs.is_frozen(self.memory.frame(id).birth().load(Ordering::Relaxed))
     }
 
     /// Whether a snapshot may see the blob.
@@ -116,26 +128,31 @@ impl Pages {
         self.epochs.is_frozen(self.memory.blob_entry(id).birth.load(Ordering::Relaxed))
     }
 
-    /// The body of a page that is owned, to be changed.
+    /// Whether a page was made or edited since the newest snapshot that ever was, so that
+    /// it can be edited in place with nothing to note.
+    #[inline]
+    pub(crate) fn is_unshared(&self, id: PageId) -> bool {
+        self.memory.frame(id).birth().load(Ordering::Relaxed) == self.epochs.birth()
+    }
+
+    /// The body of a writable page.
     #[inline]
     pub(crate) fn edit(&mut self, id: PageId) -> &mut [u8] {
         self.edit_from(id, []).0
     }
 
-    /// The same, beside the bodies of other pages.
+    /// The body of a writable page, and those of other pages to read.
     #[inline]
     pub(crate) fn edit_from<const N: usize>(
         &mut self,
         id: PageId,
         others: [PageId; N],
     ) -> (&mut [u8], [&[u8]; N]) {
-        let birth = self.memory.page_birth(id).load(Ordering::Relaxed);
-        assert!(
-            !self.epochs.is_frozen(birth),
-            "a page that a snapshot can see is not to be edited"
-        );
+        let frame = self.memory.frame(id);
+        let birth = frame.birth().load(Ordering::Relaxed);
+        assert!(!self.epochs.is_frozen(birth), "a page that a snapshot can see is edited");
         if birth != self.epochs.birth() {
-            self.stamp(id, birth);
+            stamp(frame, birth, self.epochs.birth(), self.image);
         }
         for other in others {
             let apart =
@@ -143,77 +160,30 @@ impl Pages {
             assert!(apart, "a page is not to be edited while it is read");
         }
         self.epochs.changed();
-        // SAFETY: the page lies in the arena and its bytes are initialised, as
-        // `Memory::page` has it. It is not frozen, so no snapshot reads it; all
-        // else that reads borrows this `Pages`, which is borrowed mutably for as
-        // long as the slices live; and the others do not overlap it.
-        unsafe {
-            let start = self.memory.page_start(id).add(HEADER);
-            let body = std::slice::from_raw_parts_mut(start, id.body_len());
-            (body, others.map(|other| self.memory.page(other)))
-        }
+        // SAFETY: no snapshot reads the page, which is not frozen. All else that reads or
+        // edits it borrows this `Pages`, which is borrowed mutably while the slices live.
+        // The other pages do not overlap it.
+        unsafe { (frame.body_mut(), others.map(|other| self.memory.frame(other).body())) }
     }
 
     /// Notes that a page was made from another whose end it shares.
     pub(crate) fn descends(&mut self, page: PageId, from: PageId) {
-        let origin = match self.memory.page_birth(from).load(Ordering::Relaxed) <= self.image {
-            true => from.end(),
-            false => self.memory.page_origin(from).load(Ordering::Relaxed),
+        let source = self.memory.frame(from);
+        let origin = if source.birth().load(Ordering::Relaxed) <= self.image {
+            from.end()
+        } else {
+            source.origin().load(Ordering::Relaxed)
         };
-        self.memory.page_origin(page).store(origin, Ordering::Relaxed);
+        self.memory.frame(page).origin().store(origin, Ordering::Relaxed);
     }
 
-    /// Notes that a page is about to change which no living snapshot can see, so
-    /// that it may as well be made now.
-    #[cold]
-    fn stamp(&mut self, id: PageId, birth: u64) {
-        self.memory.page_birth(id).store(self.epochs.birth(), Ordering::Relaxed);
-        if birth <= self.image {
-            self.memory.page_origin(id).store(id.end(), Ordering::Relaxed);
-        }
-    }
-
-    /// Whether a page was made, or changed alone, since the newest snapshot that
-    /// ever was: so it can be changed in place, with nothing to be noted.
-    #[inline]
-    pub(crate) fn is_unshared_since_freeze(&self, id: PageId) -> bool {
-        self.memory.page_birth(id).load(Ordering::Relaxed) == self.epochs.birth()
-    }
-
-    /// Shows `view` the body of a page that a writer may want to change beside
-    /// readers.
-    #[inline]
-    pub(crate) fn read_latched<T>(&self, id: PageId, view: impl FnOnce(&[u8]) -> T) -> T {
-        let _lock = self.memory.latch_to_read(id);
-        // SAFETY: with `&self` only `edit_latched` changes a page, under its lock.
-        view(unsafe { self.memory.page(id) })
-    }
-
-    /// Changes the body of a newborn page beside readers, who read it under its
-    /// lock: all but who has the turn to write, which the caller has.
-    #[inline]
-    pub(crate) fn edit_latched(&self, id: PageId, change: impl FnOnce(&mut [u8])) {
-        assert!(
-            self.is_unshared_since_freeze(id),
-            "a page that a snapshot can see is not to be edited"
-        );
-        let _lock = self.memory.latch_to_edit(id);
-        // SAFETY: the page lies in the arena and its bytes are initialised, as
-        // `Memory::page` has it. No snapshot sees it; readers of the living tree
-        // hold its lock; and whoever writes has the turn, as the caller does.
-        change(unsafe {
-            let start = self.memory.page_start(id).add(HEADER);
-            std::slice::from_raw_parts_mut(start, id.body_len())
-        });
-    }
-
-    /// Takes a page out of the living tree.
+    /// Takes a page out of the live tree.
     pub(crate) fn release(&mut self, id: PageId) {
-        let birth = self.memory.page_birth(id).load(Ordering::Relaxed);
+        let birth = self.memory.frame(id).birth().load(Ordering::Relaxed);
         self.retire(Item::Page(id), birth);
     }
 
-    /// Takes a blob out of the living tree.
+    /// Takes a blob out of the live tree.
     pub(crate) fn release_blob(&mut self, id: BlobId) {
         let birth = self.memory.blob_entry(id).birth.load(Ordering::Relaxed);
         self.retire(Item::Blob(id), birth);
@@ -225,7 +195,7 @@ impl Pages {
         }
     }
 
-    /// Frees what neither the living tree nor a living snapshot can reach.
+    /// Frees an item that neither the live tree nor a live snapshot can reach.
     fn free(&mut self, item: Item) {
         match item {
             Item::Page(id) => {
@@ -234,13 +204,14 @@ impl Pages {
                     let (chunk, first) = chunk_of(slab * SLAB_UNITS);
                     let region = self.memory.chunks[chunk].get().expect("the page was in it");
                     let offset = (slab * SLAB_UNITS - first) as usize * UNIT;
-                    // SAFETY: every page of the slab has been freed, so nothing
-                    // refers into it.
+                    // SAFETY: every page of the slab has been freed, so nothing refers
+                    // into it.
                     unsafe { region.discard(offset, SLAB_UNITS as usize * UNIT) };
                 }
             }
             Item::Blob(id) => {
-                // SAFETY: nobody can reach the blob, so nobody holds its bytes.
+                // SAFETY: neither the tree nor a snapshot leads to the blob, and `&mut self`
+                // ends all reads of the tree: nobody holds its bytes.
                 self.blob_bytes -= unsafe { self.memory.free_blob(self.memory.blob_entry(id)) };
                 self.blobs -= 1;
                 self.free_blobs.push(id.0);
@@ -254,6 +225,10 @@ impl Pages {
         if self.free_blobs.is_empty() {
             self.add_blob_segment()?;
         }
+        #[cfg(test)]
+        if self.refusing {
+            return Err(OutOfMemory);
+        }
         let start = blob_memory(bytes.len())?;
         // SAFETY: the new allocation has room for `bytes`.
         unsafe { start.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
@@ -262,7 +237,7 @@ impl Pages {
         Ok(id)
     }
 
-    pub(crate) fn set_blob(&mut self, id: BlobId, start: *mut u8, len: u32) {
+    pub(super) fn set_blob(&mut self, id: BlobId, start: *mut u8, len: u32) {
         let blob = self.memory.blob_entry(id);
         blob.start.store(start, Ordering::Relaxed);
         blob.len.store(len, Ordering::Relaxed);
@@ -273,7 +248,7 @@ impl Pages {
     }
 
     #[cold]
-    pub(crate) fn add_blob_segment(&mut self) -> Result<(), OutOfMemory> {
+    pub(super) fn add_blob_segment(&mut self) -> Result<(), OutOfMemory> {
         let ids = self.memory.blobs.grow(self.blob_segments)?;
         // Room for every id there is, so that freeing a blob never allocates.
         self.free_blobs.try_reserve(ids.end as usize)?;
@@ -282,50 +257,50 @@ impl Pages {
         Ok(())
     }
 
-    /// Lookup that an image of a snapshot is about to be taken.
+    /// Notes that an image of a snapshot is begun.
     pub(crate) fn image_of(&mut self, frozen: &Frozen) {
         self.image = frozen.epoch();
     }
 
-    /// Freezes what there is now.
+    /// Freezes the live tree.
     pub(crate) fn freeze(&mut self) -> Result<Frozen, OutOfMemory> {
         Ok(Frozen(self.epochs.freeze(self.memory.clone())?))
     }
 
-    /// The newest snapshot again, if nothing was changed since.
+    /// The newest snapshot, if nothing was changed since.
     pub(crate) fn existing_freeze(&self) -> Option<Frozen> {
         self.epochs.existing_freeze().map(Frozen)
     }
 
-    /// Lookup that a snapshot of an epoch was dropped.
-    pub(crate) fn forget(&mut self, epoch: u64) {
-        self.epochs.forget(epoch);
+    /// Unregisters the snapshot of an epoch, if it was dropped.
+    pub(crate) fn unregister(&mut self, epoch: u64) {
+        self.epochs.unregister(epoch);
     }
 
-    /// Lookup that the newest snapshot may have been dropped.
-    pub(crate) fn forget_newest(&mut self) {
-        self.epochs.forget_newest();
+    /// Unregisters the newest snapshots as far as they were dropped.
+    pub(crate) fn unregister_newest(&mut self) {
+        self.epochs.unregister_newest();
     }
 
-    /// Looks at up to `limit` things that only snapshots needed, and frees those
-    /// that none needs any more. Returns whether there may be more.
+    /// Looks at up to `limit` items of the retired list, and frees those that no snapshot
+    /// needs. Returns whether there may be more.
     pub(crate) fn collect(&mut self, mut limit: usize) -> bool {
         while let Some(item) = self.epochs.collect(&mut limit) {
             self.free(item);
         }
-        limit == 0 && self.epochs.has_orphans()
+        limit == 0 && self.epochs.has_retired()
     }
 
-    /// Does a little of what is left to [`Pages::collect`].
+    /// Collects a little of the retired list.
     #[inline]
     pub(crate) fn collect_some(&mut self) {
-        if self.epochs.has_orphans() {
+        if self.epochs.has_retired() {
             self.collect(16);
         }
     }
 
-    /// Lookup that all that was retired since `newest`, which must be the newest
-    /// snapshot, is in the living tree again.
+    /// Takes everything retired since `newest`, which is the newest snapshot, back into
+    /// the live tree.
     pub(crate) fn revive(&mut self, newest: &Frozen) {
         self.epochs.revive(&newest.0);
     }
@@ -362,20 +337,33 @@ pub(crate) fn blob_memory(len: usize) -> Result<*mut u8, OutOfMemory> {
     Ok(start)
 }
 
+/// Notes that no live snapshot sees a page that is edited: it is as if made now.
+#[cold]
+fn stamp(frame: Frame<'_>, birth: u64, now: u64, image: u64) {
+    frame.birth().store(now, Ordering::Relaxed);
+    if birth <= image {
+        frame.origin().store(frame.id().end(), Ordering::Relaxed);
+    }
+}
+
 impl Source for Pages {
     #[inline]
     fn page(&self, id: PageId) -> &[u8] {
-        // SAFETY: changing a page takes a `&mut Pages`.
-        unsafe { self.memory.page(id) }
+        // SAFETY: changing a page takes a `&mut Pages`, or a `WriterPages`, whose maker
+        // sees to it that nobody uses the `Pages`.
+        unsafe { self.memory.frame(id).body() }
+    }
+
+    #[inline]
+    fn page_to_search(&self, id: PageId) -> &[u8] {
+        let frame = self.memory.frame(id);
+        frame.prefetch();
+        // SAFETY: as for `page`.
+        unsafe { frame.body() }
     }
 
     fn blob_with_nul(&self, id: BlobId) -> &[u8] {
         // SAFETY: freeing a blob takes a `&mut Pages`.
         unsafe { self.memory.blob(id) }
-    }
-
-    #[inline]
-    fn prefetch(&self, id: PageId) {
-        prefetch(self.memory.page_start(id), id, SEARCHED_LINES);
     }
 }

@@ -1,4 +1,4 @@
-//! Which parts of the arena are free: bookkeeping only, no memory.
+//! Slabs: which parts of the arena are free. Bookkeeping only.
 //!
 //! The arena is counted in units of 512 bytes. A slab is 128 units (64 KiB)
 //! that hold pages of one size. A page is taken from the lowest slab of its size
@@ -24,7 +24,7 @@ struct Slab {
     units: u8,
 }
 
-/// Keeps the books of all slabs.
+/// All slabs of an arena.
 #[derive(Debug, Default)]
 pub(crate) struct Slabs {
     slabs: Vec<Slab>,
@@ -87,7 +87,7 @@ impl Slabs {
         at as u32 * SLAB_UNITS + page * units
     }
 
-    /// Takes the very page whose first unit this is. False if it cannot be.
+    /// Takes the page with this first unit. False if it is taken, or not a page.
     pub(crate) fn claim(&mut self, unit: u32, units: u32) -> bool {
         let (at, within) = ((unit / SLAB_UNITS) as usize, unit % SLAB_UNITS);
         let Some(slab) = self.slabs.get_mut(at) else {
@@ -137,8 +137,7 @@ impl Slabs {
         }
     }
 
-    /// An empty slab whose memory is to be discarded, being more than is worth
-    /// keeping.
+    /// An empty slab whose memory the caller discards: there are more than are worth keeping.
     pub(crate) fn surplus(&mut self) -> Option<u32> {
         if self.kept.count <= KEPT_EMPTY + self.in_use / 16 {
             return None;

@@ -63,7 +63,8 @@ impl Snapshot {
 
     /// The numbers that go to the file with an image of the snapshot.
     pub(crate) fn image_meta(&self) -> ImageMeta {
-        let (Tree { root, height }, Totals { count, bytes, commits }) = (self.tree, self.totals);
+        let (Tree { root, height, .. }, Totals { count, bytes, commits }) =
+            (self.tree, self.totals);
         let root = u32::from_le_bytes(root.to_bytes());
         ImageMeta { root, height: height as u32, count, bytes, commits }
     }

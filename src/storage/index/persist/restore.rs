@@ -15,7 +15,7 @@
 use super::super::memory::{BlobId, PageId, Pages, RESTORED, Source, UNIT};
 use super::super::node::inner::{Inner, InnerMut};
 use super::super::node::leaf::{Leaf, LeafMut};
-use super::super::tree::{Index, LEVELS_MAX, Numbers, Position, Totals, Tree, Visitor, walk};
+use super::super::tree::{Index, LEVELS_MAX, Position, Totals, Tree, Visitor, walk};
 use super::image::ImageMeta;
 use crate::error::OutOfMemory;
 use crate::fallible::filled;
@@ -29,6 +29,8 @@ pub(crate) struct Restoring {
     pages: Pages,
     count: u64,
     bytes: u64,
+    /// Whether a key is longer than the part of it that nodes hold.
+    long_keys: bool,
     /// Blobs that the tree has.
     used: Vec<bool>,
     /// The old names, if pages and blobs get others.
@@ -63,9 +65,14 @@ impl From<OutOfMemory> for Unrestored {
 }
 
 impl Renaming {
-    /// Gives a page its new name and place. `None` if any of its units was not loaded,
-    /// or is in the tree already.
-    fn take(&mut self, page: PageId, pages: &mut Pages) -> Result<Option<PageId>, OutOfMemory> {
+    /// Gives a page on a level its new name and place. `None` if any of its units was not
+    /// loaded, or is in the tree already.
+    fn take(
+        &mut self,
+        page: PageId,
+        level: usize,
+        pages: &mut Pages,
+    ) -> Result<Option<PageId>, OutOfMemory> {
         let Ok(first) = self.units.binary_search(&page.unit()) else {
             return Ok(None);
         };
@@ -75,7 +82,7 @@ impl Renaming {
             return Ok(None);
         }
         self.taken[range.clone()].fill(true);
-        pages.adopt(page, self.contents[range].as_flattened()).map(Some)
+        pages.adopt(page, level, self.contents[range].as_flattened()).map(Some)
     }
 
     fn blob(&self, id: BlobId) -> Option<BlobId> {
@@ -98,7 +105,8 @@ impl Restoring {
             if sparse { (0, blobs.len()) } else { (unit_end as u32, blob_end as usize) };
         let pages = Pages::restoring(unit_end, blob_end as u32)?;
         let used = filled(false, blob_end)?;
-        let mut restoring = Restoring { pages, count: 0, bytes: 0, used, renaming: None };
+        let mut restoring =
+            Restoring { pages, count: 0, bytes: 0, long_keys: false, used, renaming: None };
         if sparse {
             let (contents, taken) = (filled([0; UNIT], units.len())?, filled(false, units.len())?);
             restoring.renaming = Some(Renaming { units, contents, taken, blobs });
@@ -150,16 +158,15 @@ impl Restoring {
         let epoch = if self.renaming.is_some() { 0 } else { RESTORED };
         self.pages.restored(epoch);
         let ImageMeta { count, bytes, commits, .. } = meta;
-        let (tree, numbers) =
-            (Tree { root, height }, Numbers::of(Totals { count, bytes, commits }));
-        Ok((Index { pages: self.pages, tree, numbers, shown: None }, epoch))
+        let tree = Tree { root, height, long_keys: self.long_keys };
+        Ok((Index::of(self.pages, tree, Totals { count, bytes, commits }), epoch))
     }
 
     /// Takes a page on a level of the tree, and returns its name there.
     fn claim(&mut self, page: PageId, height: usize) -> Result<PageId, Unrestored> {
         let claimed = match &mut self.renaming {
-            None => self.pages.claim(page).then_some(page),
-            Some(renaming) => renaming.take(page, &mut self.pages)?,
+            None => self.pages.claim(page, height).then_some(page),
+            Some(renaming) => renaming.take(page, height, &mut self.pages)?,
         };
         claimed.ok_or_else(|| damaged("a page is not where it can be", page, height))
     }
@@ -231,6 +238,7 @@ impl Visitor for Restoring {
         if node.height == 0 {
             let leaf = Leaf::new(self.pages.page(node.page));
             self.count += leaf.len() as u64;
+            self.long_keys |= (0..leaf.len()).any(|i| leaf.entry(i).tail.is_some());
             self.bytes +=
                 (0..leaf.len()).map(|i| leaf.entry_len(i, &self.pages) as u64).sum::<u64>();
         }

@@ -1,17 +1,16 @@
 //! Walking a snapshot, both ways, within bounds.
 //!
-//! A cursor is at an entry, or past one of the ends, or new, which is between
-//! both. It holds the way from the root to its leaf and the part of the leaf
-//! that lies within its bounds, so that most steps only count. A step that
-//! fails for want of memory leaves it where it was.
+//! A cursor is at an entry, past one of the ends, or new, which is between both ends. It
+//! holds the path to its leaf and the part of the leaf within its bounds, so that most
+//! steps only count. A step that is refused memory leaves the cursor where it was.
 
 use std::ops::Range;
 
-use super::super::memory::Reader;
-use super::super::memory::{PageId, Source};
+use super::super::memory::{PageId, Reader, Source};
 use super::super::node::key::Key;
 use super::super::node::leaf::{Leaf, Value};
-use super::{Path, Snapshot, Tree};
+use super::path::Path;
+use super::{Snapshot, Tree};
 use crate::error::OutOfMemory;
 use crate::fallible::copy;
 
@@ -63,7 +62,7 @@ impl Bounds {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum CursorState {
     New,
     BeforeFirst,
     Entry,
@@ -75,8 +74,7 @@ enum Place {
 struct Spot {
     path: Path,
     leaf: PageId,
-    /// Where the slots of the leaf are, and how long the prefix of its keys, and
-    /// how many entries there are.
+    /// The offset of the leaf's slots, the length of its prefix, and its number of entries.
     slots: usize,
     prefix: usize,
     len: usize,
@@ -85,7 +83,7 @@ struct Spot {
     at: usize,
 }
 
-/// So many bytes are copied, and more than needed, rather than one by one.
+/// Shorter parts of a key are copied as so many bytes at once.
 const SHORT: usize = 16;
 
 /// Takes entries from [`Cursor::read`].
@@ -103,10 +101,9 @@ pub(crate) struct Cursor {
     reader: Reader,
     tree: Tree,
     bounds: Bounds,
-    place: Place,
+    state: CursorState,
     spot: Spot,
-    /// Whether it is at an entry and goes from entry to entry, so that what comes
-    /// next is worth having at hand.
+    /// Whether the cursor goes from entry to entry, so that the next ones are fetched ahead.
     walking: bool,
     /// The key at the cursor and a NUL, if it is at an entry, and room for `SHORT`
     /// bytes after them.
@@ -125,7 +122,7 @@ impl Cursor {
             reader: Reader::new(frozen, tree.root),
             tree,
             bounds,
-            place: Place::New,
+            state: CursorState::New,
             spot,
             walking: false,
             key: Vec::new(),
@@ -134,24 +131,24 @@ impl Cursor {
         }
     }
 
-    /// As those of its snapshot.
+    /// The pinned epoch of the cursor's snapshot.
     pub(crate) fn pinned_epoch(&self) -> Option<u64> {
         self.reader.frozen().pinned_epoch()
     }
 
-    /// The moves return whether they found an entry; if not, the cursor is past
-    /// the end that it moved to.
+    /// Moves to the first entry. As all moves, it returns whether there is one; if not, the
+    /// cursor is past that end.
     pub(crate) fn first(&mut self) -> Result<bool, OutOfMemory> {
         let spot = match &self.bounds.from {
             Some(from) => self.at_or_after(from),
             None => self.at_or_after(&[]),
         };
-        self.jump(spot, Place::AfterLast)
+        self.jump(spot, CursorState::AfterLast)
     }
 
     pub(crate) fn last(&mut self) -> Result<bool, OutOfMemory> {
         let spot = self.before_end();
-        self.jump(spot, Place::BeforeFirst)
+        self.jump(spot, CursorState::BeforeFirst)
     }
 
     pub(crate) fn seek(&mut self, key: &[u8]) -> Result<bool, OutOfMemory> {
@@ -159,24 +156,23 @@ impl Cursor {
             Some(from) if key < &from[..] => self.at_or_after(from),
             _ => self.at_or_after(key),
         };
-        self.jump(spot, Place::AfterLast)
+        self.jump(spot, CursorState::AfterLast)
     }
 
     pub(crate) fn next(&mut self) -> Result<bool, OutOfMemory> {
-        match self.place {
-            Place::Entry if self.spot.at + 1 < self.spot.end => self.step(self.spot.at + 1),
-            Place::Entry => {
+        match self.state {
+            CursorState::Entry if self.spot.at + 1 < self.spot.end => self.step(self.spot.at + 1),
+            CursorState::Entry => {
                 let spot = self.beside(&self.spot, false);
                 self.cross(spot, false)
             }
-            Place::AfterLast => Ok(false),
-            Place::New | Place::BeforeFirst => self.first(),
+            CursorState::AfterLast => Ok(false),
+            CursorState::New | CursorState::BeforeFirst => self.first(),
         }
     }
 
-    /// What `next` does most often: goes to the next entry if that is at hand and
-    /// is like most, and returns its key and value, each with a NUL. Else it does
-    /// nothing.
+    /// Moves to the next entry if it is in the leaf at hand and both its key and its value
+    /// are inline, and returns them, each with a NUL. Else does nothing.
     #[inline(always)]
     pub(crate) fn next_in_leaf(&mut self) -> Option<(&[u8], &[u8])> {
         let at = self.spot.at + 1;
@@ -184,19 +180,19 @@ impl Cursor {
             return None;
         }
         self.reader.fetch_some();
-        self.load_near(at)?;
+        self.load_inline(at)?;
         Some((self.key.get(..self.key_len + 1)?, self.reader.page().get(self.value.clone())?))
     }
 
     pub(crate) fn prev(&mut self) -> Result<bool, OutOfMemory> {
-        match self.place {
-            Place::Entry if self.spot.at > self.spot.start => self.step(self.spot.at - 1),
-            Place::Entry => {
+        match self.state {
+            CursorState::Entry if self.spot.at > self.spot.start => self.step(self.spot.at - 1),
+            CursorState::Entry => {
                 let spot = self.beside(&self.spot, true);
                 self.cross(spot, true)
             }
-            Place::BeforeFirst => Ok(false),
-            Place::New | Place::AfterLast => self.last(),
+            CursorState::BeforeFirst => Ok(false),
+            CursorState::New | CursorState::AfterLast => self.last(),
         }
     }
 
@@ -209,7 +205,7 @@ impl Cursor {
     /// The key at the cursor, and a NUL.
     #[inline]
     pub(crate) fn key_with_nul(&self) -> Option<&[u8]> {
-        (self.place == Place::Entry).then(|| &self.key[..self.key_len + 1])
+        (self.state == CursorState::Entry).then(|| &self.key[..self.key_len + 1])
     }
 
     /// The value at the cursor.
@@ -221,7 +217,7 @@ impl Cursor {
     /// The value at the cursor, and a NUL.
     #[inline]
     pub(crate) fn value_with_nul(&self) -> Option<&[u8]> {
-        if self.place != Place::Entry {
+        if self.state != CursorState::Entry {
             return None;
         }
         if !self.value.is_empty() {
@@ -233,20 +229,20 @@ impl Cursor {
         }
     }
 
-    /// Hands the entries after the cursor to `sink`, moving over each that fits;
-    /// the cursor stays before one that does not, or for which there is no
-    /// memory. Returns whether there was an entry at all.
+    /// Hands the entries after the cursor to `sink`, moving over each. The cursor stays
+    /// before an entry that does not fit, or for which memory is refused. Returns whether
+    /// there was an entry at all.
     pub(crate) fn read(&mut self, sink: &mut impl Sink) -> Result<bool, OutOfMemory> {
         let mut any = false;
         loop {
-            let in_leaf = self.place == Place::Entry && self.spot.at + 1 < self.spot.end;
+            let in_leaf = self.state == CursorState::Entry && self.spot.at + 1 < self.spot.end;
             let beyond = if in_leaf { None } else { self.beyond() };
             let (leaf, at) = match &beyond {
                 Some(spot) => (Leaf::new(self.reader.frozen().page(spot.leaf)), spot.at),
                 None if in_leaf => (Leaf::new(self.reader.page()), self.spot.at + 1),
                 None => {
                     if !any {
-                        (self.place, self.walking) = (Place::AfterLast, false);
+                        (self.state, self.walking) = (CursorState::AfterLast, false);
                     }
                     return Ok(any);
                 }
@@ -267,12 +263,12 @@ impl Cursor {
 
     /// The next entry, if it is not in the leaf that the cursor is in.
     fn beyond(&self) -> Option<Spot> {
-        match self.place {
-            Place::Entry => self.beside(&self.spot, false),
-            Place::New | Place::BeforeFirst => {
+        match self.state {
+            CursorState::Entry => self.beside(&self.spot, false),
+            CursorState::New | CursorState::BeforeFirst => {
                 self.at_or_after(self.bounds.from.as_deref().unwrap_or_default())
             }
-            Place::AfterLast => None,
+            CursorState::AfterLast => None,
         }
     }
 
@@ -283,18 +279,17 @@ impl Cursor {
             self.start_walking(at < self.spot.at);
         }
         self.reader.fetch_some();
-        if self.load_near(at).is_none() {
+        if self.load_inline(at).is_none() {
             self.load(at, self.spot.prefix)?;
             self.spot.at = at;
         }
         Ok(true)
     }
 
-    /// Goes to an entry of the leaf at hand if it is like most: its key, which begins
-    /// as the one at the cursor does, and its value stand in the leaf, and there is
-    /// room for them.
+    /// Moves to an entry of the leaf at hand whose key and value are inline, if there is
+    /// room for its key, of which the leaf's prefix is in place.
     #[inline(always)]
-    fn load_near(&mut self, at: usize) -> Option<()> {
+    fn load_inline(&mut self, at: usize) -> Option<()> {
         let page = self.reader.page();
         let (key_on, len, value) = Leaf::new(page).plain(self.spot.slots, at)?;
         let differs = self.key.get_mut(self.spot.prefix..)?;
@@ -320,69 +315,68 @@ impl Cursor {
         self.fetch_entries(&self.spot, back, usize::MAX);
     }
 
-    /// Has the entry of a spot in the leaf at hand and those after it fetched, in the
-    /// order in which a walk reads them.
+    /// Fetches the entry of a spot of the leaf at hand and those after it, in the order in
+    /// which a walk reads them.
     fn fetch_entries(&self, spot: &Spot, back: bool, most: usize) {
         let leaf = Leaf::new(self.reader.page());
         let fetch = |at| self.reader.prefetch(leaf.entry_start(at));
-        match back {
-            false => (spot.at..spot.end).take(most).for_each(fetch),
-            true => (spot.start..=spot.at).rev().take(most).for_each(fetch),
+        if back {
+            (spot.start..=spot.at).rev().take(most).for_each(fetch);
+        } else {
+            (spot.at..spot.end).take(most).for_each(fetch);
         }
     }
 
-    /// Has the leaf beyond fetched bit by bit while the cursor walks to it.
+    /// Begins to fetch the next leaf bit by bit while the cursor walks to it.
     fn expect(&mut self, back: bool) {
         let beyond = self.spot.path.sibling(self.reader.frozen(), back);
         self.reader.expect(beyond);
     }
 
     /// Moves to a spot, or past an end if there is none.
-    fn go(&mut self, spot: Option<Spot>, end: Place) -> Result<bool, OutOfMemory> {
+    fn go(&mut self, spot: Option<Spot>, end: CursorState) -> Result<bool, OutOfMemory> {
         let Some(spot) = spot else {
-            (self.place, self.walking) = (end, false);
+            (self.state, self.walking) = (end, false);
             return Ok(false);
         };
         let at_hand = self.spot.leaf;
         self.reader.turn_to(spot.leaf);
         if !self.walking {
-            self.fetch_entries(&spot, end == Place::BeforeFirst, 5);
+            self.fetch_entries(&spot, end == CursorState::BeforeFirst, 5);
         }
         if let Err(error) = self.load(spot.at, 0) {
             self.reader.turn_to(at_hand);
             return Err(error);
         }
         self.spot = spot;
-        self.place = Place::Entry;
+        self.state = CursorState::Entry;
         Ok(true)
     }
 
-    /// The same, to the leaf beside.
+    /// Moves to a spot of the leaf beside, or past an end.
     fn cross(&mut self, spot: Option<Spot>, back: bool) -> Result<bool, OutOfMemory> {
-        let found = self.go(spot, if back { Place::BeforeFirst } else { Place::AfterLast });
+        let found =
+            self.go(spot, if back { CursorState::BeforeFirst } else { CursorState::AfterLast });
         self.expect(back);
         found
     }
 
-    /// The same, from wherever the cursor was.
-    fn jump(&mut self, spot: Option<Spot>, end: Place) -> Result<bool, OutOfMemory> {
+    /// Moves to a spot of any leaf, or past an end.
+    fn jump(&mut self, spot: Option<Spot>, end: CursorState) -> Result<bool, OutOfMemory> {
         self.walking = false;
         self.go(spot, end)
     }
 
-    /// Puts the key of an entry of the leaf at hand together, of which the first
-    /// `same` bytes are there already. If that fails, the key that was there
-    /// still is.
+    /// Assembles the key of an entry of the leaf at hand, whose first `same` bytes are in
+    /// place. A refusal leaves the key as it was.
     #[inline(never)]
     fn load(&mut self, at: usize, same: usize) -> Result<(), OutOfMemory> {
         let leaf = Leaf::new(self.reader.page());
         let place = leaf.layout(at);
         let prefix = &leaf.prefix()[same..];
         let suffix = leaf.bytes(place.suffix);
-        let tail = match place.has_tail {
-            false => None,
-            true => leaf.entry(at).tail.map(|id| self.reader.frozen().blob(id)),
-        };
+        let tail = if place.has_tail { leaf.entry(at).tail } else { None };
+        let tail = tail.map(|id| self.reader.frozen().blob(id));
         let parts = [prefix, suffix, tail.unwrap_or_default(), &[0; 1 + SHORT]];
         let len = same + parts.iter().map(|part| part.len()).sum::<usize>();
         if len > self.key.capacity() {
@@ -405,14 +399,13 @@ impl Cursor {
         Spot { path, leaf, slots, prefix, len, start, end: to.map_or(len, find), at: start }
     }
 
-    /// The first entry whose key is `key`, which is not before the bounds, or
-    /// greater.
+    /// The first entry whose key is `key` or greater; `key` is not before the bounds.
     fn at_or_after(&self, key: &[u8]) -> Option<Spot> {
         if self.bounds.is_empty() {
             return None;
         }
         let source = self.reader.frozen();
-        let (path, leaf) = self.tree.descend(source, Key::new(key));
+        let (path, leaf) = self.tree.path_to(source, Key::new(key));
         let (from, to) = (self.bounds.from.as_deref(), self.bounds.to.as_deref());
         let mut spot = self.window(path, leaf, from, to);
         if from != Some(key) {
@@ -429,8 +422,8 @@ impl Cursor {
         }
         let source = self.reader.frozen();
         let (path, leaf) = match &self.bounds.to {
-            Some(to) => self.tree.descend(source, Key::new(to)),
-            None => self.tree.descend_last(source),
+            Some(to) => self.tree.path_to(source, Key::new(to)),
+            None => self.tree.path_to_last(source),
         };
         let (from, to) = (self.bounds.from.as_deref(), self.bounds.to.as_deref());
         let spot = self.window(path, leaf, from, to);
@@ -449,9 +442,10 @@ impl Cursor {
         let mut path = spot.path;
         let leaf = path.step(self.reader.frozen(), back)?;
         // The other bound lies behind.
-        let spot = match back {
-            false => self.window(path, leaf, None, self.bounds.to.as_deref()),
-            true => self.window(path, leaf, self.bounds.from.as_deref(), None),
+        let spot = if back {
+            self.window(path, leaf, self.bounds.from.as_deref(), None)
+        } else {
+            self.window(path, leaf, None, self.bounds.to.as_deref())
         };
         if spot.start >= spot.end {
             return None;

@@ -1,28 +1,28 @@
 //! Deleting: one entry, or a range of them; and giving memory back.
 //!
-//! After entries have gone from a leaf it is joined with a neighbour if both
-//! are small, else moved to a smaller page if that saves enough. The same is
-//! done for inner nodes, upwards.
+//! A leaf from which entries have gone is joined with a neighbour if both are small, else
+//! moved to a smaller page if that saves enough. Inner nodes follow, upwards.
 
 use super::super::memory::{BODY_MAX, PageId, Source, UNIT, round_body};
 use super::super::node::inner::{self, Inner, InnerMut};
 use super::super::node::key::Key;
 use super::super::node::leaf::{Leaf, LeafMut};
-use super::{Index, Path};
+use super::path::Path;
+use super::{Index, value};
 use crate::error::OutOfMemory;
 
-/// A node that uses less than this looks for a neighbour to join ...
+/// A node that uses less than this is joined with a neighbour ...
 const SMALL: usize = BODY_MAX / 3;
-/// ... and joins it if both together use no more than this.
+/// ... if both together use no more than this.
 const JOINED_MAX: usize = BODY_MAX * 3 / 4;
-/// A node moves to a smaller page if that is smaller by this.
+/// A node moves to a smaller page if that saves so much.
 const SHRINK: usize = 2 * UNIT;
-/// Bytes that it gets there beyond what it needs.
+/// Bytes that a node gets beyond what it needs when it shrinks.
 const SLACK: usize = 64;
 
 impl Index {
-    /// Removes a key. Shows `old` its value before that; what it returns is
-    /// returned, or stops the deletion. `None` if the key is not there.
+    /// Removes a key. First shows `old` its value, and returns the result of `old`; an error
+    /// from it stops the deletion. `None` if the key is not there.
     pub(crate) fn delete<T, E: From<OutOfMemory>>(
         &mut self,
         key: &[u8],
@@ -30,12 +30,12 @@ impl Index {
     ) -> Result<Option<T>, E> {
         self.begin(2)?;
         let key = Key::new(key);
-        let (mut path, leaf) = self.tree.descend(&self.pages, key);
+        let (mut path, leaf) = self.tree.path_to(&self.pages, key);
         let Ok(at) = Leaf::new(self.pages.page(leaf)).find(&self.pages, key) else {
             return Ok(None);
         };
-        let result = old(self.value(leaf, at))?;
-        let leaf = self.own_path(&mut path, leaf);
+        let result = old(value(Leaf::new(self.pages.page(leaf)), &self.pages, at))?;
+        let leaf = self.make_path_writable(&mut path, leaf);
         self.remove_entry(leaf, at);
         self.settle_leaf(&path, leaf);
         Ok(Some(result))
@@ -63,11 +63,11 @@ impl Index {
         })
     }
 
-    /// Removes what one leaf has of a range: the first leaf that has any.
-    /// Returns whether there may be more.
+    /// Removes the entries of a range from the first leaf that has any. Returns whether
+    /// there may be more.
     fn clear_leaf(&mut self, from: Key<'_>, to: Option<Key<'_>>) -> Result<bool, OutOfMemory> {
         self.begin(2)?;
-        let (mut path, mut leaf) = self.tree.descend(&self.pages, from);
+        let (mut path, mut leaf) = self.tree.path_to(&self.pages, from);
         let find = |index: &Index, leaf: PageId, key: Key<'_>| {
             let leaf = Leaf::new(index.pages.page(leaf));
             leaf.find(&index.pages, key).unwrap_or_else(|at| at)
@@ -84,8 +84,8 @@ impl Index {
         if start >= end {
             return Ok(false);
         }
-        self.pages.reserve_notes(2 * (end - start + self.tree.height + 2))?;
-        let leaf = self.own_path(&mut path, leaf);
+        self.pages.reserve_notes(2 * (end - start + 2 * self.tree.height + 4))?;
+        let leaf = self.make_path_writable(&mut path, leaf);
         for at in (start..end).rev() {
             self.remove_entry(leaf, at);
         }
@@ -93,107 +93,106 @@ impl Index {
         Ok(end == len)
     }
 
-    /// Removes an entry from a leaf that is owned.
+    /// Removes an entry from a writable leaf.
     fn remove_entry(&mut self, leaf: PageId, at: usize) {
         let read = Leaf::new(self.pages.page(leaf));
-        let (bytes, blobs) = (read.entry_len(at, &self.pages) as u64, read.blobs(at));
+        let (bytes, blobs) = (read.entry_len(at, &self.pages), read.blobs(at));
         LeafMut::new(self.pages.edit(leaf)).remove(at);
         blobs.for_each(|id| self.pages.release_blob(id));
-        self.numbers.count.sub(1);
-        self.numbers.bytes.sub(bytes);
+        self.totals.remove_entry(bytes);
     }
 
-    /// Sees to a leaf from which entries have gone.
+    /// Joins, shrinks or drops a leaf from which entries have gone.
     pub(crate) fn settle_leaf(&mut self, path: &Path, leaf: PageId) {
         let node = Leaf::new(self.pages.page(leaf));
         let (used, len) = (node.used(), node.len());
-        if len == 0 && path.len > 0 {
+        if len == 0 && path.len() > 0 {
             self.pages.release(leaf);
-            return self.remove_child(path, path.len - 1);
+            return self.remove_child(path, path.len() - 1);
         }
-        if used < SMALL && path.len > 0 && self.join_leaf(path) {
+        if used < SMALL && path.len() > 0 && self.join_leaf(path) {
             return;
         }
         if round_body(used + SLACK) + SHRINK <= leaf.body_len() {
             let plan = Leaf::new(self.pages.page(leaf)).part(0..len, None);
             let page = self.build_leaf(leaf, 0..len, plan, None);
             self.pages.release(leaf);
-            self.replace_child(path, path.len, page);
+            self.replace_child(path, path.len(), page);
         }
     }
 
-    /// The child that a path goes to on a level, with the one before it and with
-    /// the one after it: the number of the left one, and both.
-    fn pairs(&self, path: &Path, level: usize) -> [Option<(usize, [PageId; 2])>; 2] {
-        let (parent, child) = path.at(level);
+    /// The two pairs of neighbours that the child of a path at a depth is in: the number of
+    /// the left one, and both.
+    fn pairs(&self, path: &Path, depth: usize) -> [Option<(usize, [PageId; 2])>; 2] {
+        let (parent, child) = path.at(depth);
         let inner = Inner::new(self.pages.page(parent));
         let sides = [child.checked_sub(1), (child < inner.len()).then_some(child)];
         sides.map(|left| left.map(|left| (left, [inner.child(left), inner.child(left + 1)])))
     }
 
-    /// Joins the leaf at the end of a path with one beside it, if both fit.
+    /// Joins the leaf at the end of a path with a neighbour, if both fit.
     fn join_leaf(&mut self, path: &Path) -> bool {
-        for (left, pair) in self.pairs(path, path.len - 1).into_iter().flatten() {
+        for (left, pair) in self.pairs(path, path.len() - 1).into_iter().flatten() {
             let [first, second] = pair.map(|page| Leaf::new(self.pages.page(page)));
             let plan = first.joined(second);
             if plan.len > JOINED_MAX {
                 continue;
             }
             let prefix = if first.len() > 0 { first } else { second }.inline_key(0);
-            let page = self.pages.alloc(round_body(plan.len + SLACK));
+            let page = self.pages.alloc(round_body(plan.len + SLACK), 0);
             let (to, from) = self.pages.edit_from(page, pair);
             let mut to = LeafMut::init(to, &prefix[..plan.prefix]);
             for from in from.map(Leaf::new) {
                 to.append(from, 0..from.len());
             }
             pair.into_iter().for_each(|page| self.pages.release(page));
-            self.join_children(path, path.len - 1, left, page, true);
+            self.join_children(path, path.len() - 1, left, page, true);
             return true;
         }
         false
     }
 
     /// Puts `page` in the place of children `left` and `left + 1` of the node on
-    /// a level of a path.
+    /// a depth of a path.
     fn join_children(
         &mut self,
         path: &Path,
-        level: usize,
+        depth: usize,
         left: usize,
         page: PageId,
         separator_goes: bool,
     ) {
-        let mut parent = InnerMut::new(self.pages.edit(path.at(level).0));
+        let mut parent = InnerMut::new(self.pages.edit(path.at(depth).0));
         parent.set_child(left, page);
         let tail = parent.remove_child(left + 1);
         if separator_goes {
             tail.into_iter().for_each(|id| self.pages.release_blob(id));
         }
-        self.settle_inner(path, level);
+        self.settle_inner(path, depth);
     }
 
-    /// Removes the child that a path goes to from the node on a level of it.
-    fn remove_child(&mut self, path: &Path, level: usize) {
-        let (node, child) = path.at(level);
+    /// Removes the child that a path goes to from the node at a depth of it.
+    fn remove_child(&mut self, path: &Path, depth: usize) {
+        let (node, child) = path.at(depth);
         if Inner::new(self.pages.page(node)).len() > 0 {
             let tail = InnerMut::new(self.pages.edit(node)).remove_child(child);
             tail.into_iter().for_each(|id| self.pages.release_blob(id));
-            return self.settle_inner(path, level);
+            return self.settle_inner(path, depth);
         }
         // That was its only child.
         self.pages.release(node);
-        match level.checked_sub(1) {
+        match depth.checked_sub(1) {
             Some(up) => self.remove_child(path, up),
             None => self.plant(),
         }
     }
 
-    /// Sees to the node on a level of a path from which a child has gone.
-    fn settle_inner(&mut self, path: &Path, level: usize) {
-        let Some(up) = level.checked_sub(1) else {
+    /// Joins, shrinks or drops the node at a depth of a path from which a child has gone.
+    fn settle_inner(&mut self, path: &Path, depth: usize) {
+        let Some(up) = depth.checked_sub(1) else {
             return self.lower_root();
         };
-        let node = path.at(level).0;
+        let node = path.at(depth).0;
         let used = Inner::new(self.pages.page(node)).used();
         if used < SMALL && self.join_inner(path, up) {
             return;
@@ -201,14 +200,13 @@ impl Index {
         if round_body(used + SLACK) + SHRINK <= node.body_len() {
             let inner = Inner::new(self.pages.page(node));
             let (first, branches) = (inner.child(0), inner.branches());
-            let page = self.build_inner(first, &branches);
+            let page = self.build_inner(path.len() - depth, first, &branches);
             self.pages.release(node);
-            self.replace_child(path, level, page);
+            self.replace_child(path, depth, page);
         }
     }
 
-    /// Joins the child that a path goes to on level `up` with one beside it, if
-    /// both fit.
+    /// Joins the child that a path goes to at depth `up` with a neighbour, if both fit.
     fn join_inner(&mut self, path: &Path, up: usize) -> bool {
         for (left, pair) in self.pairs(path, up).into_iter().flatten() {
             let parent = Inner::new(self.pages.page(path.at(up).0));
@@ -223,7 +221,7 @@ impl Index {
             if inner::built_len(&branches) > JOINED_MAX {
                 continue;
             }
-            let page = self.build_inner(first.child(0), &branches);
+            let page = self.build_inner(path.len() - up - 1, first.child(0), &branches);
             pair.into_iter().for_each(|page| self.pages.release(page));
             self.join_children(path, up, left, page, false);
             return true;
@@ -231,7 +229,7 @@ impl Index {
         false
     }
 
-    /// Takes away roots that lead to a single child.
+    /// Removes roots with a single child.
     fn lower_root(&mut self) {
         while self.tree.height > 0 {
             let root = Inner::new(self.pages.page(self.tree.root));

@@ -1,186 +1,121 @@
-//! Changing one leaf in place, while others read the tree.
-//!
-//! Whoever has the turn to write may do so beside readers, if nothing but one
-//! leaf's bytes changes: no page is copied, moved, split or freed. Readers and
-//! this writer meet at the lock that each leaf has.
-//!
-//! Not here: anything else that writes. It needs to be alone.
+//! A put that changes nothing but the bytes of one leaf.
 
 use super::super::memory::{PageId, Source};
 use super::super::node::key::Key;
 use super::super::node::leaf::{Leaf, LeafMut, NewEntry, Value};
-use super::{Index, Inner, Path};
+use super::Index;
 use crate::error::OutOfMemory;
 
-/// A put that changes nothing but one leaf.
+/// A planned put: where in a leaf the entry goes. The plan holds until the tree changes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Local {
+pub(crate) struct InPlacePut {
     leaf: PageId,
     at: u32,
-    /// Whether the key is there.
-    is_there: bool,
+    /// Whether it replaces a value, which has the same length.
+    replaces: bool,
 }
 
-/// A leaf that was changed, and may be again.
+/// The leaf of the latest put, where the next key may belong, too.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Near {
+pub(crate) struct LeafHint {
     leaf: PageId,
     is_last: bool,
 }
 
-impl Local {
-    #[inline]
-    fn at(&self) -> usize {
-        self.at as usize
-    }
-
-    #[inline]
-    fn change(&self, mut leaf: LeafMut<'_>, entry: &NewEntry<'_>) {
-        match self.is_there {
-            true => _ = leaf.replace(self.at(), entry.value),
-            false => leaf.insert(self.at(), entry),
-        }
-    }
-}
-
-impl Index {
-    /// Shows `view` the value of a key as readers see it, beside a writer.
-    #[inline]
-    pub(crate) fn get_latched<T>(&self, key: &[u8], view: impl FnOnce(Option<&[u8]>) -> T) -> T {
-        let tree = match &self.shown {
-            None => &self.tree,
-            // Its pages are frozen.
-            Some(shown) => return view(shown.get(key)),
-        };
-        let key = Key::new(key);
-        let mut page = tree.root;
-        for _ in 0..tree.height {
-            let inner = Inner::new(self.pages.page(page));
-            page = inner.child(inner.find(&self.pages, key));
-            self.pages.prefetch(page);
-        }
-        self.pages.read_latched(page, |body| {
-            let leaf = Leaf::new(body);
-            let found = leaf.find(&self.pages, key).ok().map(|at| leaf.entry(at).value);
-            view(found.map(|value| match value {
-                Value::Inline(bytes) => bytes,
-                Value::Blob(id) => self.pages.blob(id),
-            }))
-        })
-    }
-
-    /// How to set the value of a key beside readers, if that can be. The caller
-    /// has the turn to write.
-    #[inline]
-    pub(crate) fn local(&self, key: &[u8], value: &[u8]) -> Option<Local> {
-        if !Index::needs_no_blob(key, value) {
-            return None;
-        }
-        let parts = Key::new(key);
-        let mut page = self.tree.root;
-        for _ in 0..self.tree.height {
-            let inner = Inner::new(self.pages.page(page));
-            page = inner.child(inner.find(&self.pages, parts));
-            self.pages.prefetch(page);
-        }
-        self.local_in(page, parts, value)
-    }
-
-    /// The same, of a key that belongs to a leaf.
+impl InPlacePut {
+    /// Plans the put of a key that belongs to a leaf, which no snapshot sees. The entry
+    /// needs no blob.
     #[inline(always)]
-    fn local_in(&self, page: PageId, parts: Key<'_>, value: &[u8]) -> Option<Local> {
-        if !self.pages.is_unshared_since_freeze(page) {
-            return None;
-        }
-        let leaf = Leaf::new(self.pages.page(page));
-        let (at, is_there) = match leaf.find(&self.pages, parts) {
-            Ok(at) => match leaf.entry(at).value {
+    pub(super) fn plan(
+        leaf: PageId,
+        source: &impl Source,
+        key: Key<'_>,
+        value: &[u8],
+    ) -> Option<InPlacePut> {
+        let node = Leaf::new(source.page_to_search(leaf));
+        let (at, replaces) = match node.find(source, key) {
+            Ok(at) => match node.entry(at).value {
                 Value::Inline(old) if old.len() == value.len() => (at, true),
                 _ => return None,
             },
             Err(at) => {
-                let entry = NewEntry { key: parts, tail: None, value: Value::Inline(value) };
-                if !leaf.has_room(&entry) {
+                if !node.has_room(&NewEntry { key, tail: None, value: Value::Inline(value) }) {
                     return None;
                 }
                 (at, false)
             }
         };
-        Some(Local { leaf: page, at: at as u32, is_there })
-    }
-
-    /// The value that such a put replaces.
-    #[inline]
-    pub(crate) fn old_of(&self, local: &Local) -> Option<&[u8]> {
-        local.is_there.then(|| self.value(local.leaf, local.at()))
-    }
-
-    /// Sets the value of a key, as [`Index::local`] has found out, with nothing
-    /// changed since; the caller has had the turn to write all the time.
-    #[inline]
-    pub(crate) fn put_in_place(&self, local: &Local, key: &[u8], value: &[u8]) {
-        let entry = NewEntry { key: Key::new(key), tail: None, value: Value::Inline(value) };
-        self.pages.edit_latched(local.leaf, |body| local.change(LeafMut::new(body), &entry));
-        self.count_local(local, key, value);
-        self.numbers.commits.add(1);
+        Some(InPlacePut { leaf, at: at as u32, replaces })
     }
 
     #[inline]
-    fn count_local(&self, local: &Local, key: &[u8], value: &[u8]) {
-        if !local.is_there {
-            self.numbers.count.add(1);
-            self.numbers.bytes.add((key.len() + value.len()) as u64);
+    pub(super) fn leaf(&self) -> PageId {
+        self.leaf
+    }
+
+    /// The leaf and the number of the entry whose value the put replaces.
+    #[inline]
+    pub(super) fn replaced(&self) -> Option<(PageId, usize)> {
+        self.replaces.then_some((self.leaf, self.at as usize))
+    }
+
+    /// Edits the leaf. Returns the length of the entry if it is new.
+    #[inline]
+    pub(super) fn perform(&self, mut leaf: LeafMut<'_>, key: &[u8], value: &[u8]) -> Option<usize> {
+        let (at, new) = (self.at as usize, Value::Inline(value));
+        if self.replaces {
+            leaf.replace(at, new);
+            return None;
         }
+        leaf.insert(at, &NewEntry { key: Key::new(key), tail: None, value: new });
+        Some(key.len() + value.len())
     }
 
-    /// Does so alone.
-    fn put_local_alone(&mut self, local: &Local, key: &[u8], value: &[u8]) {
-        let entry = NewEntry { key: Key::new(key), tail: None, value: Value::Inline(value) };
-        local.change(LeafMut::new(self.pages.edit(local.leaf)), &entry);
-        self.count_local(local, key, value);
+    /// Whether a key that was looked for in the leaf of a hint belongs there.
+    fn is_within(&self, hint: &LeafHint, source: &impl Source) -> bool {
+        let len = || Leaf::new(source.page(hint.leaf)).len();
+        self.replaces || self.at > 0 && (hint.is_last || (self.at as usize) < len())
     }
+}
 
-    /// Sets the value of a key, looking first in the leaf that such a put has come
-    /// to before; nothing else may have changed the tree since.
+impl Index {
+    /// Sets the value of a key, looking first in the leaf of the hint, which is from the
+    /// latest put; nothing else has changed the tree since.
     pub(crate) fn put_with_hint(
         &mut self,
-        near: &mut Option<Near>,
+        hint: &mut Option<LeafHint>,
         key: &[u8],
         value: &[u8],
     ) -> Result<(), OutOfMemory> {
         let (parts, plain) = (Key::new(key), Index::needs_no_blob(key, value));
-        if plain && let Some(near) = near {
-            let local = self.local_at(near.leaf, parts, value);
-            if let Some(local) = local.filter(|local| self.is_within(local, near)) {
-                self.put_local_alone(&local, key, value);
-                return Ok(());
-            }
-        }
-        let (path, leaf) = self.tree.descend(&self.pages, parts);
-        if plain && let Some(local) = self.local_at(leaf, parts, value) {
-            self.put_local_alone(&local, key, value);
-            *near = Some(Near { leaf, is_last: self.is_last(&path) });
+        if plain
+            && let Some(hint) = hint
+            && let Some(put) = self.plan_put(hint.leaf, parts, value)
+            && put.is_within(hint, &self.pages)
+        {
+            self.perform(&put, key, value);
             return Ok(());
         }
-        *near = None;
+        let (path, leaf) = self.tree.path_to(&self.pages, parts);
+        if plain && let Some(put) = self.plan_put(leaf, parts, value) {
+            self.perform(&put, key, value);
+            *hint = Some(LeafHint { leaf, is_last: path.is_last(&self.pages) });
+            return Ok(());
+        }
+        *hint = None;
         self.put_at(path, leaf, parts, (key, value), |_| Ok(()))
     }
 
     #[inline(never)] // or it stands in the code twice
-    fn local_at(&self, leaf: PageId, parts: Key<'_>, value: &[u8]) -> Option<Local> {
-        self.local_in(leaf, parts, value)
+    fn plan_put(&self, leaf: PageId, key: Key<'_>, value: &[u8]) -> Option<InPlacePut> {
+        if !self.pages.is_unshared(leaf) {
+            return None;
+        }
+        InPlacePut::plan(leaf, &self.pages, key, value)
     }
 
-    /// Whether a key that was looked for in a leaf belongs there.
-    fn is_within(&self, local: &Local, near: &Near) -> bool {
-        let end = || near.is_last || local.at() < Leaf::new(self.pages.page(near.leaf)).len();
-        local.is_there || local.at > 0 && end()
-    }
-
-    /// Whether a path leads to the last leaf.
-    fn is_last(&self, path: &Path) -> bool {
-        (0..path.len)
-            .map(|level| path.at(level))
-            .all(|(node, child)| child == Inner::new(self.pages.page(node)).len())
+    fn perform(&mut self, put: &InPlacePut, key: &[u8], value: &[u8]) {
+        let inserted = put.perform(LeafMut::new(self.pages.edit(put.leaf)), key, value);
+        inserted.into_iter().for_each(|len| self.totals.add_entry(len));
     }
 }

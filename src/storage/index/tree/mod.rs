@@ -1,24 +1,33 @@
-//! The tree: descending, putting, deleting, walking and checking.
+//! The tree: how it is descended, changed, walked and checked.
+//!
+//! [`Index`] is the live tree, with its pages; a [`Snapshot`] is a tree of one epoch. Both
+//! are a [`Tree`]: a root page and the number of levels. [`Tree::descend`] is the one way
+//! from the root to a leaf.
 
 mod check;
 mod cursor;
 mod delete;
 mod in_place;
+mod index;
+mod path;
 mod put;
+mod snapshot;
+mod totals;
 mod unpublished;
+mod views;
 mod visit;
 
 pub(crate) use cursor::{Bounds, Cursor, Sink};
+pub(crate) use index::Index;
+pub(crate) use snapshot::Snapshot;
+pub(crate) use totals::Totals;
+pub(crate) use views::{SharedView, WriterView};
 pub(crate) use visit::{Position, Visitor, walk};
 
-use std::convert::Infallible;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use super::memory::{self, BlobId, Frozen, PageId, Pages, Source};
-use super::node::inner::{Inner, InnerMut};
-use super::node::key::{INLINE, Key};
-use super::node::leaf::{self, Leaf, LeafMut, Value};
-use crate::error::OutOfMemory;
+use super::memory::{PageId, Source};
+use super::node::inner::Inner;
+use super::node::key::Key;
+use super::node::leaf::{Leaf, Value};
 
 /// More levels than a tree can have: each level takes at least 4 times the splits
 /// of the one below, and there are 2^26 full leaves at most.
@@ -30,430 +39,54 @@ pub(crate) struct Tree {
     pub(super) root: PageId,
     /// Levels of inner nodes above the leaves.
     pub(super) height: usize,
-}
-
-/// The numbers about a tree.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Totals {
-    /// Entries.
-    pub(super) count: u64,
-    /// Bytes of all keys and values.
-    pub(super) bytes: u64,
-    /// Commits that led to it.
-    pub(super) commits: u64,
-}
-
-/// A number that one thread at a time changes, while others read it.
-#[derive(Debug, Default)]
-pub(crate) struct Number(AtomicU64);
-
-impl Number {
-    fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    #[inline]
-    fn add(&self, more: u64) {
-        self.0.store(self.get() + more, Ordering::Relaxed);
-    }
-
-    #[inline]
-    fn sub(&self, less: u64) {
-        self.0.store(self.get() - less, Ordering::Relaxed);
-    }
-}
-
-/// The numbers about the living tree.
-#[derive(Debug, Default)]
-pub(crate) struct Numbers {
-    count: Number,
-    bytes: Number,
-    commits: Number,
-}
-
-impl Numbers {
-    pub(super) fn of(totals: Totals) -> Numbers {
-        let number = |it| Number(AtomicU64::new(it));
-        let Totals { count, bytes, commits } = totals;
-        Numbers { count: number(count), bytes: number(bytes), commits: number(commits) }
-    }
-
-    pub(super) fn get(&self) -> Totals {
-        let (count, bytes) = (self.count.get(), self.bytes.get());
-        Totals { count, bytes, commits: self.commits.get() }
-    }
-}
-
-/// The way from the root down to a leaf: for each inner node, which child.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Path {
-    steps: [(PageId, u32); LEVELS_MAX],
-    len: usize,
-}
-
-impl Path {
-    fn new(root: PageId) -> Path {
-        Path { steps: [(root, 0); LEVELS_MAX], len: 0 }
-    }
-
-    #[inline]
-    fn push(&mut self, node: PageId, child: usize) {
-        self.steps[self.len] = (node, child as u32);
-        self.len += 1;
-    }
-
-    /// The node on a level, the root's being 0, and which child of it is next.
-    fn at(&self, level: usize) -> (PageId, usize) {
-        let (node, child) = self.steps[level];
-        (node, child as usize)
-    }
-
-    /// The leaf after (or, with `back`, before) the one that the path leads to,
-    /// if both have the same parent.
-    fn sibling(&self, source: &impl Source, back: bool) -> Option<PageId> {
-        let (node, child) = self.at(self.len.checked_sub(1)?);
-        let inner = Inner::new(source.page(node));
-        let beside = if back { child.checked_sub(1)? } else { child + 1 };
-        (beside <= inner.len()).then(|| inner.child(beside))
-    }
-
-    /// Moves to the next leaf after (or, with `back`, before) the one that the
-    /// path leads to.
-    fn step(&mut self, source: &impl Source, back: bool) -> Option<PageId> {
-        let levels = self.len;
-        while let Some(level) = self.len.checked_sub(1) {
-            let (node, child) = self.at(level);
-            self.len = level;
-            let inner = Inner::new(source.page(node));
-            let next = if back { child.checked_sub(1) } else { Some(child + 1) };
-            let Some(next) = next.filter(|&next| next <= inner.len()) else {
-                continue;
-            };
-            self.push(node, next);
-            let mut page = inner.child(next);
-            while self.len < levels {
-                let inner = Inner::new(source.page(page));
-                let child = if back { inner.len() } else { 0 };
-                self.push(page, child);
-                page = inner.child(child);
-            }
-            return Some(page);
-        }
-        None
-    }
+    /// Whether a key may be longer than the part of it that nodes hold.
+    pub(super) long_keys: bool,
 }
 
 impl Tree {
+    /// Descends from the root to a leaf. `choose` returns which child of an inner node is
+    /// next.
+    #[inline(always)]
+    fn descend<'a>(
+        &self,
+        source: &'a impl Source,
+        mut choose: impl FnMut(PageId, Inner<'a>) -> usize,
+    ) -> PageId {
+        let mut page = self.root;
+        for _ in 0..self.height {
+            let inner = Inner::new(source.page_to_search(page));
+            page = inner.child(choose(page, inner));
+        }
+        page
+    }
+
     /// The leaf that a key belongs to.
-    #[inline]
-    fn leaf<'a>(&self, source: &'a impl Source, key: Key<'_>) -> Leaf<'a> {
-        let mut page = self.root;
-        for _ in 0..self.height {
-            let inner = Inner::new(source.page(page));
-            page = inner.child(inner.find(source, key));
-            source.prefetch(page);
-        }
-        Leaf::new(source.page(page))
+    #[inline(always)]
+    fn leaf_of(&self, source: &impl Source, key: Key<'_>) -> PageId {
+        self.descend(source, |_, inner| inner.find(source, key))
     }
 
-    /// The same, with the way to it.
-    #[inline(always)] // so that the path is built where it stays
-    fn descend(&self, source: &impl Source, key: Key<'_>) -> (Path, PageId) {
-        let mut path = Path::new(self.root);
-        let mut page = self.root;
-        for _ in 0..self.height {
-            let inner = Inner::new(source.page(page));
-            let child = inner.find(source, key);
-            path.push(page, child);
-            page = inner.child(child);
-            source.prefetch(page);
-        }
-        (path, page)
-    }
-
-    /// The last leaf, with the way to it.
-    fn descend_last(&self, source: &impl Source) -> (Path, PageId) {
-        let mut path = Path::new(self.root);
-        let mut page = self.root;
-        for _ in 0..self.height {
-            let inner = Inner::new(source.page(page));
-            path.push(page, inner.len());
-            page = inner.child(inner.len());
-        }
-        (path, page)
-    }
-
+    /// The value of a key.
     #[inline]
     fn get<'a>(&self, source: &'a impl Source, key: &[u8]) -> Option<&'a [u8]> {
         let key = Key::new(key);
-        let leaf = self.leaf(source, key);
-        let at = leaf.find(source, key).ok()?;
-        Some(match leaf.entry(at).value {
-            Value::Inline(bytes) => bytes,
-            Value::Blob(id) => source.blob(id),
-        })
+        find_value(source.page_to_search(self.leaf_of(source, key)), source, key)
     }
 }
 
-/// The living tree.
-#[derive(Debug)]
-pub(crate) struct Index {
-    pub(super) pages: Pages,
-    pub(super) tree: Tree,
-    pub(super) numbers: Numbers,
-    /// What readers are shown instead of the living tree, while changes are hidden.
-    pub(super) shown: Option<Snapshot>,
+/// The value of a key in the leaf that it belongs to.
+#[inline(always)]
+fn find_value<'a>(leaf: &'a [u8], source: &'a impl Source, key: Key<'_>) -> Option<&'a [u8]> {
+    let leaf = Leaf::new(leaf);
+    let at = leaf.find(source, key).ok()?;
+    Some(value(leaf, source, at))
 }
 
-/// A tree as it was at one moment. Cloning it is cheap.
-#[derive(Clone, Debug)]
-pub(crate) struct Snapshot {
-    pub(super) frozen: Frozen,
-    pub(super) tree: Tree,
-    pub(super) totals: Totals,
-}
-
-impl Index {
-    pub(crate) fn new() -> Result<Index, OutOfMemory> {
-        let mut pages = Pages::new();
-        pages.reserve(1)?;
-        let root = empty_leaf(&mut pages);
-        let (tree, numbers) = (Tree { root, height: 0 }, Numbers::default());
-        Ok(Index { pages, tree, numbers, shown: None })
-    }
-
-    /// The numbers that readers see.
-    fn visible(&self) -> Totals {
-        match &self.shown {
-            None => self.numbers.get(),
-            Some(shown) => shown.totals,
-        }
-    }
-
-    /// The value of a key, hidden changes included, for who has the turn to write.
-    #[inline]
-    pub(crate) fn get_latest(&self, key: &[u8]) -> Option<&[u8]> {
-        self.tree.get(&self.pages, key)
-    }
-
-    pub(crate) fn count(&self) -> u64 {
-        self.visible().count
-    }
-
-    pub(crate) fn data_bytes(&self) -> u64 {
-        self.visible().bytes
-    }
-
-    pub(crate) fn commits(&self) -> u64 {
-        self.visible().commits
-    }
-
-    /// Commits, hidden ones included.
-    pub(crate) fn latest_commit(&self) -> u64 {
-        self.numbers.commits.get()
-    }
-
-    /// Counts a commit.
-    #[inline]
-    pub(crate) fn committed(&mut self) {
-        self.numbers.commits.add(1);
-    }
-
-    /// Bytes of memory held, snapshots included.
-    pub(crate) fn memory_bytes(&self) -> usize {
-        self.pages.memory_bytes() + size_of::<Index>()
-    }
-
-    /// Freezes what readers see now, in constant time.
-    pub(crate) fn snapshot(&mut self) -> Result<Snapshot, OutOfMemory> {
-        match &self.shown {
-            Some(shown) => Ok(shown.clone()),
-            None => self.freeze(),
-        }
-    }
-
-    /// Freezes the living tree.
-    fn freeze(&mut self) -> Result<Snapshot, OutOfMemory> {
-        let (frozen, totals) = (self.pages.freeze()?, self.numbers.get());
-        Ok(Snapshot { frozen, tree: self.tree, totals })
-    }
-
-    /// The newest snapshot again, if it shows what readers see now.
-    pub(crate) fn existing_snapshot(&self) -> Option<Snapshot> {
-        match &self.shown {
-            Some(shown) => Some(shown.clone()),
-            None => {
-                let (frozen, totals) = (self.pages.existing_freeze()?, self.numbers.get());
-                Some(Snapshot { frozen, tree: self.tree, totals })
-            }
-        }
-    }
-
-    /// Lookup that something was dropped whose `pinned_epoch` were `epoch`.
-    pub(crate) fn forget(&mut self, epoch: u64) {
-        self.pages.forget(epoch);
-    }
-
-    /// Frees up to `limit` things that only snapshots needed which are gone by
-    /// now. Returns whether there may be more.
-    pub(crate) fn collect(&mut self, limit: usize) -> bool {
-        self.pages.collect(limit)
-    }
-
-    /// To be called first by whatever changes one leaf: sees to the memory for
-    /// it, so that only blobs can be refused from then on. At worst each level
-    /// is copied, and then splits in two (3 pages) or is joined (2): what is
-    /// too little for a put may still do for a deletion, which gives some back.
-    #[inline]
-    fn begin(&mut self, each: usize) -> Result<(), OutOfMemory> {
-        let pages = each * (self.tree.height + 1) + 2;
-        self.pages.reserve(pages)?;
-        self.pages.reserve_notes(2 * pages)?; // with each a blob may go
-        self.pages.collect_some();
-        Ok(())
-    }
-
-    /// Sees to the memory for so many puts and deletions of entries that need no
-    /// blobs: none of them will be refused then. Whatever they do, the pages that
-    /// they take fill slabs but for one of each size.
-    pub(crate) fn begin_many(&mut self, changes: usize) -> Result<(), OutOfMemory> {
-        let pages = (changes + 1) * (3 * (self.tree.height + 2) + 2);
-        self.pages
-            .reserve(pages * memory::UNITS_MAX / memory::SLAB_UNITS as usize + memory::CLASSES)?;
-        self.pages.reserve_notes(2 * pages)
-    }
-
-    /// Whether an entry stands in a leaf with all its bytes.
-    pub(crate) fn needs_no_blob(key: &[u8], value: &[u8]) -> bool {
-        key.len() <= INLINE && value.len() <= leaf::INLINE_VALUE
-    }
-
-    /// Runs a change of many steps, and undoes them all if one fails.
-    pub(crate) fn atomically<E: From<OutOfMemory>>(
-        &mut self,
-        change: impl FnOnce(&mut Index) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let before = self.freeze()?;
-        let result = change(self);
-        if result.is_err() {
-            self.go_back(&before);
-        }
-        drop(before);
-        self.pages.forget_newest();
-        result
-    }
-
-    /// Makes the tree what the newest snapshot shows.
-    fn go_back(&mut self, newest: &Snapshot) {
-        self.release_tree(true);
-        self.pages.revive(&newest.frozen);
-        self.tree = newest.tree;
-        self.numbers = Numbers::of(newest.totals);
-    }
-
-    /// Releases the pages and blobs of the tree: all of them, or those that no snapshot
-    /// can see.
-    fn release_tree(&mut self, keep_shared: bool) {
-        let Tree { root, height, .. } = self.tree;
-        let Ok(()) = walk(&mut Release { pages: &mut self.pages, keep_shared }, root, height);
-    }
-
-    /// Makes the leaf at the end of a path, and the pages on the way to it, the
-    /// living tree's own; returns the leaf.
-    #[inline]
-    fn own_path(&mut self, path: &mut Path, leaf: PageId) -> PageId {
-        // A page that is not shared has no parent that is.
-        if !self.pages.is_shared(leaf) {
-            return leaf;
-        }
-        self.own_shared_path(path, leaf)
-    }
-
-    #[cold]
-    fn own_shared_path(&mut self, path: &mut Path, leaf: PageId) -> PageId {
-        for level in 0..path.len {
-            let node = self.pages.own(path.at(level).0);
-            path.steps[level].0 = node;
-            self.replace_child(path, level, node);
-        }
-        let leaf = self.pages.own(leaf);
-        self.replace_child(path, path.len, leaf);
-        leaf
-    }
-
-    /// Puts `page` in the place of the node on `level` of a path, where the
-    /// leaf's level is the path's length.
-    fn replace_child(&mut self, path: &Path, level: usize, page: PageId) {
-        match level.checked_sub(1).map(|up| path.at(up)) {
-            None => self.tree.root = page,
-            Some((parent, child)) => {
-                if Inner::new(self.pages.page(parent)).child(child) != page {
-                    InnerMut::new(self.pages.edit(parent)).set_child(child, page);
-                }
-            }
-        }
-    }
-}
-
-/// The visitor that releases pages and blobs.
-struct Release<'a> {
-    pages: &'a mut Pages,
-    keep_shared: bool,
-}
-
-impl Visitor for Release<'_> {
-    type Error = Infallible;
-
-    fn body(&self, page: PageId) -> &[u8] {
-        self.pages.page(page)
-    }
-
-    fn enter(&mut self, node: &Position<'_>) -> Result<bool, Infallible> {
-        // All that is below a shared page is shared, too.
-        Ok(!self.keep_shared || !self.pages.is_shared(node.page))
-    }
-
-    fn blob(&mut self, id: BlobId) -> Result<(), Infallible> {
-        if !self.keep_shared || !self.pages.is_shared_blob(id) {
-            self.pages.release_blob(id);
-        }
-        Ok(())
-    }
-
-    fn leave(&mut self, node: &Position<'_>) -> Result<(), Infallible> {
-        self.pages.release(node.page);
-        Ok(())
-    }
-}
-
-fn empty_leaf(pages: &mut Pages) -> PageId {
-    let root = pages.alloc(0);
-    LeafMut::init(pages.edit(root), &[]);
-    root
-}
-
-impl Snapshot {
-    /// The value of a key.
-    #[inline]
-    pub(crate) fn get(&self, key: &[u8]) -> Option<&[u8]> {
-        self.tree.get(&self.frozen, key)
-    }
-
-    pub(crate) fn count(&self) -> u64 {
-        self.totals.count
-    }
-
-    pub(crate) fn data_bytes(&self) -> u64 {
-        self.totals.bytes
-    }
-
-    pub(crate) fn commits(&self) -> u64 {
-        self.totals.commits
-    }
-
-    /// What to tell [`Index::forget`] when it has been dropped, if that may leave
-    /// something to [`Index::collect`].
-    pub(crate) fn pinned_epoch(&self) -> Option<u64> {
-        self.frozen.pinned_epoch()
+/// The value of entry `at` of a leaf.
+#[inline(always)]
+fn value<'a>(leaf: Leaf<'a>, source: &'a impl Source, at: usize) -> &'a [u8] {
+    match leaf.entry(at).value {
+        Value::Inline(bytes) => bytes,
+        Value::Blob(id) => source.blob(id),
     }
 }

@@ -1,7 +1,7 @@
 //! Putting an entry: in place, into a larger leaf, or by splitting.
 //!
-//! A refusal for want of memory leaves the entries as they were: blobs are had
-//! first, and what `put_over` has taken out by then it puts back.
+//! A refusal of memory leaves the entries as they were: blobs are allocated first, and
+//! `put_over` restores an entry that it has removed by then.
 
 use std::ops::Range;
 
@@ -9,16 +9,18 @@ use super::super::memory::{BODY_MAX, BlobId, PageId, Source, round_body};
 use super::super::node::inner::{self, Branch, Inner, InnerMut, Separator};
 use super::super::node::key::{Key, common_prefix};
 use super::super::node::leaf::{INLINE_VALUE, Leaf, LeafLayout, LeafMut, NewEntry, Value};
-use super::{Index, Numbers, Path, Totals, empty_leaf};
+use super::path::Path;
+use super::{Index, value as value_of};
 use crate::error::OutOfMemory;
+use crate::fallible::copy;
 
 /// Bytes that a node gets beyond what it needs when it grows, so that the next
 /// insertion need not move it again.
 const SLACK: usize = 384;
 
 impl Index {
-    /// Sets the value of a key. Shows `old` the value that was there, before
-    /// anything is changed; what it returns is returned, or stops the put.
+    /// Sets the value of a key. First shows `old` the value that is there, and returns the
+    /// result of `old`; an error from it stops the put.
     #[inline]
     pub(crate) fn put<T, E: From<OutOfMemory>>(
         &mut self,
@@ -27,11 +29,11 @@ impl Index {
         old: impl FnOnce(Option<&[u8]>) -> Result<T, E>,
     ) -> Result<T, E> {
         let parts = Key::new(key);
-        let (path, leaf) = self.tree.descend(&self.pages, parts);
+        let (path, leaf) = self.tree.path_to(&self.pages, parts);
         self.put_at(path, leaf, parts, (key, value), old)
     }
 
-    /// The same, where a path leads to the leaf that the key belongs to.
+    /// Sets the value of a key that belongs to the leaf at the end of a path.
     #[inline(always)]
     pub(crate) fn put_at<T, E: From<OutOfMemory>>(
         &mut self,
@@ -44,26 +46,17 @@ impl Index {
         self.begin(3)?;
         match Leaf::new(self.pages.page(leaf)).find(&self.pages, parts) {
             Ok(at) => {
-                let result = old(Some(self.value(leaf, at)))?;
+                let result =
+                    old(Some(value_of(Leaf::new(self.pages.page(leaf)), &self.pages, at)))?;
                 self.put_over(&mut path, leaf, at, parts, value)?;
                 Ok(result)
             }
             Err(at) => {
                 let result = old(None)?;
                 self.put_new(&mut path, leaf, at, parts, value)?;
-                self.numbers.count.add(1);
-                self.numbers.bytes.add((key.len() + value.len()) as u64);
+                self.totals.add_entry(key.len() + value.len());
                 Ok(result)
             }
-        }
-    }
-
-    /// The value of an entry.
-    #[inline]
-    pub(crate) fn value(&self, leaf: PageId, at: usize) -> &[u8] {
-        match Leaf::new(self.pages.page(leaf)).entry(at).value {
-            Value::Inline(bytes) => bytes,
-            Value::Blob(id) => self.pages.blob(id),
         }
     }
 
@@ -84,7 +77,8 @@ impl Index {
                 return Err(error);
             }
         };
-        let leaf = self.own_path(path, leaf);
+        self.tree.long_keys |= entry.tail.is_some();
+        let leaf = self.make_path_writable(path, leaf);
         let inserted = self.insert(path, leaf, at, &entry);
         if inserted.is_err() {
             self.release_value(new);
@@ -110,7 +104,7 @@ impl Index {
             Value::Inline(bytes) => (bytes.len(), None),
             Value::Blob(id) => (self.pages.blob(id).len(), Some(id)),
         };
-        let leaf = self.own_path(path, leaf);
+        let leaf = self.make_path_writable(path, leaf);
         if !LeafMut::new(self.pages.edit(leaf)).replace(at, new) {
             let removed = LeafMut::new(self.pages.edit(leaf)).remove(at);
             let entry = NewEntry { key, tail, value: new };
@@ -124,12 +118,11 @@ impl Index {
             }
         }
         old_blob.into_iter().for_each(|id| self.pages.release_blob(id));
-        self.numbers.bytes.sub(old_len as u64);
-        self.numbers.bytes.add(value.len() as u64);
+        self.totals.replace_value(old_len, value.len());
         Ok(())
     }
 
-    /// The value as a leaf will hold it.
+    /// The value in the form that a leaf holds.
     #[inline]
     fn new_value<'a>(&mut self, value: &'a [u8]) -> Result<Value<'a>, OutOfMemory> {
         if value.len() <= INLINE_VALUE {
@@ -149,7 +142,7 @@ impl Index {
         if tail.is_empty() { Ok(None) } else { self.pages.new_blob(tail).map(Some) }
     }
 
-    /// Inserts an entry at `at` in a leaf that is owned, with its path. Changes
+    /// Inserts an entry at `at` in a writable leaf at the end of a writable path. Changes
     /// nothing if it fails.
     #[inline]
     fn insert(
@@ -177,12 +170,12 @@ impl Index {
         let old = Leaf::new(self.pages.page(leaf));
         if let Some(len) = old.grown(entry) {
             let slack = if old.is_append(at) { BODY_MAX } else { SLACK };
-            let new = self.pages.alloc(round_body(len + slack).min(BODY_MAX));
+            let new = self.pages.alloc(round_body(len + slack).min(BODY_MAX), 0);
             let (to, [from]) = self.pages.edit_from(new, [leaf]);
             LeafMut::copy(to, Leaf::new(from)).insert(at, entry);
             self.pages.descends(new, leaf);
             self.pages.release(leaf);
-            self.replace_child(path, path.len, new);
+            self.replace_child(path, path.len(), new);
             return Ok(());
         }
         let plan = old.with_entry(entry);
@@ -194,7 +187,7 @@ impl Index {
                 to.inherit_run(from, at);
             }
             self.pages.release(leaf);
-            self.replace_child(path, path.len, new);
+            self.replace_child(path, path.len(), new);
             return Ok(());
         }
         let append = old.is_append(at);
@@ -241,7 +234,7 @@ impl Index {
         plan: LeafLayout,
         new: Option<(usize, &NewEntry<'_>)>,
     ) -> PageId {
-        let page = self.pages.alloc(round_body(plan.len + SLACK).min(BODY_MAX));
+        let page = self.pages.alloc(round_body(plan.len + SLACK).min(BODY_MAX), 0);
         let (to, [from]) = self.pages.edit_from(page, [from]);
         let from = Leaf::new(from);
         let some_key = match new {
@@ -282,11 +275,8 @@ impl Index {
             return Ok(Separator { inline: right, tail: None });
         }
         let tail = &right_tail[..=common_prefix(left_tail, right_tail)];
-        // By way of a copy: making a blob may not happen while one is read.
-        let mut copy = Vec::new();
-        copy.try_reserve_exact(tail.len())?;
-        copy.extend_from_slice(tail);
-        let tail = self.pages.new_blob(&copy)?;
+        let tail = copy(tail)?; // a blob is not made while one is read
+        let tail = self.pages.new_blob(&tail)?;
         Ok(Separator { inline: right, tail: Some(tail) })
     }
 
@@ -299,8 +289,8 @@ impl Index {
         mut separator: Separator,
         mut right: PageId,
     ) {
-        for level in (0..path.len).rev() {
-            let (node, child) = path.at(level);
+        for depth in (0..path.len()).rev() {
+            let (level, (node, child)) = (path.len() - depth, path.at(depth));
             InnerMut::new(self.pages.edit(node)).set_child(child, left);
             let inner = Inner::new(self.pages.page(node));
             if inner.has_room(&separator) {
@@ -312,34 +302,31 @@ impl Index {
             branches.insert(child, (separator, right));
             self.pages.release(node);
             if inner::built_len(&branches) <= BODY_MAX {
-                let page = self.build_inner(first, &branches);
-                self.replace_child(path, level, page);
+                let page = self.build_inner(level, first, &branches);
+                self.replace_child(path, depth, page);
                 return;
             }
             let cut = inner::cut(&branches, child + 1 == branches.len());
             let after = branches.split_off(cut + 1);
             let (middle, middle_child) = branches.pop().expect("the cut is within");
-            left = self.build_inner(first, &branches);
-            right = self.build_inner(middle_child, &after);
+            left = self.build_inner(level, first, &branches);
+            right = self.build_inner(level, middle_child, &after);
             separator = middle;
         }
-        self.tree.root = self.build_inner(left, &[(separator, right)]);
         self.tree.height += 1;
+        self.tree.root = self.build_inner(self.tree.height, left, &[(separator, right)]);
     }
 
-    /// A new inner node.
-    pub(crate) fn build_inner(&mut self, first: PageId, branches: &[Branch]) -> PageId {
+    /// A new inner node on a level.
+    pub(crate) fn build_inner(
+        &mut self,
+        level: usize,
+        first: PageId,
+        branches: &[Branch],
+    ) -> PageId {
         let len = inner::built_len(branches);
-        let page = self.pages.alloc(round_body(len + SLACK).min(BODY_MAX));
+        let page = self.pages.alloc(round_body(len + SLACK).min(BODY_MAX), level);
         InnerMut::build(self.pages.edit(page), first, branches);
         page
-    }
-
-    /// Makes the tree empty.
-    pub(crate) fn plant(&mut self) {
-        self.tree.root = empty_leaf(&mut self.pages);
-        self.tree.height = 0;
-        let commits = self.numbers.commits.get();
-        self.numbers = Numbers::of(Totals { commits, ..Totals::default() });
     }
 }

@@ -1,4 +1,4 @@
-//! The walk over all nodes and blobs of a tree: checking, taking an image,
+//! The walk over all nodes and blobs of a tree: checking, releasing, taking an image,
 //! restoring and salvaging are visitors of it.
 //!
 //! The walk holds no reference to a page between two calls, so a visitor may edit

@@ -1,0 +1,135 @@
+//! The live tree as concurrent threads may use it: any number of readers and one writer.
+//!
+//! The writer may edit one leaf in place, if nothing but that leaf's bytes changes: no page
+//! is copied, moved, split or freed. Readers and the writer meet at the leaf's latch. All
+//! other changes take `&mut Index`.
+
+use super::super::memory::{SharedPages, Source, WriterPages};
+use super::super::node::key::Key;
+use super::super::node::leaf::{Leaf, LeafMut};
+use super::in_place::InPlacePut;
+use super::index::{Index, visible};
+use super::totals::Counters;
+use super::{Snapshot, Totals, Tree, find_value, value};
+
+/// The view of a reader.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SharedView<'a> {
+    pages: SharedPages<'a>,
+    tree: &'a Tree,
+    totals: &'a Counters,
+    published: &'a Option<Snapshot>,
+}
+
+/// The view of the one writer.
+#[derive(Debug)]
+pub(crate) struct WriterView<'a> {
+    pages: WriterPages<'a>,
+    tree: &'a Tree,
+    totals: &'a Counters,
+    published: &'a Option<Snapshot>,
+}
+
+impl<'a> SharedView<'a> {
+    #[inline]
+    pub(in super::super) fn new(index: &'a Index, pages: SharedPages<'a>) -> SharedView<'a> {
+        let Index { tree, totals, published, .. } = index;
+        SharedView { pages, tree, totals, published }
+    }
+
+    /// Shows `view` the published value of a key, under the latch of its leaf.
+    #[inline]
+    pub(crate) fn get_latched<T>(self, key: &[u8], view: impl FnOnce(Option<&[u8]>) -> T) -> T {
+        if let Some(published) = self.published {
+            return view(published.get(key)); // its pages are frozen
+        }
+        let key = Key::new(key);
+        let leaf = self.tree.leaf_of(&self.pages, key);
+        self.pages.read_latched(leaf, |body| view(find_value(body, &self.pages, key)))
+    }
+
+    /// The published totals.
+    pub(crate) fn totals(self) -> Totals {
+        visible(self.totals, self.published)
+    }
+
+    /// Whether readers see a frozen tree, and not each change at once.
+    pub(crate) fn is_unpublished(self) -> bool {
+        self.published.is_some()
+    }
+
+    /// The newest snapshot, if it shows the published tree.
+    pub(crate) fn existing_snapshot(self) -> Option<Snapshot> {
+        match self.published {
+            Some(published) => Some(published.clone()),
+            None => {
+                let (frozen, totals) = (self.pages.existing_freeze()?, self.totals.get());
+                Some(Snapshot { frozen, tree: *self.tree, totals })
+            }
+        }
+    }
+
+    /// Bytes of memory held, snapshots included.
+    pub(crate) fn memory_bytes(self) -> usize {
+        self.pages.memory_bytes() + size_of::<Index>()
+    }
+}
+
+impl<'a> WriterView<'a> {
+    #[inline]
+    pub(in super::super) fn new(index: &'a Index, pages: WriterPages<'a>) -> WriterView<'a> {
+        let Index { tree, totals, published, .. } = index;
+        WriterView { pages, tree, totals, published }
+    }
+
+    /// The value of a key, unpublished changes included.
+    pub(crate) fn get_latest(&self, key: &[u8]) -> Option<&[u8]> {
+        self.tree.get(&self.pages, key)
+    }
+
+    /// The number of the newest commit, unpublished ones included.
+    pub(crate) fn latest_commit(&self) -> u64 {
+        self.totals.latest_commit()
+    }
+
+    /// The number of the newest published commit.
+    pub(crate) fn commits(&self) -> u64 {
+        visible(self.totals, self.published).commits
+    }
+
+    /// Plans a put that edits one leaf in place; `None` if it changes more.
+    #[inline]
+    pub(crate) fn plan_put(&self, key: &[u8], value: &[u8]) -> Option<InPlacePut> {
+        if !Index::needs_no_blob(key, value) {
+            return None;
+        }
+        let key = Key::new(key);
+        let leaf = self.tree.leaf_of(&self.pages, key);
+        if !self.pages.is_unshared(leaf) {
+            return None;
+        }
+        InPlacePut::plan(leaf, &self.pages, key, value)
+    }
+
+    /// The value that a planned put replaces.
+    #[inline]
+    pub(crate) fn old_value(&self, put: &InPlacePut) -> Option<&[u8]> {
+        let leaf = |page| Leaf::new(self.pages.page(page));
+        put.replaced().map(|(page, at)| value(leaf(page), &self.pages, at))
+    }
+
+    /// Performs a planned put, with nothing changed since, and counts its commit.
+    #[inline]
+    pub(crate) fn put_in_place(&mut self, put: &InPlacePut, key: &[u8], value: &[u8]) {
+        self.pages.edit(put.leaf(), |body| {
+            let inserted = put.perform(LeafMut::new(body), key, value);
+            // Under the latch: a reader that finds the entry finds it counted.
+            self.totals.count_put(inserted);
+        });
+    }
+
+    /// Verifies the latest tree and its books. Returns the first rule that is broken.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        self.tree.check_live(&self.pages, self.totals.get(), self.pages.books())
+    }
+}
