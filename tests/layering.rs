@@ -1,12 +1,15 @@
 //! The shape of the sources: which part may use which, how long a file may be,
-//! where `unsafe` may stand, and that nothing is left unfinished.
+//! where `unsafe` may stand, how docs begin, and that nothing is left unfinished.
 
+#[path = "layering/imports.rs"]
+mod imports;
 mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use imports::Modules;
 use support::{root, run, shared_library};
 
 /// The floors from top to bottom. What stands in a file on one of them may
@@ -120,6 +123,120 @@ fn a_file_is_short_and_plain() {
             }
         }
     }
+}
+
+/// The path and text of each file of the crate itself.
+fn crate_sources() -> Vec<(String, String)> {
+    let sources = sources(&["rs"]).into_iter();
+    sources.filter(|(path, _)| path.starts_with("src/")).collect()
+}
+
+/// Fails with all that was found wrong.
+fn expect_none(wrong: Vec<String>) {
+    assert!(wrong.is_empty(), "{} found:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// The lines at which a doc begins with a word that tells nothing, with that word.
+fn odd_docs(text: &str) -> Vec<(usize, &'static str)> {
+    const REFUSED: [&str; 6] = ["The same", "As above", "Who", "What", "Says that", "Whatever"];
+    let (mut odd, mut within) = (Vec::new(), false);
+    for (n, line) in text.lines().enumerate() {
+        let doc = ["///", "//!"].iter().find_map(|it| line.trim_start().strip_prefix(it));
+        let begins = |word: &&&str| {
+            let rest = doc.and_then(|it| it.trim_start().strip_prefix(**word));
+            rest.is_some_and(|it| !it.starts_with(char::is_alphanumeric))
+        };
+        odd.extend(REFUSED.iter().find(begins).filter(|_| !within).map(|word| (n + 1, *word)));
+        within = doc.is_some_and(|it| !it.trim().is_empty());
+    }
+    odd
+}
+
+/// A doc stands alone, and its first word is a noun or a verb of the field.
+#[test]
+fn a_doc_begins_with_what_it_is_about() {
+    let text = "/// The same.\n/// What\nfn a() {}\n//! Whatever, it\n\n/// Whole\n/// Who\n";
+    assert_eq!(odd_docs(text), [(1, "The same"), (4, "Whatever")]);
+    let mut wrong = Vec::new();
+    for (path, text) in crate_sources() {
+        let odd = odd_docs(&text).into_iter();
+        wrong.extend(odd.map(|(line, word)| format!("{path}:{line}: a doc begins with {word:?}")));
+    }
+    expect_none(wrong);
+}
+
+/// The functions of a formatted file: line, name and number of lines.
+fn functions(text: &str) -> Vec<(usize, String, usize)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut found = Vec::new();
+    for (n, line) in lines.iter().enumerate() {
+        let code = line.trim_start();
+        let indent = &line[..line.len() - code.len()];
+        let Some((before, after)) = code.split_once("fn ") else { continue };
+        let words = ["pub", "const", "async", "unsafe", "extern"];
+        if code.starts_with("//")
+            || !before.split_whitespace().all(|word| {
+                words.iter().any(|it| word.starts_with(it))
+                    || word.starts_with(['"', '('])
+                    || word.ends_with(')')
+            })
+        {
+            continue;
+        }
+        let name = after.split(|c: char| !c.is_alphanumeric() && c != '_').next();
+        // A signature of several lines ends at the left, with a bracket or a semicolon.
+        let is_end = |it: &&str| {
+            let rest = it.strip_prefix(indent).unwrap_or("x");
+            rest == "}" || rest.starts_with(')') && rest.ends_with(';')
+        };
+        let one_line = line.ends_with('}') || line.ends_with(';');
+        let len = if one_line { 1 } else { lines[n..].iter().position(is_end).unwrap_or(0) + 1 };
+        found.push((n + 1, name.unwrap_or_default().to_owned(), len));
+    }
+    found
+}
+
+#[test]
+fn a_function_fits_a_screen() {
+    let long = "impl A {\n    pub(crate) unsafe fn f(\n        n: u8,\n    ) {\n        n\n    }\n    fn g();\n}\n";
+    let found = functions(long).into_iter().map(|(_, name, len)| (name, len));
+    assert_eq!(found.collect::<Vec<_>>(), [("f".to_owned(), 5), ("g".to_owned(), 1)]);
+    let (mut wrong, mut count) = (Vec::new(), 0);
+    for (path, text) in crate_sources() {
+        for (line, name, len) in functions(&text) {
+            count += 1;
+            if len > 70 {
+                wrong.push(format!("{path}:{line}: {name} has {len} lines"));
+            }
+        }
+    }
+    assert!(count > 500, "the test sees the functions");
+    expect_none(wrong);
+}
+
+/// Imports within a folder go one way, its `mod.rs` aside.
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    let modules = Modules::of(&crate_sources());
+    assert!(modules.count() > 150, "the test sees the imports");
+    expect_none(modules.circles());
+}
+
+#[test]
+fn circles_are_found() {
+    let files = |files: &[(&str, &str)]| {
+        let own = |(path, text): &(&str, &str)| (format!("src/{path}.rs"), text.to_string());
+        Modules::of(&files.iter().map(own).collect::<Vec<_>>()).circles()
+    };
+    let root = ("lib", "mod a;\nmod b;\npub use a::A;\n");
+    let (a, b) = (("a/mod", "mod c;\npub use c::{\n    A,\n};\n"), "struct B(crate::A);\n");
+    let circle = files(&[root, a, ("a/c", "use crate::b::{self, B as _};\nstruct A;\n"), ("b", b)]);
+    assert!(matches!(&circle[..], [it] if it.contains("src/b.rs imports src/a/c.rs (crate::A)")));
+    let through_a_module = "use crate::b;\nstruct A(b::B);\n";
+    assert_eq!(files(&[root, a, ("a/c", through_a_module), ("b", b)]).len(), 1);
+    // Its own folder's module, a module that is only named, and unit tests are none.
+    let up = "use super::super::DB;\nuse crate::b;\nstruct A;\n#[cfg(test)]\nmod tests {\nuse crate::b::B;\n";
+    assert_eq!(files(&[root, a, ("a/c", up), ("b", b)]), Vec::<String>::new());
 }
 
 #[test]
