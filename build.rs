@@ -5,7 +5,7 @@ use std::path::Path;
 use std::{env, fs};
 
 /// The files that the header is made from, in its order.
-const SOURCES: [&str; 6] = ["code", "view", "entry", "cursor", "store", "library"];
+const SOURCES: [&str; 7] = ["code", "opaque", "view", "entry", "cursor", "store", "library"];
 const CONFIG: &str = "src/ffi/cbindgen.toml";
 const HEADER: &str = "include/minidb.h";
 

@@ -247,7 +247,7 @@ MINIDB_API int minidb_snapshot(const minidb_t *db, minidb_t **snapshot);
  * number may be open at once; beginning never waits, and an open one makes
  * nobody wait. On a database opened read-only it can only read.
  *
- * What counts as read: a key that minidb_get, minidb_get_into or minidb_cas
+ * These count as read: a key that minidb_get, minidb_get_into or minidb_cas
  * looked at, or whose `old` or `old_len` was wanted, whether there or not;
  * every key, there or not, from where a cursor's or minidb_each's walk began
  * to where it went; and everything, by minidb_stat's COUNT and DATA_BYTES,

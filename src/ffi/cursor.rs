@@ -7,9 +7,9 @@ use super::boundary::{Out, buffer, bytes, bytes_or_none, guard, guard_or, handle
 use super::code::*;
 use super::handle::{cursor as handle, process, view};
 use super::object::View;
+use super::opaque::{minidb_cursor_t, minidb_t};
 use super::packed::Packer;
 use super::text::{Failure, invalid};
-use super::view::{minidb_cursor_t, minidb_t};
 use crate::{Cursor, DBResult};
 
 /// Called by minidb_each for one entry, whose bytes are borrowed for the

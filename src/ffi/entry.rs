@@ -5,8 +5,8 @@ use std::ffi::{c_char, c_int, c_void};
 use super::boundary::{Out, ValueOut, buffer, bytes, bytes_or_none, guard};
 use super::code::*;
 use super::handle::view;
+use super::opaque::minidb_t;
 use super::packed;
-use super::view::minidb_t;
 
 /// Hands out a copy of the value of `key`, never NULL if the key is there.
 /// Returns MINIDB_NOTFOUND if it is not. With `value` NULL this only asks

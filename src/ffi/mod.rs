@@ -27,6 +27,7 @@ mod entry;
 mod handle;
 mod library;
 mod object;
+mod opaque;
 mod packed;
 mod store;
 mod text;
@@ -38,5 +39,6 @@ pub use entry::*;
 #[cfg(minidb_shuttle)]
 pub use handle::{call, forget_all};
 pub use library::*;
+pub use opaque::*;
 pub use store::*;
 pub use view::*;

@@ -6,7 +6,7 @@ use std::ptr;
 use super::boundary::{Out, ValueOut, file_path, guard};
 use super::code::*;
 use super::handle::view;
-use super::view::minidb_t;
+use super::opaque::minidb_t;
 use crate::{Salvaged, salvage};
 
 /// Hands out one number about a view: `what` is a MINIDB_STAT_* value.

@@ -6,20 +6,9 @@ use super::boundary::{guard, guard_or, handle_out, path_or_memory};
 use super::code::*;
 use super::handle::view as handle;
 use super::object::{StoreRef, View};
+use super::opaque::minidb_t;
 use super::text::{Failure, invalid};
 use crate::{Database, InMemoryDB, Options, PersistentDB};
-
-/// A view: a database, a snapshot or a transaction.
-#[allow(missing_debug_implementations)] // never made: C has pointers to it only
-pub struct minidb_t {
-    _opaque: [u8; 0],
-}
-
-/// A position in the ordered entries of a view.
-#[allow(missing_debug_implementations)] // never made: C has pointers to it only
-pub struct minidb_cursor_t {
-    _opaque: [u8; 0],
-}
 
 /// Refuses unknown flags, and flags that contradict each other.
 fn check_flags(flags: u32, in_memory: bool) -> Result<(), Failure> {
@@ -105,7 +94,7 @@ pub unsafe extern "C" fn minidb_snapshot(
 /// number may be open at once; beginning never waits, and an open one makes
 /// nobody wait. On a database opened read-only it can only read.
 ///
-/// What counts as read: a key that minidb_get, minidb_get_into or minidb_cas
+/// These count as read: a key that minidb_get, minidb_get_into or minidb_cas
 /// looked at, or whose `old` or `old_len` was wanted, whether there or not;
 /// every key, there or not, from where a cursor's or minidb_each's walk began
 /// to where it went; and everything, by minidb_stat's COUNT and DATA_BYTES,

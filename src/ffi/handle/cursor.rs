@@ -9,8 +9,8 @@ use std::cell::UnsafeCell;
 use std::ptr;
 
 use super::super::object::StoreRef;
+use super::super::opaque::minidb_cursor_t;
 use super::super::text::{Failure, invalid};
-use super::super::view::minidb_cursor_t;
 use super::{BROKEN, BUSY, CLOSED, CURSOR, Handles, Slot, not_open, wait_until};
 use crate::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use crate::{Cursor, DBError};

@@ -137,8 +137,8 @@ pub fn forget_all() {
 /// Runs `body` inside a call on a view, with the view's number of keys. Returns false if
 /// the handle is refused.
 #[cfg(minidb_shuttle)]
-pub fn call(handle: *const super::minidb_t, body: impl FnOnce(u64)) -> bool {
-    view::with(handle, |view, _| Ok(body(view.stat(super::MINIDB_STAT_COUNT)?))).is_ok()
+pub fn call(handle: *const super::opaque::minidb_t, body: impl FnOnce(u64)) -> bool {
+    view::with(handle, |view, _| Ok(body(view.stat(super::code::MINIDB_STAT_COUNT)?))).is_ok()
 }
 
 /// Empties [`PROCESS`] in the child of a fork where the system does not.

@@ -9,8 +9,7 @@
 //! view instead, under the same protocol. Counted calls write to the same memory, but
 //! no call waits for another, however many threads are inside.
 
-use super::view::ViewSlot;
-use super::{PROCESS, Slot, wait_until};
+use super::{PROCESS, wait_until};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
 const RECORDS: usize = if cfg!(minidb_shuttle) { 2 } else { 128 };
@@ -32,15 +31,20 @@ pub(super) struct Pin(&'static AtomicUsize);
 const CALL: usize = 2;
 
 impl Pin {
-    /// Pins the handle of a slot, if it is open.
+    /// Pins a handle if it is open: if it is the `state` of its slot. `counted` is the slot's
+    /// count of calls.
     #[inline]
-    pub(super) fn new(slot: &'static Slot<ViewSlot>, handle: usize) -> Option<Pin> {
+    pub(super) fn new(
+        state: &AtomicUsize,
+        counted: &'static AtomicUsize,
+        handle: usize,
+    ) -> Option<Pin> {
         let first = (crate::sync::place() >> 57) as usize;
         let pin = match Pin::record(first, handle) {
             Some(pin) => pin,
-            None => Pin::probe_or_count(slot, first, handle)?,
+            None => Pin::probe_or_count(state, counted, first, handle)?,
         };
-        (slot.state.load(Ordering::SeqCst) == handle).then_some(pin)
+        (state.load(Ordering::SeqCst) == handle).then_some(pin)
     }
 
     #[inline]
@@ -51,17 +55,22 @@ impl Pin {
     }
 
     #[cold]
-    fn probe_or_count(slot: &'static Slot<ViewSlot>, first: usize, handle: usize) -> Option<Pin> {
+    fn probe_or_count(
+        state: &AtomicUsize,
+        counted: &'static AtomicUsize,
+        first: usize,
+        handle: usize,
+    ) -> Option<Pin> {
         if let Some(pin) = (1..PROBES).find_map(|n| Pin::record(first + n, handle)) {
             return Some(pin);
         }
         // Calls on a closed handle are not counted: they would keep the count from
         // reaching 0, for which closing waits.
-        if slot.state.load(Ordering::Relaxed) != handle {
+        if state.load(Ordering::Relaxed) != handle {
             return None;
         }
-        slot.it.counted_calls.fetch_add(CALL, Ordering::SeqCst);
-        Some(Pin(&slot.it.counted_calls))
+        counted.fetch_add(CALL, Ordering::SeqCst);
+        Some(Pin(counted))
     }
 }
 
@@ -81,13 +90,13 @@ impl Records {
         Records([const { Record(AtomicUsize::new(0)) }; RECORDS])
     }
 
-    /// Waits until no call is inside the view of a slot, whose handle was marked closed
-    /// with `SeqCst`.
-    pub(super) fn wait_for_calls(&self, slot: &Slot<ViewSlot>, handle: usize) {
+    /// Waits until no call is inside the view of a handle that was marked closed with
+    /// `SeqCst`. `counted` is the count of calls of its slot.
+    pub(super) fn wait_for_calls(&self, counted: &AtomicUsize, handle: usize) {
         for record in &self.0 {
             wait_until(|| record.0.load(Ordering::SeqCst) != handle);
         }
-        wait_until(|| slot.it.counted_calls.load(Ordering::SeqCst) == 0);
+        wait_until(|| counted.load(Ordering::SeqCst) == 0);
     }
 
     /// Removes the pins of the parent's threads, which the child of a fork does not have.

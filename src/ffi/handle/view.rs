@@ -6,8 +6,8 @@
 use std::cell::UnsafeCell;
 
 use super::super::object::{StoreRef, View};
+use super::super::opaque::minidb_t;
 use super::super::text::Failure;
-use super::super::view::minidb_t;
 use super::pin::Pin;
 use super::{CLOSED, Handles, PROCESS, VIEW, not_open};
 use crate::sync::atomic::{AtomicUsize, Ordering};
@@ -54,7 +54,7 @@ pub(in super::super) fn with<T>(
 ) -> Result<T, Failure> {
     let handle = handle.addr();
     if let Some(slot) = HANDLES.find(handle)
-        && let Some(_pin) = Pin::new(slot, handle)
+        && let Some(_pin) = Pin::new(&slot.state, &slot.it.counted_calls, handle)
         // SAFETY: the handle was pinned before it was found open, so closing it waits for
         // the pin before it writes to the slot.
         && let Some((view, store)) = unsafe { &*slot.it.view.get() }
@@ -75,7 +75,7 @@ pub(in super::super) fn close(handle: *mut minidb_t) {
     if closing.is_err() {
         return;
     }
-    PROCESS.pins.wait_for_calls(slot, handle);
+    PROCESS.pins.wait_for_calls(&slot.it.counted_calls, handle);
     // SAFETY: this thread has closed the handle, no call is inside, none can enter, and
     // the slot is not free yet.
     drop(unsafe { (*slot.it.view.get()).take() });

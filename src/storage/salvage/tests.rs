@@ -130,7 +130,7 @@ impl Files {
     }
 }
 
-/// What was written to the new file.
+/// The entries of the new file.
 fn entries(disk: &SimDisk) -> Entries {
     let options = Options::new().read_only();
     let db = PersistentDB::open_on(Arc::new(disk.clone()), at("new"), options).unwrap();

@@ -20,7 +20,7 @@
 //! changes them for the live tree, [`frozen`] reads them for snapshots, [`views`] and
 //! [`latch`] keep concurrent readers and the writer apart, [`load`] takes them from a file.
 //!
-//! This is the only folder of the index with `unsafe`. Its interface is safe for ids that
+//! With `tree/views.rs` this is the only unsafe code of the index. Its interface is safe for ids that
 //! come from a tree in these pages: each id is checked against the bounds of the arena;
 //! `&mut Pages`, or a latch, is the only way to change a byte; and epochs keep those bytes
 //! apart from the ones that snapshots read without a lock.

@@ -6,30 +6,10 @@
 
 use std::sync::atomic::Ordering;
 
-use super::super::tree::{Index, SharedView, WriterView};
 use super::frozen::Frozen;
 use super::latch::PageLatch;
 use super::page::{BlobId, PageId, Source};
 use super::pages::Pages;
-use crate::sync::Views;
-
-// SAFETY: a `SharedView` reads leaves under their latches, inner nodes, blobs, numbers
-// that are atomics, and what changes with `&mut Index` only. A `WriterView` changes
-// leaves, under their latches, and the numbers.
-unsafe impl Views for Index {
-    type Shared<'a> = SharedView<'a>;
-    type Writer<'a> = WriterView<'a>;
-
-    #[inline]
-    fn shared(&self) -> SharedView<'_> {
-        SharedView::new(self, SharedPages(&self.pages))
-    }
-
-    #[inline]
-    unsafe fn writer(&self) -> WriterView<'_> {
-        WriterView::new(self, WriterPages(&self.pages))
-    }
-}
 
 /// The pages as readers use them, while a writer may edit leaves.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +18,24 @@ pub(crate) struct SharedPages<'a>(&'a Pages);
 /// The pages as the one writer uses them, while readers may read.
 #[derive(Debug)]
 pub(crate) struct WriterPages<'a>(&'a Pages);
+
+impl Pages {
+    /// The pages as a reader uses them.
+    #[inline]
+    pub(crate) fn shared(&self) -> SharedPages<'_> {
+        SharedPages(self)
+    }
+
+    /// The pages as the writer uses them.
+    ///
+    /// # Safety
+    ///
+    /// While the view lives no other one of the writer may be used.
+    #[inline]
+    pub(crate) unsafe fn writer(&self) -> WriterPages<'_> {
+        WriterPages(self)
+    }
+}
 
 impl SharedPages<'_> {
     /// Shows `view` the body of a leaf, under its latch.

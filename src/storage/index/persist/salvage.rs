@@ -1,4 +1,4 @@
-//! What is left of a tree of which some units and blobs are lost.
+//! Salvage: the entries of a tree of which some units and blobs are lost.
 //!
 //! The tree is walked from its root as far as it can be read. Where a page is
 //! lost, the separators around it bound the keys that may have been below it. Of a

@@ -21,7 +21,6 @@ pub(crate) use cursor::{Bounds, Cursor, Sink};
 pub(crate) use index::Index;
 pub(crate) use snapshot::Snapshot;
 pub(crate) use totals::Totals;
-pub(crate) use views::{SharedView, WriterView};
 pub(crate) use visit::{Position, Visitor, walk};
 
 use super::memory::{PageId, Source};

@@ -4,6 +4,8 @@
 //! is copied, moved, split or freed. Readers and the writer meet at the leaf's latch. All
 //! other changes take `&mut Index`.
 
+#![allow(unsafe_code)] // the two views of one tree, which the guards of its lock keep apart
+
 use super::super::memory::{SharedPages, Source, WriterPages};
 use super::super::node::key::Key;
 use super::super::node::leaf::{Leaf, LeafMut};
@@ -11,6 +13,7 @@ use super::in_place::InPlacePut;
 use super::index::{Index, visible};
 use super::totals::Counters;
 use super::{Snapshot, Totals, Tree, find_value, value};
+use crate::sync::Views;
 
 /// The view of a reader.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +31,25 @@ pub(crate) struct WriterView<'a> {
     tree: &'a Tree,
     totals: &'a Counters,
     published: &'a Option<Snapshot>,
+}
+
+// SAFETY: a `SharedView` reads leaves under their latches, inner nodes, blobs, numbers
+// that are atomics, and what changes with `&mut Index` only. A `WriterView` changes
+// leaves, under their latches, and the numbers.
+unsafe impl Views for Index {
+    type Shared<'a> = SharedView<'a>;
+    type Writer<'a> = WriterView<'a>;
+
+    #[inline]
+    fn shared(&self) -> SharedView<'_> {
+        SharedView::new(self, self.pages.shared())
+    }
+
+    #[inline]
+    unsafe fn writer(&self) -> WriterView<'_> {
+        // SAFETY: the caller uses no other view of the writer.
+        WriterView::new(self, unsafe { self.pages.writer() })
+    }
 }
 
 impl<'a> SharedView<'a> {
