@@ -34,7 +34,7 @@
 //!   writes to `storage/index`, the ordered map; `storage/journal` takes them through the log
 //!   and the data file (`storage/log`, `storage/file`).
 //! - [`os`]: files, memory by the page, threads, and fork.
-//! - `error`, `fallible`, `segments`, `sync` and `planted`: shared by all of them.
+//! - `error`, `fallible`, `segments`, `sort`, `sync` and `planted`: shared by all of them.
 //!
 //! `docs/ARCHITECTURE.md` has the lives of a put, a get, a cursor and so on by the names of
 //! functions, the lock order, and the glossary.
@@ -57,6 +57,7 @@ mod planted;
 #[doc(hidden)] // for tests/schedules
 pub mod schedules;
 mod segments;
+mod sort;
 mod storage;
 mod sync;
 

@@ -33,7 +33,10 @@ const FLOORS: [&[&str]; 5] = [
     ],
     &["storage"],
     &["os"],
-    &["DB", "DBError", "DBResult", "MAX_LEN", "error", "fallible", "planted", "segments", "sync"],
+    &[
+        "DB", "DBError", "DBResult", "MAX_LEN", "error", "fallible", "planted", "segments", "sort",
+        "sync",
+    ],
 ];
 
 /// The files that may say `unsafe`, each with `allow(unsafe_code)` and a reason.

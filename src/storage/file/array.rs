@@ -11,10 +11,13 @@
 //! Table `t` of level `l` points to tables 42 t to 42 t + 41 of level `l - 1`, or
 //! on level 0 to elements of the array.
 
+use std::cmp::Ordering;
+
 use super::io::{Reader, Writer, damaged};
-use super::pointer::{BlockPointer, Numbered, POINTER, SECTOR, Sector};
+use super::pointer::{BlockPointer, Numbered, POINTER, SECTOR, Sector, sort};
 use crate::error::{DBError, DBResult, OutOfMemory};
 use crate::fallible::{collect, filled, push};
+use crate::sort::heap_sort;
 
 /// Pointers in a table.
 pub(super) const FANOUT: u32 = 42;
@@ -63,6 +66,10 @@ impl Table {
         Ok(table)
     }
 
+    fn order(&self, other: &Table) -> Ordering {
+        self.number.cmp(&other.number)
+    }
+
     fn to_sector(&self) -> Sector {
         let mut sector = [0; SECTOR];
         for (entry, bytes) in self.entries.iter().zip(sector.as_chunks_mut::<POINTER>().0) {
@@ -108,7 +115,7 @@ impl Array {
             if let Some(sector) = beyond {
                 reader.skip(damaged(reader.path, sector))?;
             }
-            level.sort_unstable_by_key(|table| table.number);
+            heap_sort(level, Table::order);
             wanted = below;
         }
         Ok((Array { root, levels }, wanted))
@@ -147,7 +154,7 @@ impl Array {
                 }
             }
             tables.retain(|table| !table.pointer.is_none());
-            tables.sort_unstable_by_key(|table| table.number);
+            heap_sort(tables, Table::order);
         }
     }
 }
@@ -178,7 +185,7 @@ impl<'a> ArrayBuilder<'a> {
         let mut new = Levels::default();
         for level in 0..LEVELS_MAX {
             let old = &base.levels[level];
-            changes.sort_unstable_by_key(|&(number, _)| number);
+            sort(&mut changes, |(number, _)| *number);
             let mut tables = changed_tables(old, &changes, writer.limit)?;
             changes.clear();
             for table in &mut tables {

@@ -9,9 +9,11 @@
 //! 4   pointer to its sector, or to the top table of its array, 12 bytes
 //! ```
 
+use std::cmp::Ordering;
+
 use super::array::{Array, ArrayBuilder, ArrayRoot, FANOUT};
 use super::io::{Reader, Writer, damaged};
-use super::pointer::{BlockPointer, Numbered, POINTER, SECTOR, Sector};
+use super::pointer::{BlockPointer, Numbered, POINTER, SECTOR, Sector, sort};
 use crate::error::{DBResult, OutOfMemory};
 use crate::fallible::push;
 
@@ -37,6 +39,11 @@ pub(super) fn find(blobs: &[Blob], id: u32) -> Option<&Blob> {
 }
 
 impl Blob {
+    /// The order of the list of blobs.
+    pub(super) fn order(&self, other: &Blob) -> Ordering {
+        self.id.cmp(&other.id)
+    }
+
     pub(super) fn new(id: u32, len: u32, pointer: BlockPointer) -> Blob {
         Blob { id, len, pointer, runs: Vec::new() }
     }
@@ -109,7 +116,7 @@ impl Blob {
         }
         let root = ArrayRoot { levels, pointer: self.pointer };
         let (array, mut elements) = Array::read(reader, root)?;
-        elements.sort_unstable_by_key(|(number, _)| *number);
+        sort(&mut elements, |(number, _)| *number);
         if !elements.iter().map(|(number, _)| *number).eq(0..count) {
             return Err(damaged(reader.path, self.pointer.sector));
         }

@@ -17,6 +17,7 @@ use super::space::{Bits, RESERVED};
 use crate::error::{DBError, DBResult};
 use crate::fallible::{collect, filled, push};
 use crate::planted::{self, Bug};
+use crate::sort::heap_sort;
 
 /// A checkpoint in the making: what the next root will reach.
 #[derive(Debug)]
@@ -102,7 +103,7 @@ impl Checkpoint<'_> {
             }
         }
         let blocks = self.blocks.finish(&mut self.writer)?;
-        self.new_blobs.sort_unstable_by_key(|blob| blob.id);
+        heap_sort(&mut self.new_blobs, Blob::order);
         let mut records = ArrayBuilder::new(self.records);
         let gone = self.blobs.iter().filter(|blob| !self.kept_blobs.has(blob.id));
         let changed = gone.chain(&self.new_blobs).map(|blob| blob.id / RECORDS);
@@ -228,7 +229,7 @@ impl DataFile {
         self.records.accept(records.0, records.1);
         self.blobs.retain(|blob| kept_blobs.has(blob.id));
         self.blobs.extend(new_blobs);
-        self.blobs.sort_unstable_by_key(|blob| blob.id);
+        heap_sort(&mut self.blobs, Blob::order);
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::pointer::{BlockPointer, Numbered, SECTOR, Sector, hash};
+use super::pointer::{BlockPointer, Numbered, SECTOR, Sector, hash, sort};
 use super::space::{Bits, RESERVED, Space};
 use crate::error::{DBError, DBResult};
 use crate::os::disk::File;
@@ -141,7 +141,7 @@ impl<'a> Reader<'a> {
         mut wanted: Vec<Numbered>,
         each: &mut dyn FnMut(Numbered, &Sector) -> DBResult<()>,
     ) -> DBResult<()> {
-        wanted.sort_unstable_by_key(|(_, pointer)| pointer.sector);
+        sort(&mut wanted, |(_, pointer)| pointer.sector);
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut rest = &wanted[..];
         while let Some((_, BlockPointer { sector: first, .. })) = rest.first() {

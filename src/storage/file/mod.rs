@@ -42,6 +42,7 @@ use space::{Bits, Space};
 use crate::error::{DBError, DBResult};
 use crate::fallible::{collect, filled};
 use crate::os::disk::File;
+use crate::sort::heap_sort;
 
 /// A database file, open.
 #[derive(Debug)]
@@ -146,11 +147,11 @@ impl DataFile {
         let memory = file_len.saturating_add(file_len - content).saturating_add(ALLOWANCE);
         receiver.reserve(block_numbers, blob_numbers, memory)?;
         reader.read(elements, &mut |(block, _), sector| receiver.block(block, sector))?;
-        blobs.sort_unstable_by_key(|blob| blob.pointer.sector);
+        heap_sort(&mut blobs, |one, other| one.pointer.sector.cmp(&other.pointer.sector));
         for blob in &mut blobs {
             receiver.blob(blob.id, blob.len, &mut |bytes| blob.read(&mut reader, bytes))?;
         }
-        blobs.sort_unstable_by_key(|blob| blob.id);
+        heap_sort(&mut blobs, Blob::order);
         let space = Space::of(reader.seen.unwrap_or_default());
         Ok(DataFile { file, path, root, blocks, records, blobs, space })
     }

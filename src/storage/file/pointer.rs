@@ -31,6 +31,12 @@ pub(super) struct BlockPointer {
 /// A block pointer with the number of the element that it points to.
 pub(super) type Numbered = (u32, BlockPointer);
 
+/// Sorts block pointers, of which a file has many. Not generic, so that the code of the sort
+/// stands in the library once.
+pub(super) fn sort(pointers: &mut [Numbered], by: fn(&Numbered) -> u32) {
+    pointers.sort_unstable_by_key(by);
+}
+
 impl BlockPointer {
     pub(super) fn is_none(self) -> bool {
         self.sector == 0

@@ -21,7 +21,6 @@
 //! little-endian. A version that writes something else changes the version, or
 //! a feature bit, and never the magic or the place of the checksum.
 
-use std::cmp::Reverse;
 use std::path::Path;
 
 use xxhash_rust::xxh3::xxh3_64;
@@ -31,6 +30,7 @@ use super::pointer::BlockPointer;
 use crate::error::{DBError, DBResult};
 use crate::os::disk::File;
 use crate::planted::{self, Bug};
+use crate::sort::heap_sort;
 
 const SLOT: usize = 4096;
 const MAGIC: &[u8; 8] = b"minidb\r\n";
@@ -274,7 +274,7 @@ pub(crate) fn readable_roots(file: &dyn File, path: &Path) -> DBResult<(Vec<Root
             roots.push(root);
         }
     }
-    roots.sort_unstable_by_key(|root| Reverse(root.sequence));
+    heap_sort(&mut roots, |one, other| other.sequence.cmp(&one.sequence));
     // The first root is in the second slot; until there is another, the first is blank.
     let is_young = roots.first().is_some_and(|root| root.sequence == 1);
     if is_young && read_slot(&bytes[..SLOT], 0) == RootSlot::Blank {

@@ -20,6 +20,7 @@ use super::root::Root;
 use crate::error::{DBError, DBResult};
 use crate::fallible::{filled, push};
 use crate::os::disk::File;
+use crate::sort::heap_sort;
 
 /// The sectors that a root reaches and that are whole.
 #[derive(Debug)]
@@ -46,10 +47,10 @@ impl<'a> ReadableSectors<'a> {
         blocks.try_reserve_exact(elements.len())?;
         reader
             .read(elements, &mut |(block, _), sector| Ok(push(&mut blocks, (block, *sector))?))?;
-        blocks.sort_unstable_by_key(|(block, _)| *block);
+        heap_sort(&mut blocks, |one: &(u32, Sector), other| one.0.cmp(&other.0));
         let (_, records) = Array::read(&mut reader, root.records)?;
         let mut blobs = Blob::read_records(&mut reader, records)?;
-        blobs.sort_unstable_by_key(|blob| blob.id);
+        heap_sort(&mut blobs, Blob::order);
         Ok(ReadableSectors { file, path, blocks, blobs, damaged: reader.damaged })
     }
 

@@ -24,6 +24,7 @@ use crate::error::{DBError, DBResult};
 use crate::fallible::push;
 use crate::os::disk::File;
 use crate::planted::{self, Bug};
+use crate::sort::heap_sort;
 
 /// Bytes that are read at a time. Valid records may be longer.
 const WINDOW: usize = 256 << 10;
@@ -193,7 +194,8 @@ pub(crate) fn salvage(
     while let Found::Record(offset, head) = scan.next(|head| head.kind == Kind::Commit)? {
         push(&mut found, Position { lsn: head.lsn, offset })?;
     }
-    found.sort_unstable_by_key(|position| (position.lsn, position.offset));
+    let by = |it: &Position| (it.lsn, it.offset);
+    heap_sort(&mut found, |one, other| by(one).cmp(&by(other)));
     for Position { lsn, offset } in &found {
         if let Some((head, payload)) = scan.window.record(*offset, *lsn, identity.salt)? {
             each(head.lsn..head.end(), payload)?;

@@ -8,6 +8,7 @@ use super::super::change::{Change, Op};
 use super::edge::{Edge, Range};
 use crate::error::DBResult;
 use crate::fallible::{collect, concat};
+use crate::sort::heap_sort;
 use crate::sync::Arc;
 
 /// Bytes with a NUL after them, which clones share. They are ordered without the NUL.
@@ -193,7 +194,7 @@ impl WriteSet {
     pub(super) fn cleared(&self) -> DBResult<Vec<Range<'_>>> {
         let ranges = self.cleared.iter().map(|range| (range.low.as_ref(), range.high.as_ref()));
         let mut ranges = collect(ranges)?;
-        ranges.sort_unstable();
+        heap_sort(&mut ranges, Ord::cmp);
         let mut end = Edge::At(&[][..]);
         for (low, high) in &mut ranges {
             (*low, *high) = (end.max(*low), end.max(*high));

@@ -23,6 +23,7 @@ use super::super::tree::{LEVELS_MAX, Position, Visitor, walk};
 use super::image::ImageMeta;
 use crate::error::OutOfMemory;
 use crate::fallible::{collect, concat, copy, filled, push};
+use crate::sort::heap_sort;
 
 /// The readable part of a damaged file: units of pages, and blobs, by number. All
 /// bytes that it gives have been verified; a number that it does not have is lost.
@@ -73,7 +74,7 @@ impl Ranges {
 
     /// Sorts the ranges and joins those that overlap.
     fn sort(&mut self) {
-        self.0.sort_unstable();
+        heap_sort(&mut self.0, Ord::cmp);
         self.0.dedup_by(|(from, to), (_, end)| {
             let overlaps = end.as_ref().is_none_or(|end| &*from <= end);
             if overlaps && end.is_some() && (to.is_none() || &*to > end) {
@@ -309,7 +310,7 @@ impl<S: PageSource> Salvage<'_, S> {
     /// The leaves in units that the walk has not reached, each with the first of its
     /// keys that can be read, by which they are sorted.
     fn leaves(&mut self) -> Result<Vec<(Vec<u8>, PageId)>, S::Error> {
-        self.sizes.sort_unstable();
+        heap_sort(&mut self.sizes, Ord::cmp);
         let left = self.units.iter().zip(&self.reached).filter(|(_, reached)| !**reached);
         let left = left.map(|(unit, _)| *unit).filter(|&unit| PageId::new(unit, 1).unit() == unit);
         let mut leaves = Vec::new();
@@ -322,7 +323,7 @@ impl<S: PageSource> Salvage<'_, S> {
                 }
             }
         }
-        leaves.sort_unstable_by(|(one, _), (next, _)| one.cmp(next));
+        heap_sort(&mut leaves, |(one, _): &(Vec<u8>, PageId), (next, _)| one.cmp(next));
         Ok(leaves)
     }
 
