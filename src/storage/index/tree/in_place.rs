@@ -1,6 +1,6 @@
 //! A put that changes nothing but the bytes of one leaf.
 
-use super::super::memory::{PageId, Source};
+use super::super::memory::{PageId, Source, prefetch_bytes};
 use super::super::node::key::Key;
 use super::super::node::leaf::{Leaf, LeafMut, NewEntry, Value};
 use super::Index;
@@ -35,7 +35,11 @@ impl InPlacePut {
         let node = Leaf::new(source.page_to_search(leaf));
         let (at, replaces) = match node.find(source, key) {
             Ok(at) => match node.entry(at).value {
-                Value::Inline(old) if old.len() == value.len() => (at, true),
+                Value::Inline(old) if old.len() == value.len() => {
+                    // The edit waits for these lines while it holds the latch.
+                    prefetch_bytes(old);
+                    (at, true)
+                }
                 _ => return None,
             },
             Err(at) => {
