@@ -186,10 +186,18 @@ impl<T> BrLock<T> {
     }
 }
 
+#[cfg(test)]
+std::thread_local! {
+    /// How often this thread has held a lock exclusively.
+    pub(crate) static UPGRADES: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
 impl<'a, T> UpgradableGuard<'a, T> {
     /// Waits until no reader is left.
     #[inline]
     pub(crate) fn upgrade(self) -> WriteGuard<'a, T> {
+        #[cfg(test)]
+        UPGRADES.set(UPGRADES.get() + 1);
         let lock = self.lock;
         let gate = lock.gate.write_ignoring_poison();
         lock.state.fetch_or(EXCLUSIVE, Ordering::SeqCst);

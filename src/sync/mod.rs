@@ -13,6 +13,8 @@ mod order;
 #[cfg(minidb_shuttle)]
 mod shuttled;
 
+#[cfg(test)]
+pub(crate) use br_lock::UPGRADES;
 pub(crate) use br_lock::{BrLock, ReadGuard, Views, WriteGuard};
 
 use std::ops::{Deref, DerefMut};

@@ -1,4 +1,4 @@
-//! Databases on disks that are not much larger than they are.
+//! Databases on disks that are not much larger than they are, and the cost of a commit.
 
 use std::path::Path;
 
@@ -6,6 +6,7 @@ use super::super::persistent_db::PersistentDB;
 use super::*;
 use crate::DB;
 use crate::os::sim::SimDisk;
+use crate::sync::UPGRADES;
 
 fn open(disk: &SimDisk, options: &Options) -> PersistentDB {
     let (disk, options) = (std::sync::Arc::new(disk.clone()), options.clone().no_threads());
@@ -19,6 +20,25 @@ fn overwrite(db: &PersistentDB, keys: usize, len: usize, bytes: u64) -> DBResult
         db.put(&key, &vec![n as u8; len])?;
         Ok(())
     })
+}
+
+/// A commit applies and publishes, each under the exclusive guard; only the first one after
+/// an open also has to freeze the state before it.
+#[test]
+fn a_synced_commit_holds_the_index_exclusively_twice() {
+    let db = open(&SimDisk::new(1), &Options::new());
+    let upgrades = |commit: &dyn Fn()| {
+        let before = UPGRADES.get();
+        commit();
+        UPGRADES.get() - before
+    };
+    let put = |n: u8| move |db: &PersistentDB| drop(db.put(&[n], b"value").unwrap());
+    assert_eq!(upgrades(&|| put(0)(&db)), 3);
+    for n in 1..50 {
+        assert_eq!(upgrades(&|| put(n)(&db)), 2, "put {n}");
+    }
+    assert_eq!(upgrades(&|| drop(db.delete(&[7]).unwrap())), 2);
+    assert!(upgrades(&|| db.write_all([(&b"a"[..], &b"1"[..]), (b"b", b"2")]).unwrap()) <= 3);
 }
 
 #[test]
