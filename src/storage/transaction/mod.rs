@@ -244,7 +244,7 @@ impl Transaction {
         self.write(change)
     }
 
-    /// Compares and swaps, as [`InMemoryDB::cas`] does; the key counts as read.
+    /// Compares and swaps, as [`Database::cas`] does; the key counts as read.
     pub fn cas(
         &mut self,
         key: &[u8],
