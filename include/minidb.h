@@ -10,7 +10,7 @@
  * Results. A function returning int returns MINIDB_OK (zero) when done, a
  * positive code when the answer is "no" (MINIDB_NOTFOUND, MINIDB_CONFLICT)
  * and a negative code when it failed. Unless it is MINIDB_OK, the store is
- * as it was before; only after MINIDB_IO from a write is that not certain
+ * as it was before; only after MINIDB_IO or MINIDB_INTERNAL from a write is that not certain
  * (see minidb_commit). Codes may be added: judge one you do not know by its
  * sign, and ask minidb_strerror for its text.
  *
@@ -244,8 +244,8 @@ MINIDB_API int minidb_snapshot(const minidb_t *db, minidb_t **snapshot);
  * Begins a transaction on the database `db` (another kind of view is
  * MINIDB_INVALID): a private view that starts as what `db` holds now and
  * sees its own writes, which nobody else sees until minidb_commit. Any
- * number may be open at once; beginning never waits, and an open one makes
- * nobody wait. On a database opened read-only it can only read.
+ * number may be open at once; beginning waits for no transaction and no disk,
+ * and an open one makes nobody wait. On a database opened read-only it can only read.
  *
  * These count as read: a key that minidb_get, minidb_get_into or minidb_cas
  * looked at, or whose `old` or `old_len` was wanted, whether there or not;
@@ -254,7 +254,9 @@ MINIDB_API int minidb_snapshot(const minidb_t *db, minidb_t **snapshot);
  * minidb_check and minidb_backup. A key that the transaction wrote before (a
  * cursor: before it was opened) is its own, and not read by looking at it.
  */
-MINIDB_API int minidb_begin(const minidb_t *db, minidb_t **txn);
+MINIDB_API
+int minidb_begin(const minidb_t *db,
+                 minidb_t **txn);
 
 /**
  * Applies all writes of a transaction to its database, as one atomic step

@@ -1,7 +1,7 @@
 //! `DBError`: every failure of the store.
 //!
 //! An answer is not an error: a missing key is `None`, a lost compare-and-swap is
-//! `false`. A failed operation changes nothing in the store.
+//! `false`.
 
 use std::fmt;
 use std::io;
@@ -10,8 +10,8 @@ use std::path::Path;
 /// The result of a database operation; by default a value, or none.
 pub type DBResult<T = Option<Vec<u8>>> = Result<T, DBError>;
 
-/// A failed operation. The store is as it was before; only after [`DBError::Io`]
-/// from a write that is not certain.
+/// A failed operation. The store is as it was before; only after [`DBError::Io`] or
+/// [`DBError::Internal`] from a write that is not certain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DBError {

@@ -1,8 +1,8 @@
 //! Sorting with little machine code.
 //!
 //! Std's sort takes some 4 KB for each type of items and each order. It stays where many
-//! items are sorted often; lists that are short, or sorted while a file is opened or
-//! salvaged, take the heap sort here (Williams, 1964).
+//! items are sorted often. Lists that are short, or sorted while a file is opened or
+//! salvaged, take the heap sort here (Williams, 1964); lists that grow are merged.
 
 use std::cmp::Ordering;
 
@@ -29,6 +29,29 @@ pub(crate) fn heap_sort<T>(items: &mut [T], compare: impl Fn(&T, &T) -> Ordering
     }
 }
 
+/// Merges sorted items into a sorted list that has room for them.
+pub(crate) fn merge<T: Default>(
+    list: &mut Vec<T>,
+    mut new: Vec<T>,
+    compare: impl Fn(&T, &T) -> Ordering,
+) {
+    let (mut old, mut rest) = (list.len(), new.len());
+    list.resize_with(old + rest, T::default);
+    // From the greatest on, so that the room at the end is used first.
+    for at in (0..list.len()).rev() {
+        if rest == 0 {
+            return;
+        }
+        if old > 0 && compare(&list[old - 1], &new[rest - 1]) == Ordering::Greater {
+            old -= 1;
+            list.swap(old, at);
+        } else {
+            rest -= 1;
+            std::mem::swap(&mut list[at], &mut new[rest]);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,6 +67,24 @@ mod tests {
             heap_sort(&mut items, u64::cmp);
             expected.sort();
             assert_eq!(items, expected);
+        }
+    }
+
+    #[test]
+    fn sorted_lists_are_merged() {
+        let mut random = Random::new(8);
+        println!("seed 8");
+        for len in 0..100usize {
+            let mut sorted = |len| {
+                let mut items: Vec<u64> = (0..len).map(|_| random.below(90)).collect();
+                items.sort();
+                items
+            };
+            let (mut list, new) = (sorted(len), sorted(len * 7 % 31));
+            let mut expected = [&list[..], &new].concat();
+            merge(&mut list, new, u64::cmp);
+            expected.sort();
+            assert_eq!(list, expected);
         }
     }
 }

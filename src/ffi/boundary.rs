@@ -9,7 +9,7 @@ use std::ptr;
 
 use super::code::{MINIDB_NOTFOUND, MINIDB_OK};
 use super::text::{Failure, forget, invalid, keep};
-use crate::{DBError, DBResult, MAX_LEN};
+use crate::{DBError, DBResult, MAX_LEN, fallible};
 
 #[cfg(panic = "abort")]
 compile_error!("minidb must unwind: it turns a panic into MINIDB_INTERNAL");
@@ -293,6 +293,22 @@ pub(super) struct TakenValue {
     copy: Option<Copied>,
 }
 
+impl TakenValue {
+    /// Puts a text in the place of the reserved bytes, which it does not exceed.
+    pub(super) fn fill(&mut self, text: &str) {
+        assert!(text.len() <= self.len, "the text is longer than its memory");
+        self.len = text.len();
+        if let Some(copy) = &self.copy {
+            let start = copy.start.cast::<u8>();
+            // SAFETY: the copy has at least as many bytes, and one for the NUL.
+            unsafe {
+                start.copy_from_nonoverlapping(text.as_ptr(), text.len());
+                start.add(text.len()).write(0);
+            }
+        }
+    }
+}
+
 impl ValueOut {
     /// # Safety
     ///
@@ -314,6 +330,11 @@ impl ValueOut {
     pub(super) fn take(&self, value: &[u8]) -> DBResult<TakenValue> {
         let copy = if self.bytes.out.is_null() { None } else { Some(Copied::new(value)?) };
         Ok(TakenValue { len: value.len(), copy })
+    }
+
+    /// Takes memory for a text of `len` bytes that is not known yet, if it is wanted.
+    pub(super) fn reserve(&self, len: usize) -> DBResult<TakenValue> {
+        self.take(&fallible::filled(0, len)?)
     }
 
     /// Hands out a value, if there is one; returns MINIDB_OK or MINIDB_NOTFOUND.

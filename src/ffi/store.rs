@@ -86,11 +86,17 @@ pub unsafe extern "C" fn minidb_salvage(
     // SAFETY: as the header says of arguments and out-parameters.
     guard(|| unsafe {
         let out = ValueOut::new(report, ptr::null_mut());
-        let salvaged = salvage(file_path("damaged", damaged)?, file_path("path", path)?)?;
-        let text = out.take(text_of(&salvaged).as_bytes())?;
+        let (damaged, path) = (file_path("damaged", damaged)?, file_path("path", path)?);
+        // Before there is a file: a call that fails leaves none behind.
+        let mut text = out.reserve(REPORT_MAX)?;
+        text.fill(&text_of(&salvage(damaged, path)?));
         Ok(out.give(Some(text)))
     })
 }
+
+/// No report is longer: 8 lines of a name with up to 15 letters and a number with up to 20
+/// digits.
+const REPORT_MAX: usize = 8 * 38;
 
 /// The report of a salvage: a line "name number" for each number.
 fn text_of(found: &Salvaged) -> String {

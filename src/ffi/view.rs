@@ -91,8 +91,8 @@ pub unsafe extern "C" fn minidb_snapshot(
 /// Begins a transaction on the database `db` (another kind of view is
 /// MINIDB_INVALID): a private view that starts as what `db` holds now and
 /// sees its own writes, which nobody else sees until minidb_commit. Any
-/// number may be open at once; beginning never waits, and an open one makes
-/// nobody wait. On a database opened read-only it can only read.
+/// number may be open at once; beginning waits for no transaction and no disk,
+/// and an open one makes nobody wait. On a database opened read-only it can only read.
 ///
 /// These count as read: a key that minidb_get, minidb_get_into or minidb_cas
 /// looked at, or whose `old` or `old_len` was wanted, whether there or not;

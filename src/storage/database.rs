@@ -24,7 +24,7 @@ use crate::sync::Arc;
 /// cloning it gives another handle on the same data.
 ///
 /// The closures that some methods take are called while the store is locked: they must
-/// not use the database.
+/// not use this database, nor another one, whose locks could be waited for in a circle.
 #[derive(Clone)]
 pub struct Database {
     store: Arc<Store>,

@@ -6,8 +6,8 @@
 //! into the data [`file`](mod@file) by checkpoints. [`snapshot`] and [`cursor`] have the views
 //! that outlive a call, [`transaction`] those that are written to.
 //!
-//! The life of a put in memory: [`Database::put_with`] checks the lengths and calls
-//! `Store::put`. Under the upgradable guard the index descends to the leaf of the key; if
+//! The life of a put in memory: [`Database::put_with`] calls `Store::put`, which
+//! checks the lengths. Under the upgradable guard the index descends to the leaf of the key; if
 //! only that leaf changes, it is edited in place under its latch. Else the guard is upgraded
 //! to the exclusive one, pages that a snapshot can see are copied on the way down, and the
 //! leaf is edited, grown or split.

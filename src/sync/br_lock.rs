@@ -9,8 +9,8 @@
 //! Promises:
 //!
 //! 1. At most one thread holds the upgradable guard. The exclusive guard excludes readers.
-//! 2. Readers wait for the holder of the exclusive guard only, not for a thread that is
-//!    about to upgrade.
+//! 2. Readers wait for the holder of the exclusive guard, or for a thread that waits for the
+//!    readers inside to become it; not for the holder of the upgradable guard.
 //! 3. A panic under the upgradable or the exclusive guard leaves the value in doubt: the
 //!    lock refuses every thread with [`DBError::Internal`] from then on.
 

@@ -3,7 +3,8 @@
 //! A thread that holds a lock takes only locks that come later in [`Rank`], so no circle of
 //! threads can wait for each other. A page's latch comes after all of them, and a thread
 //! holds one at a time. Locks under which no other one is taken (the tables of handles, the
-//! state of the worker) have no rank.
+//! state of the worker) have no rank, and neither has the read guard of the index: no lock is
+//! waited for under it but a latch.
 
 /// The locks that are held together, in the order in which they are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -50,7 +50,8 @@ impl Pin {
     #[inline]
     fn record(n: usize, handle: usize) -> Option<Pin> {
         let record = &PROCESS.pins.0[n % RECORDS].0;
-        let free = record.compare_exchange(0, handle, Ordering::SeqCst, Ordering::Relaxed);
+        // Odd, also if the number is no handle: even numbers are counts.
+        let free = record.compare_exchange(0, handle | 1, Ordering::SeqCst, Ordering::Relaxed);
         free.is_ok().then_some(Pin(record))
     }
 

@@ -153,8 +153,10 @@ impl Array {
                     Err(_) => tables.push(table), // reserved
                 }
             }
+            if !tables.is_sorted_by_key(|table| table.number) {
+                heap_sort(tables, Table::order);
+            }
             tables.retain(|table| !table.pointer.is_none());
-            heap_sort(tables, Table::order);
         }
     }
 }

@@ -22,7 +22,7 @@ pub(super) const RECORDS: u32 = (SECTOR / RECORD) as u32;
 const RECORD: usize = 4 + POINTER;
 
 /// Where a blob is.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Blob {
     pub(super) id: u32,
     pub(super) len: u32,

@@ -1,7 +1,7 @@
 //! Checkpoints: writing what has changed, and then a root that reaches it.
 //!
-//! The parts of a tree are given twice: first those that have not changed, so that
-//! their sectors are kept, then those that are new. A new block may have the bytes
+//! The parts of a tree that have not changed are given first, so that their sectors are
+//! kept, then those that are new. A new block may have the bytes
 //! of a block that is in the file: of the one with its number, or of one in the
 //! page that it comes from, counted from the end, where entries gather. Then that
 //! sector is kept. So a page in which one entry has changed costs one sector or
@@ -17,7 +17,7 @@ use super::space::{Bits, RESERVED};
 use crate::error::{DBError, DBResult};
 use crate::fallible::{collect, filled, push};
 use crate::planted::{self, Bug};
-use crate::sort::heap_sort;
+use crate::sort::{heap_sort, merge};
 
 /// A checkpoint in the making: what the next root will reach.
 #[derive(Debug)]
@@ -228,8 +228,7 @@ impl DataFile {
         self.blocks.accept(blocks.0, blocks.1);
         self.records.accept(records.0, records.1);
         self.blobs.retain(|blob| kept_blobs.has(blob.id));
-        self.blobs.extend(new_blobs);
-        heap_sort(&mut self.blobs, Blob::order);
+        merge(&mut self.blobs, new_blobs, Blob::order);
         Ok(())
     }
 

@@ -27,8 +27,9 @@ use crate::sort::heap_sort;
 pub(crate) struct ReadableSectors<'a> {
     file: &'a dyn File,
     path: &'a Path,
-    /// In the order of their numbers.
-    blocks: Vec<(u32, Sector)>,
+    /// The numbers of the blocks, in order, each with the place of its content.
+    blocks: Vec<(u32, u32)>,
+    contents: Vec<Sector>,
     /// Blobs as their records have them, in the order of their numbers.
     blobs: Vec<Blob>,
     /// Sectors that are damaged, those of blobs not counted.
@@ -43,15 +44,17 @@ impl<'a> ReadableSectors<'a> {
     ) -> DBResult<ReadableSectors<'a>> {
         let mut reader = Reader::lenient(file, path)?;
         let (_, elements) = Array::read(&mut reader, root.blocks)?;
-        let mut blocks = Vec::new();
-        blocks.try_reserve_exact(elements.len())?;
-        reader
-            .read(elements, &mut |(block, _), sector| Ok(push(&mut blocks, (block, *sector))?))?;
-        heap_sort(&mut blocks, |one: &(u32, Sector), other| one.0.cmp(&other.0));
+        let (mut blocks, mut contents) = (Vec::new(), Vec::new());
+        contents.try_reserve_exact(elements.len())?;
+        reader.read(elements, &mut |(block, _), sector| {
+            push(&mut blocks, (block, contents.len() as u32))?;
+            Ok(push(&mut contents, *sector)?)
+        })?;
+        heap_sort(&mut blocks, Ord::cmp);
         let (_, records) = Array::read(&mut reader, root.records)?;
         let mut blobs = Blob::read_records(&mut reader, records)?;
         heap_sort(&mut blobs, Blob::order);
-        Ok(ReadableSectors { file, path, blocks, blobs, damaged: reader.damaged })
+        Ok(ReadableSectors { file, path, blocks, contents, blobs, damaged: reader.damaged })
     }
 
     /// The numbers of all blocks.
@@ -61,7 +64,7 @@ impl<'a> ReadableSectors<'a> {
 
     pub(crate) fn block(&self, block: u32) -> Option<&Sector> {
         let at = self.blocks.binary_search_by_key(&block, |(block, _)| *block).ok()?;
-        Some(&self.blocks[at].1)
+        self.contents.get(self.blocks[at].1 as usize)
     }
 
     /// A blob, if all of it can be read.

@@ -210,6 +210,47 @@ fn a_batch_without_memory_is_applied_whole_or_not_at_all() {
     }
 }
 
+/// Undoing needs nothing: no memory for the notes of snapshots that are gone either.
+#[test]
+fn changes_are_undone_without_memory() {
+    println!("seed 11");
+    let mut rng = Random::new(11);
+    let (mut index, mut model) = (Index::new().unwrap(), Model::new());
+    for _ in 0..2_000 {
+        random_step(&mut index, &mut model, &mut rng, 1_000);
+    }
+    for round in 0..60 {
+        let (before, mut later) = (model.clone(), model.clone());
+        let mut change = |index: &mut Index| {
+            let end = index.freeze()?;
+            for _ in 0..rng.below(40) {
+                random_step(index, &mut later, &mut rng, 1_000);
+            }
+            drop(end);
+            for _ in 0..rng.below(40) {
+                random_step(index, &mut later, &mut rng, 1_000);
+            }
+            index.clear(Some(&[0x40]), Some(&[0x60]))?;
+            let end = index.freeze()?;
+            random_step(index, &mut later, &mut rng, 1_000);
+            drop(end);
+            index.pages.refuse_notes(true);
+            Ok::<(), OutOfMemory>(())
+        };
+        if round % 2 == 0 {
+            index.begin_unpublished().unwrap();
+            change(&mut index).unwrap();
+            index.roll_back();
+        } else {
+            let refused = index.atomically(|index| change(index).and(Err(OutOfMemory)));
+            assert_eq!(refused, Err(OutOfMemory));
+        }
+        index.pages.refuse_notes(false);
+        index.collect(usize::MAX);
+        compare(&index, &before);
+    }
+}
+
 #[test]
 fn a_snapshot_outlives_its_index() {
     let mut index = Index::new().unwrap();

@@ -11,7 +11,6 @@ use super::commit::{LOOK, LogGuard};
 use super::{CheckpointMode, Files, Journal};
 use crate::error::{DBError, DBResult};
 use crate::planted::{self, Bug};
-use crate::sync::Mutex;
 use crate::sync::atomic::Ordering;
 
 /// The data file, and what is in it.
@@ -69,11 +68,6 @@ impl Journal {
     /// cannot wait.
     pub(super) fn request_checkpoint(&self, mode: CheckpointMode) {
         let files = &*self.files;
-        if let Ok(mut log) = files.writer().and_then(Mutex::lock) {
-            // Not again with the next commit, should it fail.
-            let live = log.log.live_bytes();
-            log.set_checkpoint_at(live.saturating_add(files.options.due_after(0)));
-        }
         let in_background = files.options.background && mode == CheckpointMode::Background;
         if !in_background || !self.request_from_worker() {
             // It reports to nobody: what it could not fold is in the log.
@@ -115,6 +109,7 @@ impl Files {
         if planted::is(Bug::RetiredTooEarly) {
             self.writer()?.lock()?.log.retire(lsn);
         }
+        let mut done = Ok(());
         if lsn != target.data.fields().lsn {
             let mark = target.log.map(|log::Identity { generation, salt, .. }| LogMark {
                 generation,
@@ -122,12 +117,12 @@ impl Files {
                 offset,
                 synced: !self.options.no_sync,
             });
-            let done = target.checkpoint(&snapshot, lsn, mark);
+            done = target.checkpoint(&snapshot, lsn, mark);
             self.file_bytes.store(target.data.bytes(), Ordering::Relaxed);
-            done?;
         }
         let pinned_epoch = snapshot.pinned_epoch();
         self.store.release_snapshot(snapshot, pinned_epoch);
+        done?;
         let mut log = self.writer()?.lock()?;
         log.log.retire(lsn);
         log.set_checkpoint_at(self.options.due_after(target.data.bytes()));
@@ -145,11 +140,15 @@ impl Files {
         let all = self.file_bytes.load(Ordering::Relaxed).saturating_add(live * 3);
         let needed = all.min(live * 100) + 4 * LOOK;
         let at = log.checkpoint_at;
-        log.set_checkpoint_at(at);
-        if log.log.file().free_space() < needed {
-            return Some(CheckpointMode::Inline);
-        }
-        (live >= at).then_some(CheckpointMode::Background)
+        let mode = if log.log.file().free_space() < needed {
+            Some(CheckpointMode::Inline)
+        } else {
+            (live >= at).then_some(CheckpointMode::Background)
+        };
+        // One commit requests it, and not the next one again, should it fail.
+        let later = live.saturating_add(self.options.due_after(0));
+        log.set_checkpoint_at(if mode.is_some() { later } else { at });
+        mode
     }
 
     /// Folds everything into the data file, so that it alone holds the database.

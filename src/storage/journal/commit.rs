@@ -206,7 +206,11 @@ impl Files {
                 return outcome.clone();
             }
             log = match log.in_flight {
-                Some(_) => self.flushed.wait(log)?,
+                // The outcome counts, also if another call has panicked since.
+                Some(_) => match self.flushed.wait(log) {
+                    Ok(log) => log,
+                    Err(error) => return group.0.get().cloned().unwrap_or(Err(error)),
+                },
                 None => self.flush_group(log)?,
             };
         }
@@ -232,11 +236,17 @@ impl Files {
     /// Ends the flight of a group with its outcome, and wakes all that wait for it.
     fn end_flight(&self, log: &mut LogWriter, mut done: DBResult<()>) {
         let end = log.in_flight.as_mut().and_then(|flight| flight.end.take());
-        if done.is_ok() || planted::is(Bug::PublishedAfterFailure) {
-            done = done.and(self.store.publish(end));
+        let settled = if done.is_ok() || planted::is(Bug::PublishedAfterFailure) {
+            self.store.publish(end)
         } else {
             drop(end);
-            let _ = self.store.roll_back(); // without the lock, readers are refused, too
+            self.store.roll_back()
+        };
+        if let Err(error) = &settled {
+            log.log.abandon(error.clone()); // after a panic under the lock of the store
+        }
+        done = done.and(settled);
+        if done.is_err() {
             // The next group builds on what is gone.
             let _ = take(&mut log.pending).0.set(done.clone());
         }

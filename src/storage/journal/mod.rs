@@ -9,8 +9,9 @@
 //!    system has it then.
 //! 2. What a reader has seen is on disk, or with `no_sync` the system's.
 //! 3. Commits have one order. A crash leaves all of them up to some one, each whole.
-//! 4. A call that fails has changed nothing. After [`DBError::Io`] from a write that is
-//!    not certain until the database is opened again, and until then it refuses writes.
+//! 4. A call that fails has changed nothing. After [`DBError::Io`] or [`DBError::Internal`]
+//!    from a write that is not certain until the database is opened again, and until then
+//!    it refuses writes.
 //! 5. Damage is found, not passed on: what was read from files had its checksum.
 //!
 //! Where things are: [`open`] opens and recovers, [`commit`] has the life of a commit,

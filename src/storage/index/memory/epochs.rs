@@ -79,6 +79,9 @@ pub(crate) struct Epochs<M> {
     reserved: usize,
     /// The retired list: notes of snapshots that are gone, not yet looked at.
     retired_list: Vec<Retired>,
+    /// Refuses memory for notes.
+    #[cfg(test)]
+    pub(crate) refusing: bool,
 }
 
 impl<M> Epochs<M> {
@@ -91,6 +94,8 @@ impl<M> Epochs<M> {
             sweep_at: 16,
             reserved: 0,
             retired_list: Vec::new(),
+            #[cfg(test)]
+            refusing: false,
         }
     }
 
@@ -135,6 +140,11 @@ impl<M> Epochs<M> {
             self.reserved = count;
         }
         Ok(())
+    }
+
+    /// Ends the operation that notes were reserved for.
+    pub(crate) fn release_reserved(&mut self) {
+        self.reserved = 0;
     }
 
     /// Takes an item out of the live tree; returns it if it is to be freed at once.
@@ -191,6 +201,10 @@ impl<M> Epochs<M> {
         if Arc::get_mut(&mut live.snapshot).is_none() {
             return false;
         }
+        #[cfg(test)]
+        if self.refusing {
+            return false;
+        }
         if let Some(older) = older.filter(|_| is_newest)
             && self.live[older].retired.try_reserve(self.reserved).is_err()
         {
@@ -238,12 +252,14 @@ impl<M> Epochs<M> {
         while *limit > 0 {
             let &item = self.retired_list.last()?;
             let older = self.live.partition_point(|l| l.snapshot.epoch < item.death);
+            let live_count = self.live.len();
             let keeper = older.checked_sub(1).map(|at| &mut self.live[at]);
             let keeper = keeper.filter(|live| live.snapshot.epoch >= item.birth);
             let free = keeper.is_none();
             if let Some(live) = keeper {
                 // Without room it stays an item; the reserved room is not for it.
-                live.retired.try_reserve(self.reserved + 1).ok()?;
+                let reserved = if older == live_count { self.reserved } else { 0 };
+                live.retired.try_reserve(reserved + 1).ok()?;
                 live.keep(item);
             }
             *limit -= 1;
@@ -256,6 +272,26 @@ impl<M> Epochs<M> {
             }
         }
         None
+    }
+
+    /// Unregisters the snapshots newer than `newest`, none of which is in use, so that the
+    /// tree of `newest` can be the live one again. Returns, one after the other, the retired
+    /// items that it does not see, to be freed. Unlike [`Epochs::unregister_newest`] it takes
+    /// no memory.
+    pub(crate) fn take_newer(&mut self, newest: &Arc<SnapshotRef<M>>) -> Option<Item> {
+        self.reserved = 0;
+        loop {
+            let live = self.live.back_mut()?;
+            self.newest = live.snapshot.epoch;
+            if self.newest <= newest.epoch || Arc::get_mut(&mut live.snapshot).is_none() {
+                return None;
+            }
+            match live.retired.pop() {
+                Some(retired) if retired.birth > newest.epoch => return Some(retired.item),
+                Some(_) => {} // it is in the live tree again
+                None => drop(self.live.pop_back()),
+            }
+        }
     }
 
     /// Takes everything retired since `newest`, which is the newest snapshot, back into

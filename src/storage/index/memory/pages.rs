@@ -305,6 +305,25 @@ impl Pages {
         self.epochs.revive(&newest.0);
     }
 
+    /// Unregisters the snapshots newer than `newest`, none of which is in use, and frees the
+    /// pages and blobs that only they needed. Takes no memory.
+    pub(crate) fn unregister_newer(&mut self, newest: &Frozen) {
+        while let Some(item) = self.epochs.take_newer(&newest.0) {
+            self.free(item);
+        }
+    }
+
+    /// Refuses memory for notes about what snapshots need.
+    #[cfg(test)]
+    pub(crate) fn refuse_notes(&mut self, refusing: bool) {
+        self.epochs.refusing = refusing;
+    }
+
+    /// Ends the operation that notes were reserved for.
+    pub(crate) fn release_reserved_notes(&mut self) {
+        self.epochs.release_reserved();
+    }
+
     /// Bytes of memory held, snapshots included.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.slabs.resident_bytes()

@@ -30,7 +30,7 @@ impl Pages {
     ///
     /// # Safety
     ///
-    /// While the view lives no other one of the writer may be used.
+    /// While the view lives, the pages are used by way of it and of [`SharedPages`] only.
     #[inline]
     pub(crate) unsafe fn writer(&self) -> WriterPages<'_> {
         WriterPages(self)

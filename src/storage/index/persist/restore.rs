@@ -198,7 +198,7 @@ fn damaged(what: &str, page: PageId, height: usize) -> Unrestored {
     Unrestored::Damaged(format!("{what} ({page:?}, level {height})"))
 }
 
-/// Each page is claimed when its parent is entered, and checked when it is itself.
+/// Each page is claimed when its parent is entered, and checked when it is entered itself.
 impl Visitor for Restoring {
     type Error = Unrestored;
 

@@ -120,6 +120,7 @@ impl Index {
         self.in_batch = true;
         let applied = apply(self);
         self.in_batch = false;
+        self.pages.release_reserved_notes();
         assert!(applied.is_ok(), "a batch takes no more than was reserved for it");
         applied
     }
@@ -155,8 +156,9 @@ impl Index {
         result
     }
 
-    /// Makes the tree the one of the newest snapshot.
+    /// Makes the tree the one of `newest`: no newer snapshot is in use. Takes no memory.
     pub(super) fn revert_to(&mut self, newest: &Snapshot) {
+        self.pages.unregister_newer(&newest.frozen);
         self.release_tree(true);
         self.pages.revive(&newest.frozen);
         self.tree = newest.tree;

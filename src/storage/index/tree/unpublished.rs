@@ -26,7 +26,6 @@ impl Index {
 
     /// Undoes the unpublished changes. Snapshots of them are dropped by now.
     pub(crate) fn roll_back(&mut self) {
-        self.pages.unregister_newest();
         if let Some(published) = self.published.take() {
             self.revert_to(&published);
             self.release_snapshot(Some(published));

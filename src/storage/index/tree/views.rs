@@ -47,7 +47,8 @@ unsafe impl Views for Index {
 
     #[inline]
     unsafe fn writer(&self) -> WriterView<'_> {
-        // SAFETY: the caller uses no other view of the writer.
+        // SAFETY: while the view lives, the caller of `Views::writer` uses the index by way of
+        // it and of `shared` only.
         WriterView::new(self, unsafe { self.pages.writer() })
     }
 }

@@ -258,7 +258,7 @@ impl<'a> Leaf<'a> {
         [self.prefix(), self.suffix(self.slot(i))].concat()
     }
 
-    /// Whether the entry fits in entry.
+    /// Whether the entry fits in place.
     #[inline]
     pub(crate) fn has_room(self, entry: &NewEntry<'_>) -> bool {
         entry.key.inline.starts_with(self.prefix()) && self.free() >= entry.space(self.prefix_len())
