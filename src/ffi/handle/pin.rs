@@ -100,6 +100,13 @@ impl Records {
         wait_until(|| counted.load(Ordering::SeqCst) == 0);
     }
 
+    /// Whether each record is free or holds a handle: no even number, which no pin frees.
+    #[cfg(test)]
+    pub(super) fn are_sound(&self) -> bool {
+        let sound = |it: usize| it == 0 || it % 2 == 1;
+        self.0.iter().all(|record| sound(record.0.load(Ordering::SeqCst)))
+    }
+
     /// Removes the pins of the parent's threads, which the child of a fork does not have.
     pub(super) fn clear(&self) {
         for record in &self.0 {

@@ -130,6 +130,7 @@ mod tests {
         assert!(is_open(real));
         close(real);
         assert!(!is_open(real));
+        assert!(PROCESS.pins.are_sound(), "a refused number stays pinned");
     }
 
     #[test]
