@@ -35,12 +35,6 @@ impl<T> Arc<T> {
     }
 }
 
-impl<T: Clone> Arc<T> {
-    pub(crate) fn make_mut(this: &mut Arc<T>) -> &mut T {
-        std::sync::Arc::make_mut(&mut this.0)
-    }
-}
-
 impl<T> Clone for Arc<T> {
     fn clone(&self) -> Arc<T> {
         Arc(self.0.clone())
