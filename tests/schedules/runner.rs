@@ -41,6 +41,9 @@ pub fn run() {
     let done = Mutex::new(0);
     let work = || {
         while let Some(scenario) = { queue.lock().unwrap().next() } {
+            // The tables of handles are the process's: one scenario at a time uses them.
+            static TABLES: Mutex<()> = Mutex::new(());
+            let _tables = scenario.0.contains("handle").then(|| TABLES.lock().unwrap());
             // One that fails has printed its schedule.
             match std::panic::catch_unwind(|| check(scenario)) {
                 Ok(count) => *done.lock().unwrap() += count,
