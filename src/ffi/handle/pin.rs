@@ -52,7 +52,8 @@ impl Pin {
         let record = &PROCESS.pins.0[n % RECORDS].0;
         // Odd, also if the number is no handle: even numbers are counts.
         let free = record.compare_exchange(0, handle | 1, Ordering::SeqCst, Ordering::Relaxed);
-        free.is_ok().then_some(Pin(record))
+        // Made only if it was free: a pin frees its record when it is dropped.
+        free.is_ok().then(|| Pin(record))
     }
 
     #[cold]
@@ -111,6 +112,31 @@ impl Records {
     pub(super) fn clear(&self) {
         for record in &self.0 {
             record.0.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(all(test, not(minidb_shuttle)))]
+mod tests {
+    use super::*;
+
+    /// Calls on one thread look for a record in the same places, so each meets those before.
+    #[test]
+    fn each_of_many_calls_has_a_pin_of_its_own() {
+        let (handle, state, calls) = (usize::MAX, AtomicUsize::new(usize::MAX), 3 * RECORDS);
+        let counted: &AtomicUsize = Box::leak(Box::new(AtomicUsize::new(0)));
+        let pinned = || {
+            let records = PROCESS.pins.0.iter().filter(|it| it.0.load(Ordering::SeqCst) == handle);
+            records.count() + counted.load(Ordering::SeqCst) / CALL
+        };
+        let mut pins = Vec::new();
+        for n in 1..=calls {
+            pins.push(Pin::new(&state, counted, handle).unwrap());
+            assert_eq!(pinned(), n, "a pin took another one's record");
+        }
+        for n in (0..calls).rev() {
+            pins.pop();
+            assert_eq!(pinned(), n, "a pin freed another one's record");
         }
     }
 }
