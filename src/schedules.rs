@@ -12,9 +12,9 @@ pub fn point() {
 
 /// A [`BrLock`] for the tests.
 #[derive(Debug)]
-pub struct Lock<T>(BrLock<Plain<T>>);
+pub struct Lock<T: Clone>(BrLock<Plain<T>>);
 
-impl<T> Lock<T> {
+impl<T: Clone> Lock<T> {
     /// A lock around `value`.
     pub fn new(value: T) -> Lock<T> {
         Lock(BrLock::new(Plain(value)))

@@ -124,6 +124,21 @@ impl Recent {
     }
 }
 
+/// The records of one commit of many changes, to be added in constant time.
+#[derive(Debug)]
+pub(super) struct Records {
+    /// None if they are too many, or without memory for them.
+    recorded: Option<Recent>,
+}
+
+impl Records {
+    pub(super) fn of<'a>(commit: u64, mut changes: impl Iterator<Item = Change<'a>>) -> Records {
+        let mut recent = Recent::default();
+        let whole = changes.try_for_each(|change| recent.push(commit, change));
+        Records { recorded: whole.is_ok().then_some(recent) }
+    }
+}
+
 impl Default for History {
     fn default() -> History {
         let recent = Mutex::ranked(Rank::History, Recent::default());
@@ -160,6 +175,32 @@ impl History {
         if changes.map(|change| recent.push(commit, change)).any(|pushed| pushed.is_err()) {
             recent.drop_all(commit);
         }
+    }
+
+    /// Whether the records of a commit are needed, `by` a transaction that began with that
+    /// commit. `at_once` tells whether the commit is visible as soon as it is recorded.
+    pub(super) fn needs_records(&self, by: Option<u64>, at_once: bool) -> bool {
+        let is_only = || self.recent.lock().is_ok_and(|recent| recent.is_only(by));
+        self.is_watched() && !(at_once && is_only())
+    }
+
+    /// Adds the records of a commit, under the rules of [`History::record`].
+    pub(super) fn add(&self, commit: u64, visible: u64, records: Records) {
+        let Ok(mut recent) = self.recent.lock() else {
+            return; // then no transaction can commit either
+        };
+        recent.drop_unneeded(visible);
+        let Some(mut new) = records.recorded else {
+            return recent.drop_all(commit);
+        };
+        while recent.bytes + new.bytes > BYTES_MAX && !recent.chunks.is_empty() {
+            recent.drop_front();
+        }
+        if recent.chunks.try_reserve(new.chunks.len()).is_err() {
+            return recent.drop_all(commit);
+        }
+        recent.bytes += new.bytes;
+        recent.chunks.append(&mut new.chunks);
     }
 
     /// Drops the records of all commits after this one, which were rolled back.
@@ -302,6 +343,12 @@ mod tests {
                 assert_eq!(read(&history, begun), Some(later.collect()), "{kept} {begun}");
             }
         }
+        latest += 1;
+        let keys = vec![latest.to_be_bytes(); 10_000];
+        let deletions = keys.iter().map(|key| Change::delete(key).unwrap());
+        history.add(latest, latest, Records::of(latest, deletions));
+        assert_eq!(read(&history, latest - 1), Some(vec![(latest, 8); 10_000]));
+        assert!(history.bytes() <= BYTES_MAX);
         record(&mut recorded, latest + 1, &[BYTES_MAX]);
         assert_eq!((read(&history, latest), history.bytes()), (None, 0));
         assert_eq!(read(&history, latest + 1), Some(Vec::new()));

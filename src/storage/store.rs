@@ -9,22 +9,23 @@
 //!
 //! One thread at a time writes. Most puts edit one leaf in place, under the upgradable
 //! guard and concurrently with readers, who take that leaf's latch; every other write
-//! takes the exclusive guard (see `sync/br_lock.rs`).
+//! takes the exclusive guard (see `sync/br_lock.rs`). A write of many changes detaches the
+//! index from its lock: readers see a snapshot until it is done.
 //!
 //! Not here: files. A [`super::journal`] logs a write before it is applied here.
 
 use super::change::{Change, Changes, Op, by_key};
-use super::history::History;
+use super::history::{History, Records};
 use super::index::{self, Index};
 use crate::error::{DBError, DBResult, OutOfMemory};
-use crate::sync::{Arc, BrLock, ReadGuard, WriteGuard};
+use crate::sync::{Access, Arc, BrLock, ReadGuard};
 
 /// How many retired pages and blobs are looked at under one exclusive guard.
 const COLLECT_STEP: usize = 64;
 
 /// A payload with no more changes than this is applied in place, with memory reserved
-/// for all of them; a larger one on copies of the pages that it changes.
-const FEW: usize = 4096;
+/// for all of them; a larger one beside readers, on copies of the pages that it changes.
+const FEW: usize = if cfg!(minidb_shuttle) { 2 } else { 4096 };
 
 /// Distance, in changes, at which a payload is fetched ahead into the processor's caches.
 const AHEAD: usize = 4;
@@ -84,17 +85,33 @@ impl Store {
         let existing = self.index.read()?.shared().existing_snapshot();
         match existing {
             Some(snapshot) => Ok(snapshot),
-            None => Ok(self.index.write()?.snapshot()?),
+            None => self.freeze_with(|_, _| Ok(())),
         }
     }
 
     /// Freezes the published state for a transaction to begin with, and has later
     /// commits noted in the history.
     pub(super) fn freeze_for_transaction(&self) -> DBResult<index::Snapshot> {
-        let mut index = self.index.write()?;
-        let snapshot = index.snapshot()?;
-        self.history.open(snapshot.commits(), index.latest_commit())?;
-        Ok(snapshot)
+        self.freeze_with(|begun, latest| self.history.open(begun, latest))
+    }
+
+    /// Freezes the published state. Before others can commit, calls `begin` with its commit
+    /// and the latest one.
+    fn freeze_with(
+        &self,
+        begin: impl FnOnce(u64, u64) -> DBResult<()>,
+    ) -> DBResult<index::Snapshot> {
+        match self.index.write_or_frozen()? {
+            Access::Exclusive(mut index) => {
+                let snapshot = index.snapshot()?;
+                begin(snapshot.commits(), index.latest_commit())?;
+                Ok(snapshot)
+            }
+            Access::Frozen(published, _guard) => {
+                begin(published.snapshot.commits(), published.latest_commit)?;
+                Ok(published.snapshot)
+            }
+        }
     }
 
     /// Freezes the published state as the image of a checkpoint.
@@ -109,8 +126,9 @@ impl Store {
         let Some(epoch) = pinned_epoch else {
             return;
         };
-        // Without the lock (after a panic under it) the memory goes with the store.
-        if let Ok(mut index) = self.index.write() {
+        // Without the lock (after a panic under it) the memory goes with the store. A long
+        // write that has the index looks for snapshots that were dropped.
+        if let Ok(Access::Exclusive(mut index)) = self.index.write_or_frozen() {
             index.unregister(epoch);
         }
         self.collect();
@@ -118,7 +136,9 @@ impl Store {
 
     /// Frees what only snapshots needed that are gone.
     fn collect(&self) {
-        while self.index.write().is_ok_and(|mut index| index.collect(COLLECT_STEP)) {}
+        while let Ok(Access::Exclusive(mut index)) = self.index.write_or_frozen()
+            && index.collect(COLLECT_STEP)
+        {}
     }
 
     /// Sets the value of `key`. Before that, shows `old` the value that was there; an
@@ -167,9 +187,19 @@ impl Store {
     /// Removes every key from `from` up to, but not including, `to`.
     pub(super) fn clear(&self, from: Option<&[u8]>, to: Option<&[u8]>) -> DBResult<()> {
         let change = Change::clear(from, to)?;
+        if from.is_some() || to.is_some() {
+            let mut payload = Vec::new();
+            change.add_to(&mut payload)?;
+            let apply = |index: &mut Index| Ok(index.clear(from, to)?);
+            let changes = Changes::of(&payload);
+            return self.apply_beside_readers(apply, None, || Ok(true), changes).map(drop);
+        }
         let mut index = self.index.write()?;
-        let done = index.clear(from, to).map_err(DBError::from);
-        self.finish(index, done, None, &mut std::iter::once(change))
+        index.clear(None, None)?;
+        self.commit(&mut index, change);
+        drop(index);
+        self.collect();
+        Ok(())
     }
 
     /// Makes `change` if the value of its key equals `expected`; returns whether it does.
@@ -197,38 +227,60 @@ impl Store {
         begun: Option<u64>,
         valid: impl FnOnce() -> DBResult<bool>,
     ) -> DBResult<bool> {
+        let Some(changes) = few(payload) else {
+            let apply = |index: &mut Index| index.apply_many(payload);
+            return self.apply_beside_readers(apply, begun, valid, Changes::of(payload));
+        };
         let mut index = self.index.write()?;
         if !valid()? {
             return Ok(false);
         }
-        let done = match few(payload) {
-            Some(changes) => index.batch(changes, |index| {
-                Changes::of(payload).try_for_each(|change| index.apply_change(change?))
-            }),
-            None => index.atomically(|index| index.apply_many(payload)),
-        };
-        self.finish(index, done, begun, &mut Changes::of(payload).filter_map(Result::ok))?;
-        Ok(true)
-    }
-
-    /// Ends a write of many steps, and frees what it has replaced, a few things at a
-    /// time.
-    fn finish(
-        &self,
-        mut index: WriteGuard<'_, Index>,
-        done: DBResult<()>,
-        begun: Option<u64>,
-        changes: &mut dyn Iterator<Item = Change<'_>>,
-    ) -> DBResult<()> {
-        if done.is_ok() {
-            index.committed();
-            if self.history.is_watched() {
-                self.history.record(index.latest_commit(), index.commits(), begun, changes);
-            }
+        index.batch(changes, |index| {
+            Changes::of(payload).try_for_each(|change| index.apply_change(change?))
+        })?;
+        index.committed();
+        if self.history.is_watched() {
+            let (commit, visible) = (index.latest_commit(), index.commits());
+            let changes = &mut Changes::of(payload).filter_map(Result::ok);
+            self.history.record(commit, visible, begun, changes);
         }
         drop(index);
         self.collect();
-        done
+        Ok(true)
+    }
+
+    /// Makes the changes of a long write, if it is `valid` while no other thread can commit;
+    /// returns whether it is. Readers see the state before it until it is done.
+    fn apply_beside_readers<'a>(
+        &self,
+        apply: impl FnOnce(&mut Index) -> DBResult<()>,
+        begun: Option<u64>,
+        valid: impl FnOnce() -> DBResult<bool>,
+        changes: Changes<'a>,
+    ) -> DBResult<bool> {
+        // 1. This thread has the index alone, and readers have a snapshot.
+        let mut index = self.index.detach(|index| Ok(index.publish_beside()?))?;
+        if !valid()? {
+            return Ok(false);
+        }
+        // 2. On copies of pages: those of the snapshot stay as they are.
+        let applied = index.atomically(apply);
+        // 3. Transactions that are open will ask for the changes.
+        let (commit, at_once) = (index.latest_commit() + 1, !index.is_unpublished());
+        let needed = || applied.is_ok() && self.history.needs_records(begun, at_once);
+        let recorded = || Records::of(commit, changes.clone().filter_map(Result::ok));
+        let records = needed().then(recorded);
+        // 4. Readers see all of it. A transaction may have begun just now.
+        let mut index = index.attach();
+        let records = records.or_else(|| needed().then(recorded));
+        if applied.is_ok() {
+            index.committed();
+            records.into_iter().for_each(|it| self.history.add(commit, index.commits(), it));
+        }
+        index.unregister_dropped();
+        drop(index);
+        self.collect();
+        applied.map(|()| true)
     }
 
     /// Counts a commit of one change, and notes it.
@@ -344,5 +396,49 @@ impl Index {
             Changes::of(from(at)).take(1).try_for_each(&mut apply)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One thread does it all: if a reader waited, it would be for ever.
+    #[test]
+    fn readers_go_on_beside_a_long_write() {
+        let store = Store::new(Index::new().unwrap());
+        let key = |n: u64| n.to_be_bytes();
+        let get = |n| store.get_with(&key(n), |value| value.map(<[u8]>::to_vec)).unwrap();
+        let mut payload = Vec::new();
+        for n in 0..2 * FEW as u64 {
+            Change::put(&key(n), b"new").unwrap().add_to(&mut payload).unwrap();
+        }
+        store.put(&key(0), b"old", |_| Ok(())).unwrap();
+        let earlier = store.freeze_for_transaction().unwrap();
+        let beside = || {
+            assert_eq!((get(0), get(1)), (Some(b"old".to_vec()), None));
+            assert_eq!(store.read()?.shared().totals().count, 1);
+            let snapshot = store.freeze()?;
+            assert_eq!(snapshot.count(), 1);
+            let epoch = snapshot.pinned_epoch();
+            store.release_snapshot(snapshot, epoch.or(Some(1)));
+            assert_eq!(store.freeze_for_transaction()?.commits(), earlier.commits());
+            assert!(store.memory_bytes()? > 0);
+            Ok(true)
+        };
+        assert!(store.apply_if(&payload, None, beside).unwrap());
+        assert_eq!((get(0), get(1)), (Some(b"new".to_vec()), Some(b"new".to_vec())));
+        let mut noted = 0;
+        let note = |_: Change<'_>| {
+            noted += 1;
+            false
+        };
+        assert!(!store.history().any_since(earlier.commits(), note).unwrap());
+        assert_eq!(noted, 2 * FEW, "open transactions know what was written");
+        // One that is refused leaves nothing, and the store goes on.
+        assert!(!store.apply_if(&payload, None, || Ok(false)).unwrap());
+        assert!(store.cas(&key(0), Some(b"new"), Change::delete(&key(0)).unwrap()).unwrap());
+        assert_eq!(store.read().unwrap().shared().totals().commits, 3);
+        store.check().unwrap();
     }
 }

@@ -15,7 +15,7 @@ mod shuttled;
 
 #[cfg(test)]
 pub(crate) use br_lock::UPGRADES;
-pub(crate) use br_lock::{BrLock, ReadGuard, Views, WriteGuard};
+pub(crate) use br_lock::{Access, BrLock, ReadGuard, Views};
 
 use std::ops::{Deref, DerefMut};
 

@@ -16,6 +16,8 @@ pub(crate) enum Rank {
     DataFile,
     /// The log: the order of commits.
     Log,
+    /// The turn of a long write of the index, for which other writers wait.
+    Turn,
     /// The index: its upgradable and its exclusive guard.
     Index,
     /// The read set of a transaction.

@@ -11,7 +11,7 @@ use loom::sync::atomic::AtomicU32;
 use loom::thread;
 
 use crate::memory::{while_changed, while_read};
-use crate::sync::{BrLock, Views};
+use crate::sync::{Access, BrLock, Views};
 
 /// What a lock guards.
 struct Guarded(UnsafeCell<u32>);
@@ -51,6 +51,11 @@ fn together<T: Send + Sync + 'static>(shared: T, bodies: &[fn(&T)]) -> Arc<T> {
 unsafe impl Views for Guarded {
     type Shared<'a> = &'a Guarded;
     type Writer<'a> = &'a Guarded;
+    type Frozen = std::sync::Arc<Guarded>;
+
+    fn shared_of_frozen(frozen: &std::sync::Arc<Guarded>) -> &Guarded {
+        frozen
+    }
 
     fn shared(&self) -> &Guarded {
         self
@@ -75,6 +80,21 @@ fn turn(lock: &BrLock<Guarded>) {
     guard.upgrade().add_one();
 }
 
+/// Readers see a copy while the value is detached.
+fn detach(lock: &BrLock<Guarded>) {
+    let copy = |it: &mut Guarded| Ok(std::sync::Arc::new(Guarded(UnsafeCell::new(it.get()))));
+    let detached = lock.detach(copy).unwrap();
+    detached.add_one();
+    detached.attach();
+}
+
+fn freeze(lock: &BrLock<Guarded>) {
+    match lock.write_or_frozen().unwrap() {
+        Access::Exclusive(value) => value.get(),
+        Access::Frozen(copy, _) => copy.get(),
+    };
+}
+
 fn lock_of_readers(bodies: &[fn(&BrLock<Guarded>)], sum: u32) {
     let lock = together(BrLock::new(Guarded::new()), bodies);
     assert_eq!(lock.read().unwrap().shared().get(), sum);
@@ -82,6 +102,14 @@ fn lock_of_readers(bodies: &[fn(&BrLock<Guarded>)], sum: u32) {
 
 fn readers_and_a_writer() {
     lock_of_readers(&[read, read, write], 1);
+}
+
+fn readers_beside_a_long_write() {
+    lock_of_readers(&[read, detach, freeze], 1);
+}
+
+fn a_writer_and_a_long_write() {
+    lock_of_readers(&[read, detach, write], 2);
 }
 
 fn a_reader_and_two_writers() {
@@ -111,9 +139,11 @@ fn page_changed_by_two() {
 }
 
 pub fn run() {
-    let models: [(&str, fn()); 4] = [
+    let models: [(&str, fn()); 6] = [
         ("readers beside who is alone", readers_and_a_writer),
         ("who is alone after another", a_reader_and_two_writers),
+        ("readers beside a long write", readers_beside_a_long_write),
+        ("a writer and a long write", a_writer_and_a_long_write),
         ("a page that is read and changed", page_read_and_changed),
         ("a page that two change", page_changed_by_two),
     ];

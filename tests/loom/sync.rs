@@ -4,7 +4,7 @@
 #[path = "../../src/sync/br_lock.rs"]
 mod br_lock;
 
-pub(crate) use br_lock::{BrLock, Views};
+pub(crate) use br_lock::{Access, BrLock, Views};
 pub use loom::hint::spin_loop;
 pub use loom::sync::{MutexGuard, RwLockReadGuard, RwLockWriteGuard, atomic};
 pub use loom::thread::yield_now;
@@ -26,6 +26,7 @@ pub struct Mutex<T>(loom::sync::Mutex<T>);
 
 /// A place in the lock order, which loom does not need.
 pub enum Rank {
+    Turn,
     Index,
 }
 

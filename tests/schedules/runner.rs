@@ -17,7 +17,7 @@ fn total() -> usize {
 /// What happens, its share of the schedules in percent, and the code.
 type Scenario = (&'static str, usize, fn());
 
-const SCENARIOS: [Scenario; 13] = [
+const SCENARIOS: [Scenario; 14] = [
     ("commits share syncs, and readers see durable ones only", 10, crate::commits::group_commit),
     ("a sync fails for all who wait for it", 8, crate::commits::failed_sync),
     ("a write without space fails for its commits only", 8, crate::commits::full),
@@ -28,7 +28,8 @@ const SCENARIOS: [Scenario; 13] = [
     ("values change in place beside readers", 8, crate::views::in_place),
     ("a put is counted when it can be read", 6, crate::views::counts),
     ("transactions lose no increment", 8, crate::views::transactions),
-    ("readers, turns and who is alone", 12, crate::locks::shared),
+    ("a long write is beside readers", 6, crate::views::long_writes),
+    ("readers, turns and who is alone", 6, crate::locks::shared),
     ("handles are closed under those who use them", 12, crate::handles::closing),
     ("a handle is closed under a crowd", 6, crate::handles::crowded),
 ];

@@ -79,6 +79,49 @@ pub fn counts() {
     assert_eq!(numbers(), [3; 3]);
 }
 
+/// A write of many entries is seen whole, and a transaction beside it loses no increment.
+pub fn long_writes() {
+    let (memory, disk) = (InMemoryDB::new().unwrap(), SimDisk::new(1));
+    let file = open(&disk, options());
+    for db in [&*memory, &*file] {
+        let write = || {
+            for n in 1..3 {
+                let value = [n];
+                let entries = [b"a", b"b", b"c", b"d"].map(|key| (&key[..], &value[..]));
+                db.write_all(entries).unwrap();
+            }
+        };
+        let read = || {
+            let mut last = 0;
+            for _ in 0..2 {
+                let first = number(db.get(b"a").unwrap());
+                let snapshot = db.snapshot().unwrap();
+                let [a, d] = [b"a", b"d"].map(|key| number(snapshot.get(key).unwrap()));
+                assert_eq!((a, snapshot.count().unwrap()), (d, 4 * u64::from(a > 0)), "half of it");
+                assert!(last <= first && first <= a, "a write was undone");
+                last = number(db.get(b"d").unwrap());
+                assert!(a <= last, "a write was undone");
+            }
+        };
+        let follow = || {
+            let mut txn = db.begin().unwrap();
+            while {
+                let now = number(txn.get(b"a").unwrap());
+                txn.put(b"e", &[now]).unwrap();
+                !txn.commit().unwrap()
+            } {}
+            let [now, last] = [b"e", b"a"].map(|key| number(db.get(key).unwrap()));
+            assert!(now <= last);
+            db.delete(b"e").unwrap();
+        };
+        together(&[&write, &read]);
+        db.clear(None, None).unwrap();
+        together(&[&write, &follow]);
+        db.check().unwrap();
+        assert_eq!(db.count().unwrap(), 4);
+    }
+}
+
 fn number(value: Option<Vec<u8>>) -> u8 {
     value.map_or(0, |it| it[0])
 }

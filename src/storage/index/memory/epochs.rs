@@ -166,7 +166,8 @@ impl<M> Epochs<M> {
         }
         self.unregister_newest();
         if self.live.len() >= self.sweep_at {
-            self.sweep();
+            self.unregister_dropped();
+            self.sweep_at = 2 * self.live.len() + 16;
         }
         self.live.try_reserve(1)?;
         let snapshot =
@@ -211,13 +212,16 @@ impl<M> Epochs<M> {
             return false;
         }
         let live = &mut self.live[at];
-        if self.retired_list.is_empty() {
-            self.retired_list = std::mem::take(&mut live.retired);
-        } else if self.retired_list.try_reserve(live.retired.len()).is_ok() {
-            self.retired_list.append(&mut live.retired);
-        } else {
+        // The shorter list moves to the longer one.
+        if self.retired_list.len() < live.retired.len() {
+            if live.retired.try_reserve(self.retired_list.len()).is_err() {
+                return false;
+            }
+            std::mem::swap(&mut self.retired_list, &mut live.retired);
+        } else if self.retired_list.try_reserve(live.retired.len()).is_err() {
             return false;
         }
+        self.retired_list.append(&mut live.retired);
         self.live.remove(at);
         true
     }
@@ -239,11 +243,11 @@ impl<M> Epochs<M> {
     /// Unregisters all snapshots that are no longer in use: dropping a snapshot while an
     /// item is retired goes unnoticed.
     #[cold]
-    fn sweep(&mut self) {
+    pub(crate) fn unregister_dropped(&mut self) {
         for at in (0..self.live.len()).rev() {
             self.unregister_at(at);
         }
-        self.sweep_at = 2 * self.live.len() + 16;
+        self.newest = self.live.back().map_or(0, |live| live.snapshot.epoch);
     }
 
     /// Returns a retired item that no snapshot needs. Looks at no more than `limit` items,

@@ -277,6 +277,11 @@ impl Pages {
         self.epochs.unregister(epoch);
     }
 
+    /// Unregisters all snapshots that were dropped.
+    pub(crate) fn unregister_dropped(&mut self) {
+        self.epochs.unregister_dropped();
+    }
+
     /// Unregisters the newest snapshots as far as they were dropped.
     pub(crate) fn unregister_newest(&mut self) {
         self.epochs.unregister_newest();

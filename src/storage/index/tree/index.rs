@@ -82,6 +82,11 @@ impl Index {
         self.pages.unregister(epoch);
     }
 
+    /// Unregisters all snapshots that were dropped.
+    pub(crate) fn unregister_dropped(&mut self) {
+        self.pages.unregister_dropped();
+    }
+
     /// Looks at up to `limit` items of the retired list, and frees those that no snapshot
     /// needs. Returns whether there may be more.
     pub(crate) fn collect(&mut self, limit: usize) -> bool {

@@ -20,7 +20,7 @@ pub(crate) struct Totals {
 
 /// The totals of the live tree. Many threads read them while one changes them.
 #[derive(Debug, Default)]
-pub(in super::super) struct Counters {
+pub(crate) struct Counters {
     /// Odd while the writer changes more than one number.
     version: AtomicU64,
     count: AtomicU64,

@@ -13,15 +13,29 @@ use super::in_place::InPlacePut;
 use super::index::{Index, visible};
 use super::totals::Counters;
 use super::{Snapshot, Totals, Tree, find_value, value};
+use crate::error::OutOfMemory;
 use crate::sync::Views;
 
 /// The view of a reader.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct SharedView<'a> {
-    pages: SharedPages<'a>,
-    tree: &'a Tree,
-    totals: &'a Counters,
-    published: &'a Option<Snapshot>,
+pub(crate) enum SharedView<'a> {
+    Live {
+        pages: SharedPages<'a>,
+        tree: &'a Tree,
+        totals: &'a Counters,
+        published: &'a Option<Snapshot>,
+    },
+    /// While a long write has the index.
+    Frozen(&'a Published),
+}
+
+/// The published state, which readers see while a long write has the index.
+#[derive(Clone, Debug)]
+pub(crate) struct Published {
+    pub(crate) snapshot: Snapshot,
+    /// The number of the newest commit, unpublished ones included.
+    pub(crate) latest_commit: u64,
+    memory_bytes: usize,
 }
 
 /// The view of the one writer.
@@ -39,6 +53,11 @@ pub(crate) struct WriterView<'a> {
 unsafe impl Views for Index {
     type Shared<'a> = SharedView<'a>;
     type Writer<'a> = WriterView<'a>;
+    type Frozen = Published;
+
+    fn shared_of_frozen(frozen: &Published) -> SharedView<'_> {
+        SharedView::Frozen(frozen)
+    }
 
     #[inline]
     fn shared(&self) -> SharedView<'_> {
@@ -57,44 +76,69 @@ impl<'a> SharedView<'a> {
     #[inline]
     pub(in super::super) fn new(index: &'a Index, pages: SharedPages<'a>) -> SharedView<'a> {
         let Index { tree, totals, published, .. } = index;
-        SharedView { pages, tree, totals, published }
+        SharedView::Live { pages, tree, totals, published }
     }
 
     /// Shows `view` the published value of a key, under the latch of its leaf.
     #[inline]
     pub(crate) fn get_latched<T>(self, key: &[u8], view: impl FnOnce(Option<&[u8]>) -> T) -> T {
-        if let Some(published) = self.published {
-            return view(published.get(key)); // its pages are frozen
+        match self {
+            SharedView::Live { pages, tree, published: None, .. } => {
+                let key = Key::new(key);
+                let leaf = tree.leaf_of(&pages, key);
+                pages.read_latched(leaf, |body| view(find_value(body, &pages, key)))
+            }
+            // Its pages are frozen.
+            SharedView::Live { published: Some(published), .. } => view(published.get(key)),
+            SharedView::Frozen(published) => view(published.snapshot.get(key)),
         }
-        let key = Key::new(key);
-        let leaf = self.tree.leaf_of(&self.pages, key);
-        self.pages.read_latched(leaf, |body| view(find_value(body, &self.pages, key)))
     }
 
     /// The published totals.
     pub(crate) fn totals(self) -> Totals {
-        visible(self.totals, self.published)
+        match self {
+            SharedView::Live { totals, published, .. } => visible(totals, published),
+            SharedView::Frozen(published) => published.snapshot.totals,
+        }
     }
 
     /// Whether readers see a frozen tree, and not each change at once.
     pub(crate) fn is_unpublished(self) -> bool {
-        self.published.is_some()
+        !matches!(self, SharedView::Live { published: None, .. })
     }
 
     /// The newest snapshot, if it shows the published tree.
     pub(crate) fn existing_snapshot(self) -> Option<Snapshot> {
-        match self.published {
-            Some(published) => Some(published.clone()),
-            None => {
-                let (frozen, totals) = (self.pages.existing_freeze()?, self.totals.get());
-                Some(Snapshot { frozen, tree: *self.tree, totals })
+        match self {
+            SharedView::Live { pages, tree, totals, published: None } => {
+                let (frozen, totals) = (pages.existing_freeze()?, totals.get());
+                Some(Snapshot { frozen, tree: *tree, totals })
             }
+            SharedView::Live { published: Some(snapshot), .. }
+            | SharedView::Frozen(Published { snapshot, .. }) => Some(snapshot.clone()),
         }
     }
 
-    /// Bytes of memory held, snapshots included.
+    /// Bytes of memory held, snapshots included: before the long write that has the index,
+    /// if there is one.
     pub(crate) fn memory_bytes(self) -> usize {
-        self.pages.memory_bytes() + size_of::<Index>()
+        match self {
+            SharedView::Live { pages, .. } => pages.memory_bytes() + size_of::<Index>(),
+            SharedView::Frozen(published) => published.memory_bytes,
+        }
+    }
+}
+
+impl Index {
+    /// The published state, for readers beside a long write.
+    pub(crate) fn publish_beside(&mut self) -> Result<Published, OutOfMemory> {
+        let (latest_commit, memory_bytes) = (self.latest_commit(), self.shared().memory_bytes());
+        Ok(Published { snapshot: self.snapshot()?, latest_commit, memory_bytes })
+    }
+
+    /// Whether readers see a frozen tree, and not each change at once.
+    pub(crate) fn is_unpublished(&self) -> bool {
+        self.shared().is_unpublished()
     }
 }
 
