@@ -41,9 +41,10 @@ fn together(bodies: &[Body<'_>]) {
 }
 
 fn main() {
-    let tests: [(&str, fn()); 8] = [
+    let tests: [(&str, fn()); 9] = [
         ("readers see whole values while others write", whole_values),
         ("snapshots and cursors stay as they are while others write", frozen_views),
+        ("a long write is seen whole by readers beside it", long_writes),
         ("a leaf is changed in place beside readers", in_place),
         ("a put is counted when it can be read", counts),
         ("a counter loses no increment", counter),
@@ -132,6 +133,41 @@ fn frozen_views() {
 
 /// Values of one length are overwritten in place, and one half of a value is
 /// never seen beside another.
+fn long_writes() {
+    const ENTRIES: u64 = 5_000; // more than a write takes for short
+    let db = InMemoryDB::new().unwrap();
+    let done = AtomicBool::new(false);
+    let write = || {
+        for round in 1..30u64 {
+            let entries: Vec<_> = (0..ENTRIES).map(|n| (n.to_be_bytes(), round)).collect();
+            let values: Vec<_> = entries.iter().map(|it| it.1.to_be_bytes()).collect();
+            let pairs = entries.iter().zip(&values).map(|(it, value)| (&it.0[..], &value[..]));
+            db.write_all(pairs).unwrap();
+            db.clear(Some(&[]), Some(&(round * 100).to_be_bytes())).unwrap();
+        }
+        done.store(true, Ordering::SeqCst);
+    };
+    let read = || {
+        let mut last = 0;
+        while !done.load(Ordering::SeqCst) {
+            let snapshot = db.snapshot().unwrap();
+            let rounds: Vec<_> = snapshot.iter().unwrap().map(|it| it.unwrap().1).collect();
+            assert!(rounds.iter().all(|round| *round == rounds[0]), "half of a write");
+            let count = rounds.len() as u64;
+            assert_eq!(snapshot.count().unwrap(), count);
+            let round =
+                rounds.first().map_or(0, |it| u64::from_be_bytes(it[..].try_into().unwrap()));
+            assert!([0, ENTRIES, ENTRIES - round * 100].contains(&count), "half of a write");
+            assert!(round >= last, "a write was undone");
+            let now = db.get(&(ENTRIES - 1).to_be_bytes()).unwrap();
+            last = now.map_or(0, |it| u64::from_be_bytes(it.try_into().unwrap()));
+            assert!(last >= round, "a write was undone");
+        }
+    };
+    together(&[&write, &read, &read]);
+    db.check().unwrap();
+}
+
 fn in_place() {
     let db = InMemoryDB::new().unwrap();
     let all = |round: u64| [round.to_be_bytes(); 12].concat();

@@ -18,7 +18,7 @@ use super::change::{Change, Changes, Op, by_key};
 use super::history::{History, Records};
 use super::index::{self, Index};
 use crate::error::{DBError, DBResult, OutOfMemory};
-use crate::sync::{Access, Arc, BrLock, ReadGuard};
+use crate::sync::{Access, Arc, BrLock, Detached, ReadGuard, WriteGuard};
 
 /// How many retired pages and blobs are looked at under one exclusive guard.
 const COLLECT_STEP: usize = 64;
@@ -74,9 +74,12 @@ impl Store {
         Ok((self.index.read()?.shared().memory_bytes() + self.history.bytes()) as u64)
     }
 
-    /// Verifies every rule that the data structure keeps. Writers wait.
+    /// Verifies every rule that the data structure keeps. Writers wait, readers do not.
     pub(super) fn check(&self) -> DBResult<()> {
-        self.index.upgradable()?.writer().check().map_err(DBError::Corrupt)
+        let index = self.detach()?;
+        let broken = index.check();
+        self.release(index.attach());
+        broken.map_err(DBError::Corrupt)
     }
 
     /// Freezes the published state, in constant time.
@@ -259,7 +262,7 @@ impl Store {
         changes: Changes<'a>,
     ) -> DBResult<bool> {
         // 1. This thread has the index alone, and readers have a snapshot.
-        let mut index = self.index.detach(|index| Ok(index.publish_beside()?))?;
+        let mut index = self.detach()?;
         if !valid()? {
             return Ok(false);
         }
@@ -277,10 +280,21 @@ impl Store {
             index.committed();
             records.into_iter().for_each(|it| self.history.add(commit, index.commits(), it));
         }
+        self.release(index);
+        applied.map(|()| true)
+    }
+
+    /// Detaches the index from its lock: readers see the published state meanwhile.
+    fn detach(&self) -> DBResult<Detached<'_, Index>> {
+        self.index.detach(|index| Ok(index.publish_beside()?))
+    }
+
+    /// Releases an index that was detached, and what only snapshots needed that were
+    /// dropped meanwhile.
+    fn release(&self, mut index: WriteGuard<'_, Index>) {
         index.unregister_dropped();
         drop(index);
         self.collect();
-        applied.map(|()| true)
     }
 
     /// Counts a commit of one change, and notes it.

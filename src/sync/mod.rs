@@ -15,7 +15,7 @@ mod shuttled;
 
 #[cfg(test)]
 pub(crate) use br_lock::UPGRADES;
-pub(crate) use br_lock::{Access, BrLock, ReadGuard, Views};
+pub(crate) use br_lock::{Access, BrLock, Detached, ReadGuard, Views, WriteGuard};
 
 use std::ops::{Deref, DerefMut};
 

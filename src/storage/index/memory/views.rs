@@ -101,11 +101,6 @@ impl WriterPages<'_> {
         // borrowed mutably.
         change(unsafe { frame.body_mut() });
     }
-
-    /// Numbers of pages and blobs: all, and those kept for snapshots only.
-    pub(crate) fn books(&self) -> [(usize, usize); 2] {
-        [self.0.population(), self.0.retired()]
-    }
 }
 
 impl Source for WriterPages<'_> {

@@ -21,25 +21,12 @@ struct Census<'a, S> {
 }
 
 impl Index {
-    /// Verifies the live tree and its books. Returns the first rule that is
-    /// broken, in words.
-    #[cfg(test)]
+    /// Verifies the latest tree and its books: the numbers of pages and blobs, all and those
+    /// kept for snapshots only. Returns the first rule that is broken, in words.
     pub(crate) fn check(&self) -> Result<(), String> {
-        let books = [self.pages.population(), self.pages.retired()];
-        self.tree.check_live(&self.pages, self.totals.get(), books)
-    }
-}
-
-impl Tree {
-    /// Verifies the live tree and its books: the numbers of pages and blobs, all and those
-    /// kept for snapshots only.
-    pub(super) fn check_live(
-        &self,
-        source: &impl Source,
-        totals: Totals,
-        [(pages, blobs), (old_pages, old_blobs)]: [(usize, usize); 2],
-    ) -> Result<(), String> {
-        let census = self.check(source, totals)?;
+        let [(pages, blobs), (old_pages, old_blobs)] =
+            [self.pages.population(), self.pages.retired()];
+        let census = self.tree.check(&self.pages, self.totals.get())?;
         if pages != census.pages + old_pages || blobs != census.blobs + old_blobs {
             return Err(format!(
                 "of {pages} pages and {blobs} blobs, {} and {} are in the tree, {old_pages} and \

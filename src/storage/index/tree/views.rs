@@ -194,9 +194,4 @@ impl<'a> WriterView<'a> {
             self.totals.count_put(inserted);
         });
     }
-
-    /// Verifies the latest tree and its books. Returns the first rule that is broken.
-    pub(crate) fn check(&self) -> Result<(), String> {
-        self.tree.check_live(&self.pages, self.totals.get(), self.pages.books())
-    }
 }
