@@ -14,14 +14,21 @@
 //!
 //! Not here: files. A [`super::journal`] logs a write before it is applied here.
 
+use std::time::Duration;
+
 use super::change::{Change, Changes, Op, by_key};
 use super::history::{History, Records};
 use super::index::{self, Index};
 use crate::error::{DBError, DBResult, OutOfMemory};
 use crate::sync::{Access, Arc, BrLock, Detached, ReadGuard, WriteGuard};
 
-/// How many retired pages and blobs are looked at under one exclusive guard.
-const COLLECT_STEP: usize = 64;
+/// How many retired pages and blobs are looked at under one exclusive guard: by a call
+/// that does something else, and by one that frees them all.
+const COLLECT_FEW: usize = 64;
+const COLLECT_STEP: usize = 512;
+
+/// The pause between two steps of freeing, so that threads that wait for the guard get it.
+const PAUSE: Duration = Duration::from_micros(20);
 
 /// A payload with no more changes than this is applied in place, with memory reserved
 /// for all of them; a larger one beside readers, on copies of the pages that it changes.
@@ -141,7 +148,10 @@ impl Store {
     fn collect(&self) {
         while let Ok(Access::Exclusive(mut index)) = self.index.write_or_frozen()
             && index.collect(COLLECT_STEP)
-        {}
+        {
+            drop(index);
+            crate::sync::sleep(PAUSE);
+        }
     }
 
     /// Sets the value of `key`. Before that, shows `old` the value that was there; an
@@ -341,7 +351,7 @@ impl Store {
         let mut index = self.index.write()?;
         index.publish(frozen);
         self.history.publish(index.commits());
-        let more = index.collect(COLLECT_STEP);
+        let more = index.collect(COLLECT_FEW);
         drop(index);
         if more {
             self.collect();
