@@ -1,0 +1,68 @@
+# Builds minidb as a C library and installs it; the rest is cargo's.
+#
+#   make                 builds both libraries
+#   make install         installs them, the headers, and what pkg-config and CMake read
+#   make install-strip   does so with symbols removed from the shared library
+#   make uninstall       removes exactly what was installed
+#
+# PREFIX, LIBDIR, INCLUDEDIR and DESTDIR are honoured, and must be the same for install
+# and uninstall; so are CARGO and CARGO_TARGET_DIR. It takes GNU make and an ELF system.
+
+PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+CARGO ?= cargo
+CARGO_TARGET_DIR ?= target
+INSTALL ?= install
+
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+SONAME := libminidb.so.$(firstword $(subst ., ,$(VERSION)))
+
+# Not cargo's own folder: a library there is found under its plain name.
+BUILT := $(CARGO_TARGET_DIR)/install/release
+BUILD := $(CARGO) rustc --release --lib --target-dir $(CARGO_TARGET_DIR)/install
+
+HEADERS := minidb.h minidb.hpp minidb_ffi.h
+LIB := $(DESTDIR)$(LIBDIR)
+INC := $(DESTDIR)$(INCLUDEDIR)
+INSTALLED := $(addprefix $(INC)/,$(HEADERS)) \
+  $(LIB)/libminidb.so.$(VERSION) $(LIB)/$(SONAME) $(LIB)/libminidb.so $(LIB)/libminidb.a \
+  $(LIB)/pkgconfig/minidb.pc \
+  $(LIB)/cmake/minidb/minidb-config.cmake $(LIB)/cmake/minidb/minidb-config-version.cmake
+
+# Paths below PREFIX are written from where the file is that names them, so that the
+# whole of PREFIX can be moved.
+below = $(if $(filter $(PREFIX)/%,$(1)),$(patsubst $(PREFIX)/%,%,$(1)))
+dots = $(subst $(eval) ,/,$(patsubst %,..,$(subst /, ,$(1))))
+PC_PREFIX := $(if $(call below,$(LIBDIR)),$${pcfiledir}/$(call dots,$(call below,$(LIBDIR))/pkgconfig),$(PREFIX))
+PC_LIBDIR := $(if $(call below,$(LIBDIR)),$${prefix}/$(call below,$(LIBDIR)),$(LIBDIR))
+PC_INCLUDEDIR := $(if $(call below,$(INCLUDEDIR)),$${prefix}/$(call below,$(INCLUDEDIR)),$(INCLUDEDIR))
+CMAKE_INCLUDEDIR := $(if $(and $(call below,$(LIBDIR)),$(call below,$(INCLUDEDIR))),$${CMAKE_CURRENT_LIST_DIR}/$(call dots,$(call below,$(LIBDIR))/cmake/minidb)/$(call below,$(INCLUDEDIR)),$(INCLUDEDIR))
+FILL = sed -e 's|@VERSION@|$(VERSION)|' -e 's|@PREFIX@|$(PC_PREFIX)|' -e 's|@LIBDIR@|$(PC_LIBDIR)|' \
+  -e 's|@INCLUDEDIR@|$(PC_INCLUDEDIR)|' -e 's|@CMAKE_INCLUDEDIR@|$(CMAKE_INCLUDEDIR)|' -e 's|@SONAME@|$(SONAME)|'
+
+.PHONY: all install install-strip uninstall
+
+all:
+	$(BUILD) --crate-type staticlib
+	$(BUILD) --crate-type cdylib -- -C link-arg=-Wl,-soname,$(SONAME)
+
+install: all
+	$(INSTALL) -d '$(INC)' '$(LIB)/pkgconfig' '$(LIB)/cmake/minidb'
+	$(INSTALL) -m 644 $(addprefix include/,$(HEADERS)) '$(INC)'
+	$(INSTALL) -m 644 '$(BUILT)/libminidb.a' '$(LIB)'
+	$(INSTALL) -m 755 $(STRIP) '$(BUILT)/libminidb.so' '$(LIB)/libminidb.so.$(VERSION)'
+	ln -sf libminidb.so.$(VERSION) '$(LIB)/$(SONAME)'
+	ln -sf $(SONAME) '$(LIB)/libminidb.so'
+	$(FILL) packaging/minidb.pc.in >'$(LIB)/pkgconfig/minidb.pc'
+	$(FILL) packaging/minidb-config.cmake.in >'$(LIB)/cmake/minidb/minidb-config.cmake'
+	$(FILL) packaging/minidb-config-version.cmake.in >'$(LIB)/cmake/minidb/minidb-config-version.cmake'
+	@if [ -n '$(DESTDIR)' ]; then :; elif [ "$$(id -u)" = 0 ]; then ldconfig; \
+	else echo 'For programs to find the library, run ldconfig as root, or set LD_LIBRARY_PATH to $(LIBDIR).'; fi
+
+install-strip:
+	$(MAKE) install STRIP=-s
+
+uninstall:
+	rm -f $(foreach file,$(INSTALLED),'$(file)')
+	-rmdir '$(LIB)/cmake/minidb' 2>/dev/null
