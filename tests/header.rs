@@ -51,6 +51,23 @@ fn it_declares_what_the_libraries_export() {
 }
 
 #[test]
+fn the_abi_only_grows() {
+    let made = include_str!(concat!(env!("OUT_DIR"), "/minidb_ffi.h"));
+    let flat = fs::read_to_string(root().join("include/minidb_ffi.h")).expect("it is there");
+    assert!(flat == made, "include/minidb_ffi.h is stale: build in a checkout and commit it");
+    let parts = |text: &str| -> BTreeSet<String> {
+        text.lines().map(|line| line.trim_end_matches(',').to_owned()).collect()
+    };
+    let promised = fs::read_to_string(root().join("docs/abi-0.txt")).expect("it is there");
+    let (flat, promised) = (parts(&flat), parts(&promised));
+    let gone: Vec<_> = promised.difference(&flat).collect();
+    assert!(gone.is_empty(), "programs rely on {gone:#?}");
+    let new = flat.difference(&promised).filter(|line| !line.contains("MINIDB_VERSION_"));
+    let new: Vec<_> = new.collect();
+    assert!(new.is_empty(), "to be added to docs/abi-0.txt: {new:#?}");
+}
+
+#[test]
 fn its_version_is_that_of_the_package() {
     let header = header();
     let number = |name: &str| {
