@@ -250,9 +250,12 @@ MINIDB_API int minidb_snapshot(const minidb_t *db, minidb_t **snapshot);
  * These count as read: a key that minidb_get, minidb_get_into or minidb_cas
  * looked at, or whose `old` or `old_len` was wanted, whether there or not;
  * every key, there or not, from where a cursor's or minidb_each's walk began
- * to where it went; and everything, by minidb_stat's COUNT and DATA_BYTES,
- * minidb_check and minidb_backup. A key that the transaction wrote before (a
- * cursor: before it was opened) is its own, and not read by looking at it.
+ * to where it went; and everything, by minidb_check and minidb_backup. A key
+ * that the transaction wrote before (a cursor: before it was opened) is its
+ * own, and not read by looking at it. minidb_stat's COUNT and DATA_BYTES read
+ * one number of the database: the commit is a conflict if it is another by
+ * then, and if a key or range that the transaction wrote before asking was
+ * written by another commit.
  */
 MINIDB_API
 int minidb_begin(const minidb_t *db,
@@ -262,7 +265,8 @@ int minidb_begin(const minidb_t *db,
  * Applies all writes of a transaction to its database, as one atomic step
  * that is on disk when this returns (unless opened with NOSYNC). Returns
  * MINIDB_CONFLICT, applying nothing, if anything that the transaction read
- * was written by another commit since it began, be it with an equal value;
+ * was written by another commit since it began, be it with an equal value
+ * (of COUNT and DATA_BYTES the number counts, see minidb_begin);
  * in rare cases, such as a transaction left open over very many commits,
  * also if not. One that wrote nothing always commits: what it read was the
  * view of one moment. One that read nothing always commits too: it is an

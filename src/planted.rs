@@ -15,6 +15,8 @@ pub enum Bug {
     FlightForgotten,
     ClearNotLogged,
     HalfBatch,
+    CountNotValidated,
+    CountedNotRead,
     DurableClaimed,
     DurableIgnored,
     TailKept,

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use minidb::os::sim::Random;
-use minidb::{DB, Options, PersistentDB, Progress};
+use minidb::{DB, InMemoryDB, Options, PersistentDB, Progress, Transaction};
 
 use support::cpu::on_cpu;
 use support::disk::{Watch, Watched};
@@ -111,6 +111,46 @@ fn a_transaction_costs_one_sync() {
     assert_eq!(counting.syncs.load(Ordering::Relaxed), 1);
     (0..10).for_each(|n| drop(db.put(&key(n), b"").unwrap()));
     assert_eq!(counting.syncs.load(Ordering::Relaxed), 11);
+}
+
+/// Processor time of the last thousand of `writes` writes in a transaction, each with a
+/// question about the totals.
+fn counting(writes: u64, write: impl Fn(&mut Transaction, u64)) -> Duration {
+    let db = InMemoryDB::new().unwrap();
+    (0..writes).for_each(|n| drop(db.put(&key(n), b"value").unwrap()));
+    let mut txn = db.begin().unwrap();
+    let mut last = on_cpu();
+    for n in 0..writes {
+        if n == writes - 1_000 {
+            last = on_cpu();
+        }
+        write(&mut txn, n);
+        assert!(txn.count().unwrap() <= 2 * writes && txn.data_bytes().is_ok());
+    }
+    on_cpu() - last
+}
+
+#[test]
+fn the_count_of_a_large_transaction_costs_as_that_of_a_small_one() {
+    let put = |txn: &mut Transaction, n: u64| txn.put(&key(n * 3 / 2), b"mine").unwrap();
+    let clear = |txn: &mut Transaction, n: u64| {
+        let (from, to) = (key(n), [&key(n)[..], b"z"].concat());
+        txn.clear(Some(&from), Some(&to)).unwrap();
+    };
+    let clear_all = |txn: &mut Transaction, n: u64| {
+        txn.clear(None, None).unwrap();
+        txn.put(&key(n % 7), b"mine").unwrap();
+    };
+    type Write = fn(&mut Transaction, u64);
+    let kinds: [(&str, Write); 3] =
+        [("put", put), ("clear of a range", clear), ("clear of all", clear_all)];
+    for (name, write) in kinds {
+        // Of several measurements the best, since caches and other processes disturb them.
+        let best = |writes| (0..3).map(|_| counting(writes, write)).min().unwrap();
+        let (small, large) = (best(2_000), best(40_000));
+        println!("{name}: {small:?} and {large:?} for 1,000 writes");
+        assert!(large < 5 * small, "{name}: {small:?} became {large:?}");
+    }
 }
 
 #[test]

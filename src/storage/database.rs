@@ -8,7 +8,7 @@ use std::ops::Deref;
 
 use super::change::{Change, Changes};
 use super::cursor::{Cursor, DBIterator};
-use super::index::Bounds;
+use super::index::{Bounds, Totals};
 use super::journal::{Journal, Record};
 use super::snapshot::Snapshot;
 use super::store::Store;
@@ -149,27 +149,27 @@ impl Database {
             let mut one = Vec::new();
             for change in Changes::of(&payload) {
                 change?.add_to(&mut one)?;
-                self.commit_if(&std::mem::take(&mut one), None, || Ok(true))?;
+                self.commit_if(&std::mem::take(&mut one), None, |_| Ok(true))?;
             }
         }
-        self.commit_if(&payload, None, || Ok(true)).map(drop)
+        self.commit_if(&payload, None, |_| Ok(true)).map(drop)
     }
 
-    /// Makes all changes of a payload in one atomic step, if it is `valid` while nobody
-    /// else can commit; returns whether it is. `begun` is the commit that the
-    /// transaction began with whose payload it is.
+    /// Makes all changes of a payload in one atomic step, if it is `valid` with the latest
+    /// totals while nobody else can commit; returns whether it is. `begun` is the commit
+    /// that the transaction began with whose payload it is.
     pub(super) fn commit_if(
         &self,
         payload: &[u8],
         begun: Option<u64>,
-        valid: impl FnOnce() -> DBResult<bool>,
+        valid: impl FnOnce(Totals) -> DBResult<bool>,
     ) -> DBResult<bool> {
         match &self.journal {
             None => self.store.apply_if(payload, begun, valid),
             Some(journal) => journal.commit(
                 Record::Payload(payload),
-                |_| Ok((!valid()?).then_some(false)),
-                |store| store.apply_if(payload, begun, || Ok(true)),
+                |store| Ok((!valid(store.latest_totals()?)?).then_some(false)),
+                |store| store.apply_if(payload, begun, |_| Ok(true)),
             ),
         }
     }

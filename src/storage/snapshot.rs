@@ -62,12 +62,12 @@ impl Snapshot {
 
     /// Number of keys.
     pub fn count(&self) -> DBResult<u64> {
-        Ok(self.view().count())
+        Ok(self.view().totals().count)
     }
 
     /// Bytes of all keys and values.
     pub fn data_bytes(&self) -> DBResult<u64> {
-        Ok(self.view().data_bytes())
+        Ok(self.view().totals().bytes)
     }
 
     /// Number of commits that led to this view.

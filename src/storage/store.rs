@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use super::change::{Change, Changes, Op, by_key};
 use super::history::{History, Records};
-use super::index::{self, Index};
+use super::index::{self, Index, Totals};
 use crate::error::{DBError, DBResult, OutOfMemory};
 use crate::sync::{Access, Arc, BrLock, Detached, ReadGuard, WriteGuard};
 
@@ -75,6 +75,11 @@ impl Store {
         view: impl FnOnce(Option<&[u8]>) -> T,
     ) -> DBResult<T> {
         Ok(view(self.index.upgradable()?.writer().get_latest(key)))
+    }
+
+    /// The numbers of entries, bytes and commits, unpublished changes included.
+    pub(super) fn latest_totals(&self) -> DBResult<Totals> {
+        Ok(self.index.upgradable()?.writer().latest_totals())
     }
 
     pub(super) fn memory_bytes(&self) -> DBResult<u64> {
@@ -205,7 +210,7 @@ impl Store {
             change.add_to(&mut payload)?;
             let apply = |index: &mut Index| Ok(index.clear(from, to)?);
             let changes = Changes::of(&payload);
-            return self.apply_beside_readers(apply, None, || Ok(true), changes).map(drop);
+            return self.apply_beside_readers(apply, None, |_| Ok(true), changes).map(drop);
         }
         let mut index = self.index.write()?;
         index.clear(None, None)?;
@@ -231,21 +236,21 @@ impl Store {
         Ok(true)
     }
 
-    /// Makes all changes of a payload in one atomic step, if it is `valid` while nobody
-    /// else can commit; returns whether it is. `begun` is the commit that the
-    /// transaction began with whose payload it is.
+    /// Makes all changes of a payload in one atomic step, if it is `valid` with the latest
+    /// totals while nobody else can commit; returns whether it is. `begun` is the commit
+    /// that the transaction began with whose payload it is.
     pub(super) fn apply_if(
         &self,
         payload: &[u8],
         begun: Option<u64>,
-        valid: impl FnOnce() -> DBResult<bool>,
+        valid: impl FnOnce(Totals) -> DBResult<bool>,
     ) -> DBResult<bool> {
         let Some(changes) = few(payload) else {
             let apply = |index: &mut Index| index.apply_many(payload);
             return self.apply_beside_readers(apply, begun, valid, Changes::of(payload));
         };
         let mut index = self.index.write()?;
-        if !valid()? {
+        if !valid(index.latest_totals())? {
             return Ok(false);
         }
         index.batch(changes, |index| {
@@ -268,12 +273,12 @@ impl Store {
         &self,
         apply: impl FnOnce(&mut Index) -> DBResult<()>,
         begun: Option<u64>,
-        valid: impl FnOnce() -> DBResult<bool>,
+        valid: impl FnOnce(Totals) -> DBResult<bool>,
         changes: Changes<'a>,
     ) -> DBResult<bool> {
         // 1. This thread has the index alone, and readers have a snapshot.
         let mut index = self.detach()?;
-        if !valid()? {
+        if !valid(index.latest_totals())? {
             return Ok(false);
         }
         // 2. On copies of pages: those of the snapshot stay as they are.
@@ -439,11 +444,11 @@ mod tests {
         }
         store.put(&key(0), b"old", |_| Ok(())).unwrap();
         let earlier = store.freeze_for_transaction().unwrap();
-        let beside = || {
+        let beside = |_| {
             assert_eq!((get(0), get(1)), (Some(b"old".to_vec()), None));
             assert_eq!(store.read()?.shared().totals().count, 1);
             let snapshot = store.freeze()?;
-            assert_eq!(snapshot.count(), 1);
+            assert_eq!(snapshot.totals().count, 1);
             let epoch = snapshot.pinned_epoch();
             store.release_snapshot(snapshot, epoch.or(Some(1)));
             assert_eq!(store.freeze_for_transaction()?.commits(), earlier.commits());
@@ -460,7 +465,7 @@ mod tests {
         assert!(!store.history().any_since(earlier.commits(), note).unwrap());
         assert_eq!(noted, 2 * FEW, "open transactions know what was written");
         // One that is refused leaves nothing, and the store goes on.
-        assert!(!store.apply_if(&payload, None, || Ok(false)).unwrap());
+        assert!(!store.apply_if(&payload, None, |_| Ok(false)).unwrap());
         assert!(store.cas(&key(0), Some(b"new"), Change::delete(&key(0)).unwrap()).unwrap());
         assert_eq!(store.read().unwrap().shared().totals().commits, 3);
         store.check().unwrap();

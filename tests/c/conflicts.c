@@ -163,12 +163,33 @@ static const struct conflict walks[] = {
 };
 
 static const struct conflict everything[] = {
-    {"count", "put z", 1},
-    {"bytes", "delete b", 1},
     {"check", "put z", 1},
-    {"count", "clear k -", 1},
-    {"count", "clear k k", 0},
+    {"check", "put z; delete z", 1},
+    {"check", "clear k -", 1},
+    {"check", "clear k k", 0},
+    {"check", "cas_wrong b; cas_absent b", 0},
+};
+
+static const struct conflict numbers[] = {
+    {"count", "put z", 1},
+    {"count", "delete b", 1},
+    {"count", "clear b c", 1},
+    {"count", "clear k -", 0},
+    {"count", "put b", 0},
+    {"count", "put z; delete z", 0},
+    {"count", "put z; delete b", 0},
     {"count", "cas_wrong b; cas_absent b", 0},
+    {"bytes", "put z", 1},
+    {"bytes", "delete b", 1},
+    {"bytes", "clear k -", 0},
+    {"bytes", "put_same b", 0},
+    {"put b; count", "put_same b", 1},
+    {"put b; count", "clear a -; write d; write f; write h; write x", 1},
+    {"put b; count", "put d", 0},
+    {"count; put b", "put_same b", 0},
+    {"delete c; count", "put c; delete d", 1},
+    {"clear c e; count", "put cc; delete f", 1},
+    {"clear c e; count", "put e; delete f", 0},
 };
 
 /* Whether there is a conflict; in either case commits are whole. */
@@ -243,6 +264,11 @@ static void some_functions_read_everything(void)
     EXPECTED(everything);
 }
 
+static void a_number_reads_the_number(void)
+{
+    EXPECTED(numbers);
+}
+
 static void what_writes_nothing_always_commits(void)
 {
     minidb_t *db = database(), *txn;
@@ -312,6 +338,7 @@ int main(void)
     RUN(what_it_wrote_before_is_its_own);
     RUN(a_walk_reads_from_where_it_began_to_where_it_went);
     RUN(some_functions_read_everything);
+    RUN(a_number_reads_the_number);
     RUN(what_writes_nothing_always_commits);
     RUN(what_was_written_before_it_began_is_no_conflict);
     RUN(a_cursor_counts_until_the_commit);

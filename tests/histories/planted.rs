@@ -1,6 +1,8 @@
 //! The checker is checked: histories that cannot be, next to ones that can, and
 //! stores that are not honest.
 
+use minidb::planted::Bug;
+
 use super::checker::check;
 use super::history::{Op, parse};
 use super::play::{Ends, play};
@@ -24,7 +26,7 @@ const POSSIBLE: [(&str, &str); 11] = [
     ("a line that was cut off", "done 1 2 0:1; done 3 4 0"),
 ];
 
-const IMPOSSIBLE: [(&str, &str); 20] = [
+const IMPOSSIBLE: [(&str, &str); 21] = [
     ("a read of what nobody has written", "done 1 2 0=7;"),
     ("a stale read", "done 1 2 0:1; | done 3 4 0=0;"),
     ("a read that goes back", "done 1 9 0:1; | done 2 3 0=1; done 4 5 0=0;"),
@@ -39,6 +41,7 @@ const IMPOSSIBLE: [(&str, &str); 20] = [
     ("a read that is not repeatable", "done 1 9 0=0 0=1; | done 2 3 0:1;"),
     ("read skew", "done 1 9 0=0 1=2; | done 2 3 0:1 1:2;"),
     ("write skew", "done 1 9 0=0 1=0 0:1; | done 2 8 0=0 1=0 1:2;"),
+    ("a count that others have changed", "done 1 9 #0 0:1; | done 2 8 #0 1:1;"),
     ("a phantom", "done 1 9 0=0 1=0 2=0 3:1; | done 2 8 1=0 2=0 3=0 1:2;"),
     ("a transaction of which half is there", "done 1 2 0:1 1:2; | done 3 4 0=1 1=0;"),
     (
@@ -80,7 +83,9 @@ fn until_found(transactions: Transactions, seed: u64) -> (u64, String) {
 }
 
 pub fn weak_transactions() {
-    for weak in [Transactions::NothingIsValidated, Transactions::RangesAreNotValidated] {
+    let bugs = [Bug::CountNotValidated, Bug::CountedNotRead].map(Transactions::Planted);
+    let weak = [Transactions::NothingIsValidated, Transactions::RangesAreNotValidated];
+    for weak in weak.into_iter().chain(bugs) {
         let (histories, why) = until_found(weak, super::seed());
         let why = why.lines().next().unwrap_or_default();
         println!("{weak:?} is found after {histories} histories: {why}");

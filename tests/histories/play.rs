@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use minidb::os::sim::Random;
+use minidb::planted;
 
 use super::history::Step::{Count, Is, IsNot, Set};
 use super::history::{KEYS, State, Step, Tape, Value, count, ended, now};
@@ -69,6 +70,9 @@ pub fn play(store: &Store, setting: Setting, ends: &Ends, tape: impl Fn(u64) -> 
             let value = (n * VALUES + 1) as Value;
             let mut player = Player { store, rng, tape, value, ends, seen: [0; KEYS] };
             scope.spawn(move || {
+                if let Transactions::Planted(bug) = store.transactions {
+                    planted::plant(Some(bug));
+                }
                 begin.wait();
                 for round in 0..rounds {
                     match calls {
@@ -85,26 +89,38 @@ pub fn play(store: &Store, setting: Setting, ends: &Ends, tape: impl Fn(u64) -> 
     })
 }
 
-/// What a transaction has read that is not its own, and what is.
+/// What a transaction has read of what was there when it began, all its reads and writes
+/// in their order, and its own values.
 #[derive(Default)]
 struct Body {
     reads: Vec<Step>,
+    steps: Vec<Step>,
     own: BTreeMap<usize, Value>,
 }
 
 impl Body {
+    fn read(&mut self, step: Step) {
+        self.reads.push(step);
+        self.steps.push(step);
+    }
+
     fn is(&mut self, n: usize, value: Value) {
         match self.own.get(&n) {
-            None => self.reads.push(Is(n, value)),
+            None => self.read(Is(n, value)),
             Some(mine) => assert_eq!(value, *mine, "a transaction sees its own writes"),
         }
     }
 
     fn is_not(&mut self, n: usize, value: Value) {
         match self.own.get(&n) {
-            None => self.reads.push(IsNot(n, value)),
+            None => self.read(IsNot(n, value)),
             Some(mine) => assert_ne!(value, *mine, "a transaction sees its own writes"),
         }
+    }
+
+    fn set(&mut self, n: usize, value: Value) {
+        self.own.insert(n, value);
+        self.steps.push(Set(n, value));
     }
 }
 
@@ -317,15 +333,17 @@ impl Player<'_> {
                     match txn.cas(n, expected, desired) {
                         true => {
                             body.is(n, expected);
-                            body.own.insert(n, desired);
+                            body.set(n, desired);
                         }
                         false => body.is_not(n, expected),
                     }
                 }
-                6 if self.rng.below(4) == 0 => {
+                6 => {
                     let there = txn.count();
                     if body.own.is_empty() {
-                        body.reads.push(Count(there));
+                        body.read(Count(there));
+                    } else if self.rng.below(4) > 0 {
+                        body.steps.push(Count(there));
                     } else {
                         let state = txn.scan(0, KEYS, false);
                         assert_eq!(there, count(state));
@@ -334,12 +352,12 @@ impl Player<'_> {
                 }
                 7 if self.store.transactions != Transactions::NothingIsValidated => {
                     txn.set(n, 0);
-                    body.own.insert(n, 0);
+                    body.set(n, 0);
                 }
                 _ => {
                     let value = self.new_value();
                     txn.set(n, value);
-                    body.own.insert(n, value);
+                    body.set(n, value);
                 }
             }
         }
@@ -348,9 +366,7 @@ impl Player<'_> {
 
     /// Commits; returns the time in which it has begun anew. What was read was there
     /// while it began; if it has written and could be committed, now as well.
-    fn commit(&mut self, txn: &mut Txn<'_>, Body { reads, own }: Body) -> (u64, u64) {
-        let writes = own.iter().map(|(n, value)| Set(*n, *value));
-        let steps: Vec<_> = reads.into_iter().chain(writes).collect();
+    fn commit(&mut self, txn: &mut Txn<'_>, Body { steps, own, .. }: Body) -> (u64, u64) {
         let ends = self.ends;
         let invoked = now();
         self.tape.write(steps.clone(), || {

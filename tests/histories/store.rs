@@ -1,7 +1,8 @@
-//! Stores with few keys: honest ones, and two that are not, to be caught.
+//! Stores with few keys: honest ones, and some that are not, to be caught.
 
 use std::collections::BTreeMap;
 
+use minidb::planted::Bug;
 use minidb::{Cursor, DB, Database, Snapshot, Transaction};
 
 use super::history::{KEYS, State, Value, count};
@@ -14,6 +15,8 @@ pub enum Transactions {
     RangesAreNotValidated,
     /// A snapshot and a write_all: snapshot isolation without first-writer-wins.
     NothingIsValidated,
+    /// The library has a bug.
+    Planted(Bug),
 }
 
 pub struct Store {
@@ -104,7 +107,7 @@ impl Store {
     pub fn begin(&self) -> Txn<'_> {
         loop {
             let txn = self.db.begin().unwrap();
-            if self.transactions == Transactions::Honest {
+            if let Transactions::Honest | Transactions::Planted(_) = self.transactions {
                 return Txn::Honest(txn);
             }
             let (snapshot, own) = (self.db.snapshot().unwrap(), BTreeMap::new());

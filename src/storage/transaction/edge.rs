@@ -10,9 +10,6 @@ use crate::error::DBResult;
 /// The bounds of a range of keys, as `BTreeMap` takes them.
 pub(super) type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
 
-/// A range of keys.
-pub(super) type Range<'a> = (Edge<&'a [u8]>, Edge<&'a [u8]>);
-
 /// A place in the order of all keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Edge<K> {
@@ -22,6 +19,14 @@ pub(super) enum Edge<K> {
 }
 
 impl<K> Edge<K> {
+    /// The key of the edge, if one lies beyond it.
+    pub(super) fn key(self) -> Option<K> {
+        match self {
+            Edge::At(key) => Some(key),
+            Edge::End => None,
+        }
+    }
+
     pub(super) fn try_map<T>(self, map: impl FnOnce(K) -> DBResult<T>) -> DBResult<Edge<T>> {
         Ok(match self {
             Edge::At(key) => Edge::At(map(key)?),

@@ -34,13 +34,12 @@ use super::change::{Change, Changes};
 use super::cursor::Cursor;
 use super::database::Database;
 use super::in_memory_db::InMemoryDB;
-use super::index::Bounds;
+use super::index::{Bounds, Totals};
 use super::snapshot::Snapshot;
 use super::store::Store;
 use crate::error::DBResult;
 use crate::fallible;
 use crate::sync::{Arc, Mutex};
-use edge::Edge;
 use read_set::ReadSet;
 use write_set::{Lookup, WriteSet};
 
@@ -138,14 +137,15 @@ impl Transaction {
         if end < self.payload.len() {
             // Open cursors keep the write set as it is.
             if Arc::get_mut(&mut self.write_set).is_none() {
-                self.write_set = Arc::new(self.write_set.copy()?);
+                self.write_set = Arc::new(WriteSet::clone(&self.write_set));
             }
             let write_set = Arc::get_mut(&mut self.write_set).expect("no cursor has the copy");
-            for change in Changes::of(&self.payload[end..]) {
-                write_set.add(write, change?)?;
+            let mut changes = Changes::of(&self.payload[end..]);
+            while let Some(change) = changes.next() {
+                write_set.add(write, change?, self.base.snapshot.view())?;
                 write += 1;
+                self.indexed = (write, self.payload.len() - changes.rest().len());
             }
-            self.indexed = (write, self.payload.len());
         }
         Ok(())
     }
@@ -294,14 +294,20 @@ impl Transaction {
         Ok(self.base.snapshot.cursor(bounds).merged(merge))
     }
 
-    /// Number of keys, which counts as reading everything.
+    /// Number of keys. The number alone counts as read, and with it the keys that the
+    /// transaction has written before. From the first question on each write is counted.
     pub fn count(&mut self) -> DBResult<u64> {
-        Ok(self.totals()?.0)
+        let (totals, base) = self.totals()?;
+        self.read_set.lock()?.add_count(base.count, self.writes);
+        Ok(totals.count)
     }
 
-    /// Bytes of all keys and values, which counts as reading everything.
+    /// Bytes of all keys and values, of which counts as read what [`Transaction::count`]
+    /// says.
     pub fn data_bytes(&mut self) -> DBResult<u64> {
-        Ok(self.totals()?.1)
+        let (totals, base) = self.totals()?;
+        self.read_set.lock()?.add_bytes(base.bytes, self.writes);
+        Ok(totals.bytes)
     }
 
     /// Number of commits that the transaction sees. Its writes are counted from bit 32
@@ -348,41 +354,16 @@ impl Transaction {
         copy.snapshot()
     }
 
-    /// Number of keys and of bytes: those of the snapshot, corrected by the writes.
-    fn totals(&mut self) -> DBResult<(u64, u64)> {
-        self.read_everything()?;
+    /// The totals of what the transaction sees, and those of its snapshot.
+    fn totals(&mut self) -> DBResult<(Totals, Totals)> {
+        self.begin_anew()?;
+        let base = self.base.snapshot.view().totals();
+        if self.write_set.totals().is_none() {
+            // The writes are indexed anew, and counted.
+            (self.write_set, self.indexed) = (Arc::new(WriteSet::counting(base)), (0, 0));
+        }
         self.index_writes()?;
-        let base = &self.base.snapshot;
-        let (mut count, mut bytes) = (base.count()?, base.data_bytes()?);
-        let cleared = self.write_set.cleared()?;
-        for (low, high) in &cleared {
-            let (Edge::At(from), true) = (low, low < high) else {
-                continue;
-            };
-            let to = if let Edge::At(to) = high { Some(*to) } else { None };
-            let mut cursor = base.scan(Some(from), to)?;
-            while cursor.next()? {
-                let parts = [cursor.key(), cursor.value()].into_iter().flatten();
-                count -= 1;
-                bytes -= parts.map(|part| part.len() as u64).sum::<u64>();
-            }
-        }
-        let is_cleared = |key| {
-            let at = cleared.partition_point(|(_, high)| *high <= Edge::At(key));
-            cleared.get(at).is_some_and(|(low, _)| *low <= Edge::At(key))
-        };
-        for (key, value) in self.write_set.keys() {
-            let len = base.get_with(key, |value| value.map(<[u8]>::len))?;
-            if let Some(len) = len.filter(|_| !is_cleared(key)) {
-                count -= 1;
-                bytes -= (key.len() + len) as u64;
-            }
-            if let Some(value) = value {
-                count += 1;
-                bytes += (key.len() + value.len()) as u64;
-            }
-        }
-        Ok((count, bytes))
+        Ok((self.write_set.totals().unwrap_or(base), base))
     }
 
     /// Applies all writes as one atomic step, on disk when this returns unless
@@ -392,11 +373,12 @@ impl Transaction {
     pub fn commit(&mut self) -> DBResult<bool> {
         let begun = self.base.commits();
         // The write set may lack the latest writes: no span of the read set was begun
-        // after them.
-        let valid = || {
+        // after them, and nothing was counted.
+        let valid = |latest: Totals| {
             let read_set = self.read_set.lock()?;
             let read = |change: Change<'_>| read_set.meets(change, &self.write_set);
-            Ok(read_set.is_empty() || !self.db.store().history().any_since(begun, read)?)
+            let any_since = || self.db.store().history().any_since(begun, read);
+            Ok(read_set.is_empty() || read_set.agrees_with(latest) && !any_since()?)
         };
         let committed =
             self.payload.is_empty() || self.db.commit_if(&self.payload, Some(begun), valid)?;

@@ -4,14 +4,20 @@
 //! A transaction that looks at a key which it has written before reads its own write.
 //! So a span of keys that a cursor walked over has the number of writes made by then:
 //! the keys that these had written do not count as read.
+//!
+//! A transaction that asks for the number of keys, or of bytes, depends on that number
+//! alone: a commit validates that the database still has it. The writes made by then were
+//! counted as they change the snapshot, so the keys that they had written count as read.
 
 use std::collections::BTreeSet;
 
 use super::super::change::{Change, Op};
+use super::super::index::Totals;
 use super::edge::Edge;
 use super::write_set::WriteSet;
 use crate::error::DBResult;
 use crate::fallible::{copy, push};
+use crate::planted::{self, Bug};
 use crate::sync::{Arc, Mutex, Rank};
 
 /// With more keys than this, or spans of cursors that have none yet, everything
@@ -33,6 +39,11 @@ struct Span {
 pub(super) struct ReadSet {
     keys: BTreeSet<Vec<u8>>,
     spans: Vec<Span>,
+    /// The numbers of keys and of bytes in the snapshot, if they were asked for, and the
+    /// number of writes made by then.
+    count: Option<u64>,
+    bytes: Option<u64>,
+    counted: u64,
     everything: bool,
 }
 
@@ -84,7 +95,8 @@ impl ReadSet {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        !self.everything && self.keys.is_empty() && self.spans.is_empty()
+        let totals = self.count.or(self.bytes);
+        !self.everything && self.keys.is_empty() && self.spans.is_empty() && totals.is_none()
     }
 
     /// Adds a key that the transaction has not written.
@@ -102,6 +114,29 @@ impl ReadSet {
 
     pub(super) fn add_everything(&mut self) {
         *self = ReadSet { everything: true, ..ReadSet::default() };
+    }
+
+    /// Adds the number of keys in the snapshot, after `writes` writes.
+    pub(super) fn add_count(&mut self, count: u64, writes: u64) {
+        self.count = Some(count);
+        self.add_counted(writes);
+    }
+
+    /// Adds the number of bytes in the snapshot, after `writes` writes.
+    pub(super) fn add_bytes(&mut self, bytes: u64, writes: u64) {
+        self.bytes = Some(bytes);
+        self.add_counted(writes);
+    }
+
+    fn add_counted(&mut self, writes: u64) {
+        self.counted = if planted::is(Bug::CountedNotRead) { 0 } else { writes };
+    }
+
+    /// Whether a database with these totals has the numbers that were asked for.
+    pub(super) fn agrees_with(&self, latest: Totals) -> bool {
+        let agrees = |asked: Option<u64>, number| asked.is_none_or(|asked| asked == number);
+        let agrees = agrees(self.count, latest.count) && agrees(self.bytes, latest.bytes);
+        agrees || planted::is(Bug::CountNotValidated)
     }
 
     /// Begins a walk at an edge, of a cursor that was opened after `writes` writes. The
@@ -155,6 +190,7 @@ impl ReadSet {
                 self.everything
                     || self.keys.contains(key)
                     || self.spans.iter().any(|span| span.has(key, write_set))
+                    || write_set.written_from(Edge::At(key), self.counted).is_some()
             }
             Op::Clear(from, to) => {
                 let (low, high) = (Edge::At(from.unwrap_or_default()), Edge::high(to));
@@ -162,6 +198,7 @@ impl ReadSet {
                     self.everything
                         || self.keys.range::<[u8], _>(bounds).next().is_some()
                         || self.spans.iter().any(|span| span.meets(low, high, write_set))
+                        || write_set.has_written(low, high, self.counted)
                 })
             }
         }

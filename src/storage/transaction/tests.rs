@@ -59,6 +59,12 @@ fn step(txn: &mut Transaction, model: &mut Model, rng: &mut Rng) {
     }
 }
 
+fn assert_totals(txn: &mut Transaction, model: &Model) {
+    let bytes: usize = model.iter().map(|(key, value)| key.len() + value.len()).sum();
+    let totals = (txn.count().unwrap(), txn.data_bytes().unwrap());
+    assert_eq!(totals, (model.len() as u64, bytes as u64));
+}
+
 /// Takes so many entries.
 struct Take(usize, Vec<(Vec<u8>, Vec<u8>)>);
 
@@ -122,6 +128,9 @@ fn a_view_with_its_own_writes_is_as_the_model() {
         let mut txn = db.begin().unwrap();
         for _ in 0..rng.below(60) {
             step(&mut txn, &mut model, &mut rng);
+            if rng.below(10) == 0 {
+                assert_totals(&mut txn, &model);
+            }
             if rng.below(8) == 0 {
                 let (from, to) = (rng.bound(), rng.bound());
                 let mut cursor = txn.scan(from.as_deref(), to.as_deref()).unwrap();
@@ -137,11 +146,7 @@ fn a_view_with_its_own_writes_is_as_the_model() {
                 walk(&mut cursor, &entries, &mut rng);
             }
         }
-        let bytes: usize = model.iter().map(|(key, value)| key.len() + value.len()).sum();
-        assert_eq!(
-            (txn.count().unwrap(), txn.data_bytes().unwrap()),
-            (model.len() as u64, bytes as u64)
-        );
+        assert_totals(&mut txn, &model);
         let copy = txn.snapshot().unwrap();
         assert!(copy.iter().unwrap().map(Result::unwrap).eq(model.clone()));
         assert!(txn.commit().unwrap());
@@ -206,17 +211,74 @@ fn what_counts_as_read() {
         },
         put("x")
     ));
-    assert!(conflicts(
-        |txn| {
-            let _ = txn.count().unwrap();
-        },
-        put("anything")
-    ));
     let own = |txn: &mut Transaction| {
         txn.put(b"b", b"mine").unwrap();
         assert_eq!(txn.get(b"b").unwrap().unwrap(), b"mine");
     };
     assert!(!conflicts(own, put("b")), "its own is not read by looking at it");
+}
+
+#[test]
+fn a_count_depends_on_the_number_and_on_the_keys_written_before_it() {
+    type Totals = fn(&mut Transaction);
+    let count: Totals = |txn| _ = txn.count().unwrap();
+    let bytes: Totals = |txn| _ = txn.data_bytes().unwrap();
+    let delete =
+        |key: &'static str| move |db: &InMemoryDB| drop(db.delete(key.as_bytes()).unwrap());
+    for totals in [count, bytes] {
+        assert!(conflicts(totals, put("anything")) && conflicts(totals, delete("b")));
+        assert!(conflicts(totals, |db| db.clear(Some(b"b"), Some(b"c")).unwrap()));
+        assert!(!conflicts(totals, |db| db.clear(Some(b"c"), Some(b"d")).unwrap()));
+        assert!(!conflicts(totals, put("b")), "another value of the same length");
+        assert!(!conflicts(totals, |db| (put("x")(db), delete("x")(db)).1));
+        assert!(!conflicts(totals, |db| (put("x")(db), delete("d")(db)).1));
+        let after_its_own = move |txn: &mut Transaction| {
+            txn.put(b"b", b"mine").unwrap();
+            txn.clear(Some(b"d"), Some(b"f")).unwrap();
+            totals(txn);
+            txn.put(b"h", b"mine").unwrap();
+        };
+        assert!(conflicts(after_its_own, put("b")) && conflicts(after_its_own, put("d")));
+        assert!(conflicts(after_its_own, |db| (put("e")(db), delete("f")(db)).1));
+        let clear = |from: &'static [u8], to: &'static [u8]| {
+            move |db: &InMemoryDB| db.clear(Some(from), Some(to)).unwrap()
+        };
+        assert!(conflicts(after_its_own, clear(b"b", b"b\0")));
+        assert!(conflicts(after_its_own, clear(b"a", b"b\0")));
+        assert!(conflicts(after_its_own, clear(b"e", b"e\0")));
+        assert!(conflicts(after_its_own, clear(b"c", b"e")));
+        assert!(!conflicts(after_its_own, put("f")) && !conflicts(after_its_own, put("h")));
+        assert!(!conflicts(after_its_own, clear(b"b\0", b"d")), "an empty gap");
+        assert!(!conflicts(after_its_own, clear(b"f\0", b"h")));
+    }
+    let longer = |db: &InMemoryDB| drop(db.put(b"b", b"a longer value").unwrap());
+    assert!(!conflicts(count, longer) && conflicts(bytes, longer));
+    let anew = |txn: &mut Transaction| {
+        count(txn);
+        assert!(txn.commit().unwrap());
+    };
+    assert!(!conflicts(anew, put("x")), "what it read before it began anew");
+}
+
+#[test]
+fn a_count_that_others_keep_may_be_committed_in_their_order() {
+    let db = InMemoryDB::new().unwrap();
+    let seats = |txn: &mut Transaction, name: &[u8]| {
+        let free = txn.count().unwrap() < 3;
+        if free {
+            txn.put(name, b"").unwrap();
+        }
+        free
+    };
+    db.put(b"first", b"").unwrap();
+    let (mut one, mut other) = (db.begin().unwrap(), db.begin().unwrap());
+    assert!(seats(&mut one, b"one") && seats(&mut other, b"other"));
+    db.put(b"first", b"renamed").unwrap();
+    assert!(one.commit().unwrap(), "there are as many as it has seen");
+    assert!(!other.commit().unwrap(), "there is one more");
+    assert!(seats(&mut other, b"other") && other.commit().unwrap());
+    assert!(one.commit().unwrap() && !seats(&mut one, b"fourth"));
+    assert_eq!(db.count().unwrap(), 3);
 }
 
 #[test]

@@ -3,12 +3,13 @@
 use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::ops::Bound::{Excluded, Included, Unbounded};
 
 use super::super::change::{Change, Op};
-use super::edge::{Edge, Range};
+use super::super::index::{Bounds, Cursor, Snapshot, Totals};
+use super::edge::Edge;
 use crate::error::DBResult;
-use crate::fallible::{collect, concat};
-use crate::sort::heap_sort;
+use crate::fallible::concat;
 use crate::sync::Arc;
 
 /// Bytes with a NUL after them, which clones share. They are ordered without the NUL.
@@ -70,26 +71,21 @@ struct Written {
     value: Option<Bytes>,
 }
 
-/// A cleared range, and the number of the write that cleared it.
+/// The end of a cleared range, and the number of the first write that cleared it.
 #[derive(Clone, Debug)]
 struct Cleared {
     write: u64,
-    low: Edge<Bytes>,
     high: Edge<Bytes>,
 }
 
-impl Cleared {
-    /// Whether the key at an edge is in the range.
-    fn has(&self, at: Edge<&[u8]>) -> bool {
-        self.low.as_ref() <= at && at < self.high.as_ref()
-    }
-}
-
 /// All writes of a transaction, which are numbered in their order.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct WriteSet {
     keys: BTreeMap<Bytes, Written>,
-    cleared: Vec<Cleared>,
+    /// The cleared ranges, by where they begin. They do not overlap.
+    cleared: BTreeMap<Bytes, Cleared>,
+    /// The totals of the snapshot with these writes, once they are asked for.
+    totals: Option<Totals>,
 }
 
 /// The answer of a write set about a key.
@@ -102,42 +98,93 @@ pub(super) enum Lookup<'a> {
 }
 
 impl WriteSet {
-    pub(super) fn copy(&self) -> DBResult<WriteSet> {
-        let cleared = collect(self.cleared.iter().cloned())?;
-        Ok(WriteSet { keys: self.keys.clone(), cleared })
+    /// An empty write set over a snapshot with these totals, which keeps them up to date.
+    pub(super) fn counting(totals: Totals) -> WriteSet {
+        WriteSet { totals: Some(totals), ..WriteSet::default() }
+    }
+
+    pub(super) fn totals(&self) -> Option<Totals> {
+        self.totals
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.keys.is_empty() && self.cleared.is_empty()
     }
 
-    /// Adds the write with this number.
-    pub(super) fn add(&mut self, write: u64, change: Change<'_>) -> DBResult<()> {
+    /// Adds the write with this number. After an error it may be added again.
+    pub(super) fn add(&mut self, write: u64, change: Change<'_>, base: &Snapshot) -> DBResult<()> {
         let (key, value) = match change.op() {
             Op::Put(key, value) => (key, Some(Bytes::copy(value)?)),
             Op::Delete(key) => (key, None),
-            Op::Clear(from, to) => return self.clear(write, from, to),
+            Op::Clear(from, to) => return self.clear(write, from, to, base),
         };
+        let mut totals = self.totals;
+        if let Some(totals) = &mut totals {
+            let old = match self.lookup(key) {
+                Lookup::Value(old) => Some(old.get().len()),
+                Lookup::Removed => None,
+                Lookup::Unwritten => base.get(key).map(<[u8]>::len),
+            };
+            old.into_iter().for_each(|old| totals.remove_entry(key.len() + old));
+            value.iter().for_each(|new| totals.add_entry(key.len() + new.get().len()));
+        }
         if let Some(written) = self.keys.get_mut(key) {
             written.value = value;
-            return Ok(());
+        } else {
+            let first = self.cleared_at(key).map_or(write, |range| range.write);
+            self.keys.insert(Bytes::copy(key)?, Written { first, value });
         }
-        let cleared = self.cleared.iter().find(|range| range.has(Edge::At(key)));
-        let first = cleared.map_or(write, |range| range.write);
-        self.keys.insert(Bytes::copy(key)?, Written { first, value });
+        self.totals = totals;
         Ok(())
     }
 
-    fn clear(&mut self, write: u64, from: Option<&[u8]>, to: Option<&[u8]>) -> DBResult<()> {
+    fn clear(
+        &mut self,
+        write: u64,
+        from: Option<&[u8]>,
+        to: Option<&[u8]>,
+        base: &Snapshot,
+    ) -> DBResult<()> {
         let (low, high) = (Edge::At(from.unwrap_or_default()), Edge::high(to));
         let Some(bounds) = Edge::bounds(low, high) else {
             return Ok(());
         };
-        let (low, high) = (low.try_map(Bytes::copy)?, high.try_map(Bytes::copy)?);
-        self.cleared.try_reserve(1)?;
-        self.cleared.push(Cleared { write, low, high });
-        self.keys.range_mut::<[u8], _>(bounds).for_each(|(_, written)| written.value = None);
+        let (mut at, high) = (low.try_map(Bytes::copy)?, high.try_map(Bytes::copy)?);
+        while let Edge::At(key) = at.clone()
+            && at < high
+        {
+            if let Some(range) = self.cleared_at(key.get()) {
+                at = range.high.clone();
+                continue;
+            }
+            let mut after = self.cleared.range::<Bytes, _>((Excluded(&key), Unbounded));
+            let next = after.next().map_or(Edge::End, |(low, _)| Edge::At(low.clone()));
+            at = next.min(high.clone());
+            if let Some(mut totals) = self.totals {
+                let bounds = Bounds::range(Some(key.get()), at.as_ref().key())?;
+                let mut cursor = Cursor::new(base.clone(), bounds);
+                while cursor.next()? {
+                    let parts = [cursor.key(), cursor.value()].map(Option::unwrap_or_default);
+                    if !self.keys.contains_key(parts[0]) {
+                        totals.remove_entry(parts[0].len() + parts[1].len());
+                    }
+                }
+                self.totals = Some(totals);
+            }
+            self.cleared.insert(key, Cleared { write, high: at.clone() });
+        }
+        for (key, written) in self.keys.range_mut::<[u8], _>(bounds) {
+            if let (Some(value), Some(totals)) = (written.value.take(), &mut self.totals) {
+                totals.remove_entry(key.get().len() + value.get().len());
+            }
+        }
         Ok(())
+    }
+
+    /// The cleared range that a key lies in.
+    fn cleared_at(&self, key: &[u8]) -> Option<&Cleared> {
+        let (_, range) = self.cleared.range::<[u8], _>((Unbounded, Included(key))).next_back()?;
+        (Edge::At(key) < range.high.as_ref()).then_some(range)
     }
 
     /// The edge up to which the first `writes` writes have written every key from `at`
@@ -153,8 +200,18 @@ impl WriteSet {
         {
             return (written.first < writes).then_some(Edge::At(key.with_nul()));
         }
-        let mut cleared = self.cleared.iter().filter(|range| range.write < writes);
-        cleared.find(|range| range.has(at)).map(|range| range.high.as_ref())
+        let range = at.key().and_then(|key| self.cleared_at(key))?;
+        (range.write < writes).then(|| range.high.as_ref())
+    }
+
+    /// Whether the first `writes` writes have written a key between two edges.
+    pub(super) fn has_written(&self, low: Edge<&[u8]>, high: Edge<&[u8]>, writes: u64) -> bool {
+        let Some(bounds) = Edge::bounds(low, high) else {
+            return false;
+        };
+        self.keys.range::<[u8], _>(bounds).any(|(_, written)| written.first < writes)
+            || self.cleared.range::<[u8], _>(bounds).any(|(_, range)| range.write < writes)
+            || self.written_from(low, writes).is_some()
     }
 
     pub(super) fn lookup(&self, key: &[u8]) -> Lookup<'_> {
@@ -168,7 +225,7 @@ impl WriteSet {
 
     /// Whether a key lies in a cleared range.
     pub(super) fn has_cleared(&self, key: &[u8]) -> bool {
-        self.cleared.iter().any(|range| range.has(Edge::At(key)))
+        self.cleared_at(key).is_some()
     }
 
     /// The first written key between two edges, or with `back` the last, and its value
@@ -182,24 +239,5 @@ impl WriteSet {
         let mut range = self.keys.range::<[u8], _>(Edge::bounds(low, high)?);
         let (key, written) = if back { range.next_back() } else { range.next() }?;
         Some((key.clone(), written.value.clone()))
-    }
-
-    /// The written keys, each with its value if it was not removed.
-    pub(super) fn keys(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
-        self.keys.iter().map(|(key, it)| (key.get(), it.value.as_ref().map(Bytes::get)))
-    }
-
-    /// The cleared ranges in the order of their keys, each without the keys of those
-    /// before it.
-    pub(super) fn cleared(&self) -> DBResult<Vec<Range<'_>>> {
-        let ranges = self.cleared.iter().map(|range| (range.low.as_ref(), range.high.as_ref()));
-        let mut ranges = collect(ranges)?;
-        heap_sort(&mut ranges, Ord::cmp);
-        let mut end = Edge::At(&[][..]);
-        for (low, high) in &mut ranges {
-            (*low, *high) = (end.max(*low), end.max(*high));
-            end = *high;
-        }
-        Ok(ranges)
     }
 }

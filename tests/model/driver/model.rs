@@ -25,6 +25,14 @@ impl Version {
         self.entries.len()
     }
 
+    pub fn count(&self) -> u64 {
+        self.len() as u64
+    }
+
+    pub fn data_bytes(&self) -> u64 {
+        self.key_bytes + self.value_bytes
+    }
+
     pub fn get(&self, key: &[u8]) -> Option<&[u8]> {
         self.entries.get(key).map(|value| &value[..])
     }

@@ -3,7 +3,8 @@
 use minidb::ffi::*;
 
 use super::api::{Answer, Arg};
-use super::model::{Cursor, Move, Range, View};
+use super::model::{Cursor, Move, Range, Version, View};
+use super::transaction::Total;
 use super::{Choices, Driver, Handle, SMALL, api, data};
 
 /// What buffers are filled with before a call.
@@ -129,13 +130,14 @@ impl<C: Choices> Driver<C> {
         let what = self.choices.below(9) as i32 - 1;
         let wanted = !self.choices.once_in(8);
         let (code, number) = api::stat(view.handle, what, wanted);
-        if [MINIDB_STAT_COUNT, MINIDB_STAT_DATA_BYTES].contains(&what) {
-            view.looked_at_all();
-        }
         let version = view.version();
+        let total = |total: Total| {
+            view.looked_at_total(total);
+            total(&version)
+        };
         let expected = match what {
-            MINIDB_STAT_COUNT => version.len() as u64,
-            MINIDB_STAT_DATA_BYTES => version.key_bytes + version.value_bytes,
+            MINIDB_STAT_COUNT => total(Version::count),
+            MINIDB_STAT_DATA_BYTES => total(Version::data_bytes),
             MINIDB_STAT_FILE_BYTES => {
                 self.done(code);
                 return number.into_iter().for_each(|bytes| self.check_file_bytes(bytes, &view));
@@ -155,7 +157,7 @@ impl<C: Choices> Driver<C> {
     /// database, not very much more than its data.
     fn plausible(&self, memory: u64, view: &View) {
         let version = view.version();
-        let data = version.key_bytes + version.value_bytes;
+        let data = version.data_bytes();
         let most = (4 << 20) + 2 * data + 4096 * version.len() as u64;
         let alone = view.store.borrow().handles == 1;
         // The store does not count what a transaction keeps to itself.
@@ -195,9 +197,9 @@ impl<C: Choices> Driver<C> {
         let version = view.version();
         let numbers = [MINIDB_STAT_COUNT, MINIDB_STAT_DATA_BYTES, MINIDB_STAT_COMMITS];
         let got = numbers.map(|what| api::stat(view.handle, what, true).1);
-        let bytes = version.key_bytes + version.value_bytes;
-        let expected = [version.len() as u64, bytes, version.commits].map(Some);
-        view.looked_at_all();
+        let expected = [version.count(), version.data_bytes(), version.commits].map(Some);
+        view.looked_at_total(Version::count);
+        view.looked_at_total(Version::data_bytes);
         self.same("count, bytes and commits", got, expected);
     }
 

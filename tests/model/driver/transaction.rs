@@ -37,6 +37,18 @@ impl Change {
         }
     }
 
+    /// Whether there may be a key that both have written.
+    fn overlaps(&self, other: &Change) -> bool {
+        match (self, other) {
+            (Change::Clear(one), Change::Clear(other)) => {
+                let low = (&one.from).max(&other.from);
+                [one, other].iter().all(|it| it.to.as_ref().is_none_or(|to| low < to))
+            }
+            (Change::Clear(_), Change::Put(key, _) | Change::Remove(key)) => self.has(key),
+            (Change::Put(key, _) | Change::Remove(key), _) => other.has(key),
+        }
+    }
+
     fn apply(&self, version: &mut Version) {
         match self {
             Change::Put(key, value) => version.put(key, value),
@@ -57,12 +69,20 @@ enum Read {
     Key(Vec<u8>),
     /// Keys in a row, but for those that so many of its first writes have written.
     Span([Bound<Vec<u8>>; 2], usize),
+    /// The number of keys or of bytes that it began with, and the keys that so many of its
+    /// first writes have written.
+    Total(Total, u64, usize),
     All,
 }
+
+/// A number about a version that a view can be asked for.
+pub type Total = fn(&Version) -> u64;
 
 /// What a transaction should show and do.
 pub struct Transaction {
     pub now: Rc<Version>,
+    /// What it began with.
+    base: Rc<Version>,
     own: Vec<Change>,
     reads: Vec<Read>,
     /// What others have written since it began.
@@ -73,7 +93,8 @@ pub struct Transaction {
 
 impl Transaction {
     fn new(now: Rc<Version>) -> Transaction {
-        Transaction { now, own: Vec::new(), reads: Vec::new(), others: Vec::new(), begun: 0 }
+        let (base, own, reads, others) = (now.clone(), Vec::new(), Vec::new(), Vec::new());
+        Transaction { now, base, own, reads, others, begun: 0 }
     }
 
     pub fn write(&mut self, change: impl FnOnce(&mut Version)) {
@@ -99,6 +120,9 @@ impl Transaction {
             (Read::Span(span, own), Change::Clear(range)) => {
                 is_any_left(span, range, &self.own[..*own])
             }
+            (Read::Total(_, _, own), other) => {
+                self.own[..*own].iter().any(|own| own.overlaps(other))
+            }
         }
     }
 
@@ -112,15 +136,22 @@ impl Transaction {
         let read = self.reads.iter().flat_map(|read| match read {
             Read::Key(key) => vec![key],
             Read::Span([low, high], _) => [low, high].into_iter().filter_map(key_of).collect(),
-            Read::All => Vec::new(),
+            Read::Total(..) | Read::All => Vec::new(),
         });
         own.chain(read).flat_map(|key| [key.clone(), [key, &[0][..]].concat()]).collect()
     }
 
-    /// Whether it must be in conflict, if that is certain.
-    fn is_overtaken(&self) -> Option<bool> {
+    /// Whether it must be in conflict, if that is certain; `latest` is what there is now.
+    fn is_overtaken(&self, latest: &Version) -> Option<bool> {
         if self.own.is_empty() || self.reads.is_empty() {
             return Some(false);
+        }
+        let has_changed = |read: &Read| match read {
+            Read::Total(total, seen, _) => total(latest) != *seen,
+            _ => false,
+        };
+        if self.reads.iter().any(has_changed) {
+            return Some(true);
         }
         let hit = |other: &Change| self.reads.iter().any(|read| self.is_hit(read, other));
         let others: usize = self.others.iter().map(Change::bytes).sum();
@@ -217,6 +248,14 @@ impl View {
         }
     }
 
+    pub fn looked_at_total(&self, total: Total) {
+        if let Some(transaction) = self.transaction() {
+            let mut transaction = transaction.borrow_mut();
+            let (seen, own) = (total(&transaction.base), transaction.own.len());
+            transaction.reads.push(Read::Total(total, seen, own));
+        }
+    }
+
     pub fn looked_at_all(&self) {
         if let Some(transaction) = self.transaction() {
             transaction.borrow_mut().reads.push(Read::All);
@@ -276,13 +315,14 @@ impl<C: Choices> Driver<C> {
         let transaction = view.transaction().expect("it is one");
         self.focus = Some(view.clone());
         for _ in 0..1 + self.choices.below(4) {
-            match self.choices.below(10) {
+            match self.choices.below(11) {
                 0..3 => self.scan(),
                 3 => self.scan_prefix(),
                 4 => self.get(),
                 5 => self.cas(),
                 6 => self.delete(),
                 7 if self.choices.once_in(4) => self.clear(),
+                8 if self.choices.once_in(2) => self.stat(),
                 _ => self.put(),
             }
             self.near = transaction.borrow().edges();
@@ -316,7 +356,8 @@ impl<C: Choices> Driver<C> {
         let transaction = view.transaction().expect("it is one");
         let mut transaction = transaction.borrow_mut();
         let code = api::commit(view.handle);
-        let expected = match transaction.is_overtaken() {
+        let latest = view.store.borrow().now.clone();
+        let expected = match transaction.is_overtaken(&latest) {
             Some(true) => MINIDB_CONFLICT,
             Some(false) => MINIDB_OK,
             None if code == MINIDB_CONFLICT => MINIDB_CONFLICT,

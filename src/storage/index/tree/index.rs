@@ -42,6 +42,11 @@ impl Index {
         visible(&self.totals, &self.published)
     }
 
+    /// The totals of the latest tree, unpublished changes included.
+    pub(crate) fn latest_totals(&self) -> Totals {
+        self.totals.get()
+    }
+
     /// The value of a key, unpublished changes included.
     pub(crate) fn get_latest(&self, key: &[u8]) -> Option<&[u8]> {
         self.tree.get(&self.pages, key)

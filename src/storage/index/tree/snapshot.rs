@@ -18,12 +18,8 @@ impl Snapshot {
         self.tree.get(&self.frozen, key)
     }
 
-    pub(crate) fn count(&self) -> u64 {
-        self.totals.count
-    }
-
-    pub(crate) fn data_bytes(&self) -> u64 {
-        self.totals.bytes
+    pub(crate) fn totals(&self) -> Totals {
+        self.totals
     }
 
     pub(crate) fn commits(&self) -> u64 {

@@ -18,6 +18,20 @@ pub(crate) struct Totals {
     pub(crate) commits: u64,
 }
 
+impl Totals {
+    /// Counts an inserted entry of `len` bytes.
+    pub(crate) fn add_entry(&mut self, len: usize) {
+        self.count += 1;
+        self.bytes += len as u64;
+    }
+
+    /// Counts a removed entry of `len` bytes.
+    pub(crate) fn remove_entry(&mut self, len: usize) {
+        self.count -= 1;
+        self.bytes -= len as u64;
+    }
+}
+
 /// The totals of the live tree. Many threads read them while one changes them.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {

@@ -159,6 +159,11 @@ impl<'a> WriterView<'a> {
         self.totals.latest_commit()
     }
 
+    /// The totals of the latest tree, unpublished changes included.
+    pub(crate) fn latest_totals(&self) -> Totals {
+        self.totals.get()
+    }
+
     /// The number of the newest published commit.
     pub(crate) fn commits(&self) -> u64 {
         visible(self.totals, self.published).commits
