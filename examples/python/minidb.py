@@ -23,22 +23,24 @@ order of the keys is that of their bytes. What is read is always bytes.
 
 A key that is not there is a KeyError, as in a dict; what fails is an Error.
 Close views in any order, or leave it to the garbage collector: iterators and
-snapshots go on without their database, and keep its file open. Any thread may
-use any view; a transaction, one at a time.
+snapshots go on without their database, and keep its file open. An interrupt
+(Control-C) loses none of them. Views cannot be copied or pickled. Any thread
+may use any view; a transaction, one at a time.
 """
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import ctypes.util
+import gc
 import os
 import struct
 import sys
-import weakref
 from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
 from typing import (
-    Any, Callable, Dict, ItemsView, Iterable, Iterator, List, Mapping, MutableMapping, Optional,
-    Tuple, Type, TypeVar, Union, ValuesView, overload,
+    Any, Callable, Dict, ItemsView, Iterable, Iterator, KeysView, List, Mapping, MutableMapping,
+    NoReturn, Optional, Tuple, Type, TypeVar, Union, ValuesView, overload,
 )
 
 __version__ = "0.1.0"
@@ -48,6 +50,7 @@ Entry = Tuple[bytes, bytes]
 Path = Union[str, bytes, "os.PathLike[str]", "os.PathLike[bytes]"]
 T = TypeVar("T")
 V = TypeVar("V", bound="View")
+H = TypeVar("H", bound=c_void_p)
 
 
 class Error(Exception):
@@ -117,7 +120,6 @@ for _code, _kind in _ERRORS.items():
 _MISSING = object()
 _READONLY, _EXISTING, _NEW, _NOSYNC = 1, 2, 4, 8
 _STATS = ("count", "data_bytes", "memory_bytes", "file_bytes", "commits", "handles")
-_COUNT = _STATS.index("count")
 
 # What comes before an entry in a packed buffer: the lengths of key and value.
 _LENGTHS = struct.Struct("=II")
@@ -127,31 +129,26 @@ _BYTES = (c_char_p, c_size_t)
 _OUT = (POINTER(c_void_p), POINTER(c_size_t))  # not c_char_p, which would end at a NUL
 _HANDLE_OUT = POINTER(c_void_p)
 
-_FUNCTIONS: Dict[str, Tuple[Any, ...]] = {  # the result, then the arguments
-    "minidb_open": (c_int, c_char_p, c_uint32, _HANDLE_OUT),
-    "minidb_snapshot": (c_int, c_void_p, _HANDLE_OUT),
-    "minidb_begin": (c_int, c_void_p, _HANDLE_OUT),
-    "minidb_commit": (c_int, c_void_p), "minidb_close": (None, c_void_p),
-    "minidb_get": (c_int, c_void_p, *_BYTES, *_OUT),
-    "minidb_put": (c_int, c_void_p, *_BYTES, *_BYTES, *_OUT),
-    "minidb_delete": (c_int, c_void_p, *_BYTES, *_OUT),
-    "minidb_clear": (c_int, c_void_p, *_BYTES, *_BYTES),
-    "minidb_cas": (c_int, c_void_p, *_BYTES, *_BYTES, *_BYTES),
-    "minidb_write": (c_int, c_void_p, *_BYTES),
-    "minidb_scan": (c_int, c_void_p, *_BYTES, *_BYTES, _HANDLE_OUT),
-    "minidb_scan_prefix": (c_int, c_void_p, *_BYTES, _HANDLE_OUT),
-    "minidb_cursor_prev": (c_int, c_void_p),
-    "minidb_cursor_key": (c_void_p, c_void_p, POINTER(c_size_t)),
-    "minidb_cursor_value": (c_void_p, c_void_p, POINTER(c_size_t)),
-    "minidb_cursor_read": (c_int, c_void_p, c_void_p, c_size_t, POINTER(c_size_t)),
-    "minidb_cursor_close": (None, c_void_p),
-    "minidb_stat": (c_int, c_void_p, c_int, POINTER(c_uint64)),
-    "minidb_sync": (c_int, c_void_p), "minidb_checkpoint": (c_int, c_void_p),
-    "minidb_check": (c_int, c_void_p),
-    "minidb_backup": (c_int, c_void_p, c_char_p),
-    "minidb_salvage": (c_int, c_char_p, c_char_p, _HANDLE_OUT),
-    "minidb_strerror": (c_char_p, c_int), "minidb_version": (c_char_p,),
-    "minidb_free": (None, c_void_p),
+_FUNCTIONS: Dict[str, List[Any]] = {  # the result, then the arguments
+    "minidb_" + name: types for names, *types in (
+        ("open", c_int, c_char_p, c_uint32, _HANDLE_OUT),
+        ("snapshot begin", c_int, c_void_p, _HANDLE_OUT),
+        ("commit sync checkpoint check cursor_next cursor_prev", c_int, c_void_p),
+        ("get delete", c_int, c_void_p, *_BYTES, *_OUT),
+        ("put", c_int, c_void_p, *_BYTES, *_BYTES, *_OUT),
+        ("clear", c_int, c_void_p, *_BYTES, *_BYTES),
+        ("cas", c_int, c_void_p, *_BYTES, *_BYTES, *_BYTES),
+        ("write", c_int, c_void_p, *_BYTES),
+        ("scan", c_int, c_void_p, *_BYTES, *_BYTES, _HANDLE_OUT),
+        ("scan_prefix", c_int, c_void_p, *_BYTES, _HANDLE_OUT),
+        ("cursor_key cursor_value", c_void_p, c_void_p, POINTER(c_size_t)),
+        ("cursor_read", c_int, c_void_p, c_void_p, c_size_t, POINTER(c_size_t)),
+        ("stat", c_int, c_void_p, c_int, POINTER(c_uint64)),
+        ("backup", c_int, c_void_p, c_char_p),
+        ("salvage", c_int, c_char_p, c_char_p, _HANDLE_OUT),
+        ("close cursor_close free", None, c_void_p),
+        ("strerror", c_char_p, c_int), ("version", c_char_p),
+    ) for name in names.split()
 }
 
 
@@ -162,35 +159,26 @@ def _error(code: int) -> Error:
     return error
 
 
-def _check(code: int, _function: object, _arguments: object) -> bool:
+def _check(code: int, function: Any, _arguments: object) -> bool:
     """What a function returning int gives in Python: whether it is done."""
-    if code < 0:
+    if code < 0 or code > 0 and function.__name__ not in _ANSWERING:
         raise _error(code)
     return code == 0
 
 
-def _done(code: int, _function: object, _arguments: object) -> None:
-    """Raises an error unless the call is done: the function has no answer "no"."""
-    if code != 0:
-        raise _error(code)
-
-
+# Functions that may answer "no".
 _ANSWERING = {"minidb_" + name for name in
-              ("get", "delete", "cas", "cursor_prev", "cursor_read", "commit")}
+              ("get", "delete", "cas", "cursor_next", "cursor_prev", "cursor_read", "commit")}
 _FILE = {"win32": "minidb.dll", "darwin": "libminidb.dylib"}.get(sys.platform, "libminidb.so")
 
 
 def _find() -> str:
-    wanted = os.environ.get("MINIDB_LIBRARY")
-    if wanted:
-        return wanted
     here = os.path.dirname(os.path.abspath(__file__))
     target = os.path.join(here, os.pardir, os.pardir, "target")
-    for place in (here, os.path.join(target, "release"), os.path.join(target, "debug")):
-        path = os.path.join(place, _FILE)
-        if os.path.exists(path):
-            return path
-    found = ctypes.util.find_library("minidb")
+    places = here, os.path.join(target, "release"), os.path.join(target, "debug")
+    files = filter(os.path.exists, (os.path.join(place, _FILE) for place in places))
+    found = os.environ.get("MINIDB_LIBRARY") or next(files, None)
+    found = found or ctypes.util.find_library("minidb")
     if found is None:
         raise ImportError("the minidb library is not found; set MINIDB_LIBRARY to its path")
     return found
@@ -203,7 +191,7 @@ def _load(path: str) -> ctypes.CDLL:
             function = getattr(lib, name)
             function.restype, function.argtypes = result, arguments
             if result is c_int:
-                function.errcheck = _check if name in _ANSWERING else _done
+                function.errcheck = _check
     except (OSError, AttributeError) as error:
         raise ImportError(f"{path} is not the minidb library: {error}") from error
     version: str = lib.minidb_version().decode()
@@ -242,79 +230,112 @@ def _path(path: Path) -> bytes:
     return name
 
 
-def _take(value: c_void_p, length: c_size_t) -> Optional[bytes]:
-    """Copies bytes that the library handed out, and gives them back to it."""
-    if not value:
-        return None
-    try:
-        return ctypes.string_at(value, length.value)
-    finally:
-        _lib.minidb_free(value)
+# Functions of Python's own API: string_at takes its size as an int, and a method in Python
+# may be interrupted before it has done anything.
+_bytes_at = ctypes.pythonapi["PyBytes_FromStringAndSize"]
+_bytes_at.restype, _bytes_at.argtypes = ctypes.py_object, (c_void_p, ctypes.c_ssize_t)
+_as_method = ctypes.pythonapi["PyInstanceMethod_New"]
+_as_method.restype, _as_method.argtypes = ctypes.py_object, (ctypes.py_object,)
+
+
+class _Handle(c_void_p):
+    """Closes its view when the last reference goes.
+
+    It is made before the library fills it in, and no Python code runs when it goes: no
+    exception or interrupt can come between.
+    """
+
+    __del__ = _as_method(_lib.minidb_close)
+
+
+class _Cursor(c_void_p):
+    __del__ = _as_method(_lib.minidb_cursor_close)
+
+
+class _Memory(c_void_p):
+    __del__ = _as_method(_lib.minidb_free)
+
+
+@atexit.register
+def _close_all() -> None:
+    for held in gc.get_objects():
+        if type(held) in (_Handle, _Cursor):
+            held.__del__()  # nothing is closed twice
+
+
+def _made(kind: Type[H], make: Any, *arguments: object) -> H:
+    """What a function makes that fills in a handle."""
+    handle = kind()
+    make(*arguments, byref(handle))
+    return handle
+
+
+def _fetch(function: Any, *arguments: object) -> Optional[bytes]:
+    """Calls a function that hands out a value, or none."""
+    value, length = _Memory(), c_size_t()
+    function(*arguments, byref(value), byref(length))
+    return _bytes_at(value, length.value) if value else None
 
 
 def salvage(damaged: Path, path: Path) -> Dict[str, int]:
     """Writes what can still be read of a damaged file to a new one; returns the report."""
-    text = c_void_p()
-    _lib.minidb_salvage(_path(damaged), _path(path), byref(text))
-    report = _take(text, c_size_t(len(ctypes.string_at(text)))) or b""
-    return {name: int(number) for name, number in map(str.split, report.decode().splitlines())}
+    text = _made(_Memory, _lib.minidb_salvage, _path(damaged), _path(path))
+    report = ctypes.string_at(text).decode()
+    return {name: int(number) for name, number in map(str.split, report.splitlines())}
 
 
-class _Owner:
-    """Closes its handle when told to, when collected, or at exit: once."""
-
-    def __init__(self, handle: c_void_p, close: Any) -> None:
-        self._handle = handle
-        self._closer = weakref.finalize(self, close, handle)
-
-    def close(self) -> None:
-        """Does nothing the second time. What was closed raises InvalidError."""
-        self._closer()
-
-
-def _forward(cursor: _Owner) -> Iterator[Entry]:
+def _forward(cursor: _Cursor) -> Iterator[Entry]:
     """Reads blocks of entries, since a call costs more than a copy."""
     size, used = _SMALLEST_BLOCK, c_size_t()
-    while True:
-        block = ctypes.create_string_buffer(size)
-        if not _lib.minidb_cursor_read(cursor._handle, block, size, byref(used)):
-            return
-        if used.value > size:  # what the next entry alone needs
-            size = used.value
+    block = ctypes.create_string_buffer(size)
+    while _lib.minidb_cursor_read(cursor, block, size, byref(used)):
+        if used.value > size and _lib.minidb_cursor_next(cursor):
+            yield _entry(cursor)  # it does not fit
         else:
-            yield from _unpack(ctypes.string_at(block, used.value))
-            size = min(2 * size, _LARGEST_BLOCK)
+            packed, at = _bytes_at(ctypes.addressof(block), used.value), 0
+            while at < len(packed):
+                key_length, value_length = _LENGTHS.unpack_from(packed, at)
+                key = at + _LENGTHS.size
+                value = key + key_length
+                at = value + value_length
+                yield packed[key:value], packed[value:at]
+        if size < _LARGEST_BLOCK:
+            size *= 2
+            block = ctypes.create_string_buffer(size)
 
 
-def _unpack(packed: bytes) -> Iterator[Entry]:
-    at = 0
-    while at < len(packed):
-        key_length, value_length = _LENGTHS.unpack_from(packed, at)
-        key = at + _LENGTHS.size
-        value = key + key_length
-        at = value + value_length
-        yield packed[key:value], packed[value:at]
+def _backward(cursor: _Cursor) -> Iterator[Entry]:
+    while _lib.minidb_cursor_prev(cursor):
+        yield _entry(cursor)
 
 
-def _backward(cursor: _Owner) -> Iterator[Entry]:
+def _entry(cursor: _Cursor) -> Entry:
     length = c_size_t()
-    while _lib.minidb_cursor_prev(cursor._handle):
-        key = _lib.minidb_cursor_key(cursor._handle, byref(length))
-        key = ctypes.string_at(key, length.value)
-        value = _lib.minidb_cursor_value(cursor._handle, byref(length))
-        yield key, ctypes.string_at(value, length.value)
+    key = _lib.minidb_cursor_key(cursor, byref(length))
+    key = _bytes_at(key, length.value)
+    value = _lib.minidb_cursor_value(cursor, byref(length))
+    return key, _bytes_at(value, length.value)
 
 
-class _Items(ItemsView[bytes, bytes]):
+class _Part:
+    """The keys, values or items of a view; whether there are some asks for no count."""
+
     _mapping: View
 
+    def __bool__(self) -> bool:
+        return bool(self._mapping)
+
+
+class _Keys(_Part, KeysView[bytes]):
+    pass
+
+
+class _Items(_Part, ItemsView[bytes, bytes]):
     def __iter__(self) -> Iterator[Entry]:
         return self._mapping.range()
 
 
-class _Values(ValuesView[bytes]):
-    _mapping: View
-
+class _Values(_Part, ValuesView[bytes]):
     def __iter__(self) -> Iterator[bytes]:
         return (value for _, value in self._mapping.range())
 
@@ -322,15 +343,22 @@ class _Values(ValuesView[bytes]):
         return any(value == other for other in self)
 
 
-class View(_Owner, Mapping[bytes, bytes]):
+class View(Mapping[bytes, bytes]):
     """What can be read: a Database, a Snapshot or a Transaction. An ordered Mapping.
 
     Iterating shows the entries as they were when it began, whatever is written
-    meanwhile.
+    meanwhile. A view is true if it has an entry.
     """
 
-    def __init__(self, handle: c_void_p) -> None:
-        super().__init__(handle, _lib.minidb_close)
+    def __init__(self, make: Any, *arguments: object) -> None:
+        self._handle = _made(_Handle, make, *arguments)
+
+    def close(self) -> None:
+        """Does nothing the second time. What was closed raises InvalidError."""
+        _lib.minidb_close(self._handle)
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError(f"a {type(self).__name__} cannot be copied or pickled")
 
     def __enter__(self: V) -> V:
         return self
@@ -345,21 +373,26 @@ class View(_Owner, Mapping[bytes, bytes]):
         return value
 
     def _get(self, key: Bytes) -> Optional[bytes]:
-        value, length = c_void_p(), c_size_t()
-        _lib.minidb_get(self._handle, *_sized(key), byref(value), byref(length))
-        return _take(value, length)
+        return _fetch(_lib.minidb_get, self._handle, *_sized(key))
 
     def __contains__(self, key: object) -> bool:
         return bool(_lib.minidb_get(self._handle, *_sized(key), None, None))
 
     def __len__(self) -> int:
-        return self._stat(_COUNT)
+        return self._stat(0)
+
+    def __bool__(self) -> bool:
+        cursor = _made(_Cursor, _lib.minidb_scan, self._handle, None, 0, None, 0)
+        return bool(_lib.minidb_cursor_read(cursor, None, 0, byref(c_size_t())))
 
     def __iter__(self) -> Iterator[bytes]:
         return (key for key, _ in self.range())
 
     def __reversed__(self) -> Iterator[bytes]:
         return (key for key, _ in self.range(reverse=True))
+
+    def keys(self) -> KeysView[bytes]:
+        return _Keys(self)
 
     def items(self) -> ItemsView[bytes, bytes]:
         return _Items(self)
@@ -377,29 +410,18 @@ class View(_Owner, Mapping[bytes, bytes]):
         >>> list(db.range(b"a", b"c", reverse=True))
         [(b'b', b'2'), (b'a', b'1')]
         """
-        return self._walk(reverse, _lib.minidb_scan, *_optional(start), *_optional(stop))
+        bounds = *_optional(start), *_optional(stop)
+        cursor = _made(_Cursor, _lib.minidb_scan, self._handle, *bounds)
+        return _backward(cursor) if reverse else _forward(cursor)
 
     def prefix(self, prefix: Bytes, reverse: bool = False) -> Iterator[Entry]:
-        """The entries whose keys begin with prefix.
-
-        >>> db = Database()
-        >>> db.write({b"ant": b"1", b"bat": b"2", b"bee": b"3", b"cat": b"4"})
-        >>> [key for key, value in db.prefix(b"b")]
-        [b'bat', b'bee']
-        """
-        return self._walk(reverse, _lib.minidb_scan_prefix, *_sized(prefix))
-
-    def _walk(self, reverse: bool, scan: Any, *bounds: Union[bytes, int, None]) -> Iterator[Entry]:
-        handle = c_void_p()
-        scan(self._handle, *bounds, byref(handle))
-        cursor = _Owner(handle, _lib.minidb_cursor_close)
+        """The entries whose keys begin with prefix."""
+        cursor = _made(_Cursor, _lib.minidb_scan_prefix, self._handle, *_sized(prefix))
         return _backward(cursor) if reverse else _forward(cursor)
 
     def snapshot(self) -> Snapshot:
         """Freezes what the view holds now, in constant time."""
-        handle = c_void_p()
-        _lib.minidb_snapshot(self._handle, byref(handle))
-        return Snapshot(handle)
+        return Snapshot(_lib.minidb_snapshot, self._handle)
 
     def stat(self) -> Dict[str, int]:
         """Numbers about the view, named like MINIDB_STAT_*: count, data_bytes, and so on."""
@@ -436,15 +458,8 @@ class Writable(View, MutableMapping[bytes, bytes]):
             raise KeyError(key)
 
     def put(self, key: Bytes, value: Bytes) -> Optional[bytes]:
-        """Sets a value and returns the previous one.
-
-        >>> db = Database()
-        >>> db.put(b"k", b"1"), db.put(b"k", b"2")
-        (None, b'1')
-        """
-        old, length = c_void_p(), c_size_t()
-        _lib.minidb_put(self._handle, *_sized(key), *_sized(value), byref(old), byref(length))
-        return _take(old, length)
+        """Sets a value and returns the previous one."""
+        return _fetch(_lib.minidb_put, self._handle, *_sized(key), *_sized(value))
 
     @overload
     def pop(self, key: Bytes) -> bytes: ...
@@ -452,12 +467,10 @@ class Writable(View, MutableMapping[bytes, bytes]):
     def pop(self, key: Bytes, default: T) -> Union[bytes, T]: ...
     def pop(self, key: Bytes, default: Any = _MISSING) -> Any:
         """Removes a key and returns its value, in one atomic step."""
-        old, length = c_void_p(), c_size_t()
-        if _lib.minidb_delete(self._handle, *_sized(key), byref(old), byref(length)):
-            return _take(old, length)
-        if default is _MISSING:
+        old = _fetch(_lib.minidb_delete, self._handle, *_sized(key))
+        if old is None and default is _MISSING:
             raise KeyError(key)
-        return default
+        return default if old is None else old
 
     def setdefault(self, key: Bytes, default: Bytes) -> bytes:
         """Returns the value of key, which is default from now on if there was none."""
@@ -473,14 +486,7 @@ class Writable(View, MutableMapping[bytes, bytes]):
         _lib.minidb_clear(self._handle, *_optional(start), *_optional(stop))
 
     def cas(self, key: Bytes, expected: Optional[Bytes], desired: Optional[Bytes]) -> bool:
-        """Compares and swaps: sets the value if it is the expected one.
-
-        None is no value: the key must not be there, or is removed.
-
-        >>> db = Database()
-        >>> db.cas(b"lock", None, b"mine"), db.cas(b"lock", None, b"mine, too")
-        (True, False)
-        """
+        """Compares and swaps: sets the value if it is the expected one. None is no value."""
         values = *_optional(expected), *_optional(desired)
         return bool(_lib.minidb_cas(self._handle, *_sized(key), *values))
 
@@ -549,9 +555,7 @@ class Database(Writable):
         nosync: bool = False,
     ) -> None:
         flags = readonly * _READONLY | existing * _EXISTING | new * _NEW | nosync * _NOSYNC
-        handle = c_void_p()
-        _lib.minidb_open(None if path is None else _path(path), flags, byref(handle))
-        super().__init__(handle)
+        super().__init__(_lib.minidb_open, None if path is None else _path(path), flags)
 
     def transaction(self) -> Transaction:
         """Begins a transaction; it commits at the end of a `with` block.
@@ -565,12 +569,8 @@ class Database(Writable):
         ...     txn[b"a"] = b"1"
         ...     len(txn), len(db)
         (1, 0)
-        >>> db[b"a"]
-        b'1'
         """
-        handle = c_void_p()
-        _lib.minidb_begin(self._handle, byref(handle))
-        return Transaction(handle)
+        return Transaction(_lib.minidb_begin, self._handle)
 
     def transact(self, body: Callable[[Transaction], T]) -> T:
         """Runs body with a transaction and commits it; again, while others are faster.

@@ -219,6 +219,16 @@ class Ranges(Case):
             db.write((b"%02d" % n, value) for n, (_, value) in enumerate(order))
             self.assertEqual([value for _, value in order], list(db.values()))
 
+    @unittest.skipUnless(os.environ.get("MINIDB_FULL"), "it takes 9 GiB of memory")
+    def test_entries_over_an_int_are_read_in_every_way(self):
+        for size in (2**31 - 9, 2**31 - 1):
+            self.db[b"k"] = value = bytes(size - 1) + b"x"
+            self.assertTrue(self.db[b"k"] == value)
+            for reverse in (False, True):
+                for view in (self.db, self.db.snapshot()):
+                    self.assertTrue(list(view.range(reverse=reverse)) == [(b"k", value)])
+            self.assertTrue(self.db.put(b"k", b"") == value)
+
     def test_many_small_entries_come_through_the_blocks(self):
         entries = {b"%06d" % n: b"%d" % n for n in range(100000)}
         self.db.write(entries)

@@ -87,6 +87,19 @@ class ByHand(Case):
         self.assertTrue(txn.commit())
         self.assertEqual(dict(self.db), {b"b": b"3", b"n": b"4"})
 
+    def test_its_truth_asks_for_no_count(self):
+        for part in (lambda txn: txn, lambda txn: txn.keys(), lambda txn: txn.items(),
+                     lambda txn: txn.values()):
+            with self.db.transaction() as txn:
+                self.assertTrue(part(txn))
+                self.db[b"later %d" % len(self.db)] = b""
+                txn[b"c"] = b"3"
+            with self.assertRaises(minidb.OvertakenError), self.db.transaction() as txn:
+                txn.clear()
+                self.assertFalse(part(txn))
+                txn[b"c"] = b"%d" % len(txn)
+                self.db[b"later %d" % len(self.db)] = b""
+
     def test_there_is_none_on_another_view(self):
         txn = self.db.transaction()
         with self.assertRaises(minidb.InvalidError):
