@@ -40,7 +40,10 @@
  * one thread at a time. Nothing blocks on a transaction that is left open.
  * After fork() the handles stay the parent's: the child's calls on them are
  * refused with MINIDB_INVALID, and its closing one leaves the file alone; it
- * may open databases of its own.
+ * may open databases of its own. A thread that is cancelled (pthread_cancel,
+ * deferred, on Linux) during a call finishes it first. Functions that write,
+ * or wait for a disk, are cancellation points: before they begin, and
+ * minidb_close when it is done.
  */
 #ifndef MINIDB_H
 #define MINIDB_H

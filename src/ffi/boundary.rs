@@ -9,6 +9,7 @@ use std::ptr;
 
 use super::code::{MINIDB_NOTFOUND, MINIDB_OK};
 use super::text::{Failure, forget, invalid, keep};
+use crate::sync::cancellation_point;
 use crate::{DBError, DBResult, MAX_LEN, fallible};
 
 #[cfg(panic = "abort")]
@@ -34,6 +35,14 @@ pub(super) fn guard(body: impl FnOnce() -> Result<c_int, Failure>) -> c_int {
             keep(&DBError::Internal.into())
         }
     }
+}
+
+/// Runs the body of a function that may wait for a disk. A thread that was cancelled ends
+/// before.
+#[inline]
+pub(super) fn guard_cancellable(body: impl FnOnce() -> Result<c_int, Failure>) -> c_int {
+    cancellation_point();
+    guard(body)
 }
 
 /// Runs the body of a function that returns no code; `otherwise` is its result after a

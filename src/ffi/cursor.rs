@@ -10,6 +10,7 @@ use super::object::View;
 use super::opaque::{minidb_cursor_t, minidb_t};
 use super::packed::Packer;
 use super::text::{Failure, invalid};
+use crate::sync::uncancelled;
 use crate::{Cursor, DBResult};
 
 /// Called by minidb_each for one entry, whose bytes are borrowed for the
@@ -231,18 +232,21 @@ pub unsafe extern "C" fn minidb_each(
         let cursor = view::with(db, |view, _| Ok(view.scan_prefix(prefix)?))?;
         let mut each = EachCursor { cursor, process: process() };
         let cursor = &mut each.cursor;
-        while cursor.next()? {
-            let (Some(key), Some(value)) = (cursor.key_with_nul(), cursor.value_with_nul()) else {
-                break;
-            };
-            let (key_len, value_len) = (key.len() - 1, value.len() - 1);
-            let (key, value) = (key.as_ptr().cast(), value.as_ptr().cast());
-            // SAFETY: key and value stay until the cursor moves, and `visit` is a function
-            // of this type, as the header says.
-            if unsafe { visit(ctx, key, key_len, value, value_len) } != 0 {
-                break;
+        uncancelled(|| {
+            while cursor.next()? {
+                let (Some(key), Some(value)) = (cursor.key_with_nul(), cursor.value_with_nul())
+                else {
+                    break;
+                };
+                let (key_len, value_len) = (key.len() - 1, value.len() - 1);
+                let (key, value) = (key.as_ptr().cast(), value.as_ptr().cast());
+                // SAFETY: key and value stay until the cursor moves, and `visit` is a function
+                // of this type, as the header says.
+                if unsafe { visit(ctx, key, key_len, value, value_len) } != 0 {
+                    break;
+                }
             }
-        }
-        Ok(MINIDB_OK)
+            Ok(MINIDB_OK)
+        })
     })
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::{c_char, c_int, c_void};
 
-use super::boundary::{Out, ValueOut, buffer, bytes, bytes_or_none, guard};
+use super::boundary::{Out, ValueOut, buffer, bytes, bytes_or_none, guard, guard_cancellable};
 use super::code::*;
 use super::handle::view;
 use super::opaque::minidb_t;
@@ -67,7 +67,7 @@ pub unsafe extern "C" fn minidb_get_into(
 /// length. On a database this is a commit of its own, as are
 /// minidb_delete, minidb_clear, minidb_cas and minidb_write.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn minidb_put(
+pub unsafe extern "C-unwind" fn minidb_put(
     db: *mut minidb_t,
     key: *const c_void,
     key_len: usize,
@@ -77,7 +77,7 @@ pub unsafe extern "C" fn minidb_put(
     old_len: *mut usize,
 ) -> c_int {
     // SAFETY: as the header says of arguments and out-parameters.
-    guard(|| unsafe {
+    guard_cancellable(|| unsafe {
         let out = ValueOut::new(old, old_len);
         let key = bytes("key", key, key_len)?;
         let value = bytes("value", value, value_len)?;
@@ -98,7 +98,7 @@ pub unsafe extern "C" fn minidb_put(
 /// is what its view says, does not count as reading unless `old` or `old_len`
 /// is wanted, and the key is removed at commit in either case.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn minidb_delete(
+pub unsafe extern "C-unwind" fn minidb_delete(
     db: *mut minidb_t,
     key: *const c_void,
     key_len: usize,
@@ -106,7 +106,7 @@ pub unsafe extern "C" fn minidb_delete(
     old_len: *mut usize,
 ) -> c_int {
     // SAFETY: as the header says of arguments and out-parameters.
-    guard(|| unsafe {
+    guard_cancellable(|| unsafe {
         let out = ValueOut::new(old, old_len);
         let key = bytes("key", key, key_len)?;
         let removed = view::with(db, |view, _| {
@@ -120,7 +120,7 @@ pub unsafe extern "C" fn minidb_delete(
 /// `to` is not after `from`. NULL means no bound: with both NULL, everything
 /// goes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn minidb_clear(
+pub unsafe extern "C-unwind" fn minidb_clear(
     db: *mut minidb_t,
     from: *const c_void,
     from_len: usize,
@@ -128,7 +128,7 @@ pub unsafe extern "C" fn minidb_clear(
     to_len: usize,
 ) -> c_int {
     // SAFETY: as the header says of arguments.
-    guard(|| unsafe {
+    guard_cancellable(|| unsafe {
         let from = bytes_or_none("from", from, from_len)?;
         let to = bytes_or_none("to", to, to_len)?;
         view::with(db, |view, _| Ok(view.clear(from, to)?))?;
@@ -141,7 +141,7 @@ pub unsafe extern "C" fn minidb_clear(
 /// `expected`, the key must not be there; as `desired`, it is removed. (The
 /// empty value is any other pointer with length 0.)
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn minidb_cas(
+pub unsafe extern "C-unwind" fn minidb_cas(
     db: *mut minidb_t,
     key: *const c_void,
     key_len: usize,
@@ -151,7 +151,7 @@ pub unsafe extern "C" fn minidb_cas(
     desired_len: usize,
 ) -> c_int {
     // SAFETY: as the header says of arguments.
-    guard(|| unsafe {
+    guard_cancellable(|| unsafe {
         let key = bytes("key", key, key_len)?;
         let expected = bytes_or_none("expected", expected, expected_len)?;
         let desired = bytes_or_none("desired", desired, desired_len)?;
@@ -164,13 +164,13 @@ pub unsafe extern "C" fn minidb_cas(
 /// one atomic step. A buffer that is not `size` bytes of whole entries is
 /// refused with MINIDB_INVALID, and nothing of it is applied.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn minidb_write(
+pub unsafe extern "C-unwind" fn minidb_write(
     db: *mut minidb_t,
     entries: *const c_void,
     size: usize,
 ) -> c_int {
     // SAFETY: as the header says of arguments.
-    guard(|| unsafe {
+    guard_cancellable(|| unsafe {
         let entries = packed::entries(entries, size)?;
         view::with(db, |view, _| Ok(view.write_all(entries)?))?;
         Ok(MINIDB_OK)

@@ -3,7 +3,7 @@
 use std::ffi::{c_char, c_int};
 use std::ptr;
 
-use super::boundary::{Out, ValueOut, file_path, guard};
+use super::boundary::{Out, ValueOut, file_path, guard, guard_cancellable};
 use super::code::*;
 use super::handle::view;
 use super::opaque::minidb_t;
@@ -30,24 +30,28 @@ pub unsafe extern "C" fn minidb_stat(db: *const minidb_t, what: c_int, value: *m
 /// MINIDB_OPEN_NOSYNC. `db` is a database, as for minidb_checkpoint
 /// (MINIDB_INVALID if not); in memory both have nothing to do.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn minidb_sync(db: *mut minidb_t) -> c_int {
-    guard(|| view::with(db, |view, _| Ok(view.database()?.sync().map(|()| MINIDB_OK)?)))
+pub unsafe extern "C-unwind" fn minidb_sync(db: *mut minidb_t) -> c_int {
+    guard_cancellable(|| {
+        view::with(db, |view, _| Ok(view.database()?.sync().map(|()| MINIDB_OK)?))
+    })
 }
 
 /// Folds the log into the file, so that the next open need not replay it.
 /// This also happens by itself, as the log grows and at the last close. If it
 /// fails, the file and the log are as they were, and writing goes on.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn minidb_checkpoint(db: *mut minidb_t) -> c_int {
-    guard(|| view::with(db, |view, _| Ok(view.database()?.checkpoint().map(|()| MINIDB_OK)?)))
+pub unsafe extern "C-unwind" fn minidb_checkpoint(db: *mut minidb_t) -> c_int {
+    guard_cancellable(|| {
+        view::with(db, |view, _| Ok(view.database()?.checkpoint().map(|()| MINIDB_OK)?))
+    })
 }
 
 /// Reads all that a view holds, in memory and on disk, and verifies every
 /// checksum and the order of the keys. Returns MINIDB_CORRUPT if something is
 /// wrong; minidb_strerror then says what and where.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn minidb_check(db: *const minidb_t) -> c_int {
-    guard(|| view::with(db, |view, store| Ok(view.check(store).map(|()| MINIDB_OK)?)))
+pub unsafe extern "C-unwind" fn minidb_check(db: *const minidb_t) -> c_int {
+    guard_cancellable(|| view::with(db, |view, store| Ok(view.check(store).map(|()| MINIDB_OK)?)))
 }
 
 /// Writes all that a view holds to a new database file at `path`, which
@@ -57,8 +61,8 @@ pub unsafe extern "C" fn minidb_check(db: *const minidb_t) -> c_int {
 /// meanwhile. This is a backup of a database, and the way to save one that is
 /// in memory.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn minidb_backup(db: *const minidb_t, path: *const c_char) -> c_int {
-    guard(|| {
+pub unsafe extern "C-unwind" fn minidb_backup(db: *const minidb_t, path: *const c_char) -> c_int {
+    guard_cancellable(|| {
         // The call on the view ends here, so that closing it waits for no backup.
         let (snapshot, _store) =
             view::with(db, |view, store| Ok((view.contents()?, store.clone())))?;
@@ -78,13 +82,13 @@ pub unsafe extern "C" fn minidb_backup(db: *const minidb_t, path: *const c_char)
 /// the damaged one is open to be written, MINIDB_FORMAT if it is of a newer
 /// version.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn minidb_salvage(
+pub unsafe extern "C-unwind" fn minidb_salvage(
     damaged: *const c_char,
     path: *const c_char,
     report: *mut *mut c_char,
 ) -> c_int {
     // SAFETY: as the header says of arguments and out-parameters.
-    guard(|| unsafe {
+    guard_cancellable(|| unsafe {
         let out = ValueOut::new(report, ptr::null_mut());
         let (damaged, path) = (file_path("damaged", damaged)?, file_path("path", path)?);
         // Before there is a file: a call that fails leaves none behind.

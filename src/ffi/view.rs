@@ -2,12 +2,13 @@
 
 use std::ffi::{c_char, c_int};
 
-use super::boundary::{guard, guard_or, handle_out, path_or_memory};
+use super::boundary::{guard, guard_cancellable, guard_or, handle_out, path_or_memory};
 use super::code::*;
 use super::handle::view as handle;
 use super::object::{StoreRef, View};
 use super::opaque::minidb_t;
 use super::text::{Failure, invalid};
+use crate::sync::cancellation_point;
 use crate::{Database, InMemoryDB, Options, PersistentDB};
 
 /// Refuses unknown flags, and flags that contradict each other.
@@ -52,12 +53,12 @@ fn options(flags: u32) -> Options {
 /// number of MINIDB_OPEN_READONLY; MINIDB_BUSY is returned if the lock cannot
 /// be had.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn minidb_open(
+pub unsafe extern "C-unwind" fn minidb_open(
     path: *const c_char,
     flags: u32,
     db: *mut *mut minidb_t,
 ) -> c_int {
-    guard(|| {
+    guard_cancellable(|| {
         // SAFETY: as the header says of arguments and out-parameters.
         let (mut out, path) = unsafe { (handle_out(db)?, path_or_memory(path)) };
         check_flags(flags, path.is_none())?;
@@ -133,8 +134,8 @@ pub unsafe extern "C" fn minidb_begin(db: *const minidb_t, txn: *mut *mut minidb
 /// Commits work on while the store lives, also after the database handle that
 /// the transaction was begun on is closed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn minidb_commit(txn: *mut minidb_t) -> c_int {
-    guard(|| {
+pub unsafe extern "C-unwind" fn minidb_commit(txn: *mut minidb_t) -> c_int {
+    guard_cancellable(|| {
         let committed = handle::with(txn, |view, _| view.commit())?;
         Ok(if committed { MINIDB_OK } else { MINIDB_CONFLICT })
     })
@@ -143,6 +144,7 @@ pub unsafe extern "C" fn minidb_commit(txn: *mut minidb_t) -> c_int {
 /// Releases a database, snapshot or transaction; uncommitted writes of a
 /// transaction are dropped. Does nothing with NULL.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn minidb_close(db: *mut minidb_t) {
+pub unsafe extern "C-unwind" fn minidb_close(db: *mut minidb_t) {
     guard_or((), || handle::close(db));
+    cancellation_point();
 }

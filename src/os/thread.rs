@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::sync::{Builder, JoinHandle};
+use crate::sync::{Builder, JoinHandle, uncancelled};
 
 /// Runs `body` on a new thread that gets none of the host's signals.
 pub(crate) fn spawn(
@@ -19,4 +19,9 @@ pub(crate) fn spawn(
         libc::pthread_sigmask(libc::SIG_SETMASK, &before, std::ptr::null_mut());
         thread
     }
+}
+
+/// Waits for a thread to end. Its panic is not this thread's.
+pub(crate) fn join(thread: JoinHandle<()>) {
+    let _ = uncancelled(|| thread.join());
 }

@@ -9,6 +9,7 @@
 //! decide which thread goes on at each operation, and at each [`point`].
 
 mod br_lock;
+mod cancel;
 mod order;
 #[cfg(minidb_shuttle)]
 mod shuttled;
@@ -16,6 +17,8 @@ mod shuttled;
 #[cfg(test)]
 pub(crate) use br_lock::UPGRADES;
 pub(crate) use br_lock::{Access, BrLock, Detached, ReadGuard, Views, WriteGuard};
+
+pub(crate) use cancel::{cancellation_point, sleep, uncancelled};
 
 use std::ops::{Deref, DerefMut};
 
@@ -31,14 +34,14 @@ pub(crate) use std::sync::OnceLock;
 pub(crate) use std::{
     hint::spin_loop,
     sync::atomic,
-    thread::{Builder, JoinHandle, sleep, yield_now},
+    thread::{Builder, JoinHandle, yield_now},
 };
 
 #[cfg(minidb_shuttle)]
 pub(crate) use shuttle::{
     hint::spin_loop,
     sync::atomic,
-    thread::{Builder, JoinHandle, sleep, yield_now},
+    thread::{Builder, JoinHandle, yield_now},
 };
 
 #[cfg(minidb_shuttle)]

@@ -13,6 +13,8 @@
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, Ordering};
 
+use crate::sync::uncancelled;
+
 /// The number of a descriptor that no file has.
 const FREE: i32 = -1;
 
@@ -113,6 +115,6 @@ pub(super) fn close(descriptor: i32) {
     if descriptor >= 0 {
         // SAFETY: the number was taken out of its `Descriptor` or never put into one, so
         // no other code uses or closes it.
-        unsafe { libc::close(descriptor) };
+        uncancelled(|| unsafe { libc::close(descriptor) });
     }
 }

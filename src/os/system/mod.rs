@@ -10,7 +10,8 @@
 //!    written.
 //!
 //! A call may stop half-way or be interrupted by a signal. The reads and writes of
-//! the trait [`File`] go on then; all other calls are repeated here.
+//! the trait [`File`] go on then; all other calls are repeated here. Each call that is a
+//! cancellation point holds back the cancellation of its thread.
 
 mod descriptors;
 #[cfg(test)]
@@ -28,7 +29,8 @@ use std::path::{Path, PathBuf};
 
 use descriptors::{Descriptor, close, close_in_children, register};
 
-use super::disk::{Disk, File, OpenMode, Permissions, retry};
+use super::disk::{self, Disk, File, OpenMode, Permissions};
+use crate::sync::uncancelled;
 
 /// As many symbolic links as Linux follows.
 const MAX_LINKS: usize = 40;
@@ -85,7 +87,9 @@ impl Disk for System {
     fn sync_folder(&self, path: &Path) -> io::Result<()> {
         let mut options = OpenOptions::new();
         let folder = open_high(folder(path), options.read(true).custom_flags(libc::O_DIRECTORY))?;
-        match retry(|| folder.sync_all()) {
+        let synced = retry(|| folder.sync_all());
+        close(folder.into_raw_fd());
+        match synced {
             // Some file systems cannot, since they need not.
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(()),
             done => done,
@@ -208,11 +212,11 @@ impl File for RealFile {
     }
 
     fn read_some(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.std().read_at(buffer, offset)
+        uncancelled(|| self.std().read_at(buffer, offset))
     }
 
     fn write_some(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        self.std().write_at(bytes, offset)
+        uncancelled(|| self.std().write_at(bytes, offset))
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
@@ -262,6 +266,11 @@ fn open_high(path: &Path, options: &OpenOptions) -> io::Result<fs::File> {
     close(file.into_raw_fd());
     // SAFETY: a descriptor that was just made, which nobody else knows.
     Ok(unsafe { fs::File::from_raw_fd(high) })
+}
+
+/// Repeats a call that is interrupted by a signal, and holds cancellation back.
+fn retry<T>(call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    uncancelled(|| disk::retry(call))
 }
 
 fn check(result: i32) -> io::Result<()> {

@@ -3,7 +3,7 @@
 //! It starts with a request and ends when there is none; an idle database has no thread.
 
 use super::{Files, Journal};
-use crate::os::thread::spawn;
+use crate::os::thread::{join, spawn};
 use crate::sync::{Arc, JoinHandle, Mutex};
 
 /// The state of the worker.
@@ -43,7 +43,9 @@ impl Worker {
             state.requested = false;
             state.thread.take()
         };
-        thread.map(JoinHandle::join); // its panic is not this thread's
+        if let Some(thread) = thread {
+            join(thread);
+        }
     }
 }
 
@@ -56,7 +58,9 @@ impl Journal {
         if state.running {
             return true;
         }
-        state.thread.take().map(JoinHandle::join); // it has ended but for its last steps
+        if let Some(ended) = state.thread.take() {
+            join(ended); // but for its last steps
+        }
         let files = Arc::clone(&self.files);
         let work = move || make_checkpoints(&files);
         state.thread = spawn("minidb", work).ok();
