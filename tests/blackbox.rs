@@ -14,7 +14,7 @@ const FAULTY: [&str; 3] = ["faulty.c", "faults.c", "heap.c"];
 
 /// What the library imports that does nothing to files: or, as `close` and
 /// `getcwd`, nothing that could go wrong.
-const OTHER_CALLS: [&str; 29] = [
+const OTHER_CALLS: [&str; 30] = [
     "__errno_location",
     "__gmon_start__",
     "__register_atfork",
@@ -43,6 +43,7 @@ const OTHER_CALLS: [&str; 29] = [
     "posix_memalign",
     "realloc",
     "sched_yield",
+    "sync",
     "sysconf",
 ];
 const OTHER_PREFIXES: [&str; 7] = ["_ITM_", "_Unwind_", "__cxa_", "mem", "pthread_", "sig", "str"];

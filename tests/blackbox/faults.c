@@ -311,6 +311,12 @@ int fdatasync(int file)
     return fails("fdatasync", TAKES_NOTHING, NULL) ? -1 : 0;
 }
 
+int syncfs(int file)
+{
+    (void)file;
+    return fails("syncfs", TAKES_NOTHING, NULL) ? -1 : 0;
+}
+
 int fsync(int file)
 {
     (void)file;

@@ -6,6 +6,8 @@
 
 #include "files.h"
 
+#include <grp.h>
+
 static void a_path_must_lead_to_an_ordinary_file(void)
 {
     static const uint32_t flags[] = {
@@ -168,6 +170,42 @@ static void reading_needs_no_right_to_write(void)
     CHECK(chmod(".", 0500) == 0);
     in_child(read_without_the_right_to_write, NULL);
     CHECK(chmod(".", 0700) == 0);
+}
+
+/* The folder may be entered and written, but not listed. */
+static void write_unlisted(void *arg)
+{
+    char here[PATH_MAX];
+    minidb_t *db;
+
+    (void)arg;
+    CHECK(getcwd(here, sizeof here) != NULL);
+    /* Nothing is forbidden to root. */
+    if (getuid() == 0 && (chown(".", 54321, 54321) != 0 || setgroups(0, NULL) != 0 ||
+                          setgid(54321) != 0 || setuid(54321) != 0 ||
+                          access(here, X_OK) != 0)) {
+        puts("paths: no other user can work here");
+        return;
+    }
+    CHECK(opendir(".") == NULL && errno == EACCES);
+    OK(minidb_open("db", 0, &db));
+    OK(minidb_put(db, "a", 1, "1", 1, NULL, NULL));
+    OK(minidb_checkpoint(db));
+    OK(minidb_backup(db, "copy"));
+    minidb_close(db);
+    stays("db", "a=1");
+    stays("copy", "a=1");
+    CHECK(access("db-log", F_OK) != 0);
+}
+
+static void a_folder_need_not_be_listed(void)
+{
+    CHECK(mkdir("unlisted", 0700) == 0 && chdir("unlisted") == 0);
+    CHECK(chmod("..", 0755) == 0 && chmod(".", 0300) == 0);
+    in_child(write_unlisted, NULL);
+    CHECK(chmod(".", 0700) == 0);
+    remove_all();
+    CHECK(chdir("..") == 0 && rmdir("unlisted") == 0);
 }
 
 static void read_on_a_read_only_disk(void *arg)
@@ -342,6 +380,7 @@ int main(int argc, char **argv)
     RUN(a_backup_needs_a_path_where_nothing_lies);
     RUN(a_read_only_open_writes_nothing);
     RUN(reading_needs_no_right_to_write);
+    RUN(a_folder_need_not_be_listed);
     RUN(reading_works_on_a_read_only_disk);
     RUN(a_file_that_is_removed_lives_until_it_is_closed);
     RUN(a_log_is_not_shared_by_a_file_and_its_replacement);

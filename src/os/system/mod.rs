@@ -86,7 +86,13 @@ impl Disk for System {
 
     fn sync_folder(&self, path: &Path) -> io::Result<()> {
         let mut options = OpenOptions::new();
-        let folder = open_high(folder(path), options.read(true).custom_flags(libc::O_DIRECTORY))?;
+        options.read(true).custom_flags(libc::O_DIRECTORY);
+        let folder = match open_high(folder(path), &options) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return sync_unlisted(folder(path));
+            }
+            opened => opened?,
+        };
         let synced = retry(|| folder.sync_all());
         close(folder.into_raw_fd());
         match synced {
@@ -271,6 +277,25 @@ fn open_high(path: &Path, options: &OpenOptions) -> io::Result<fs::File> {
 /// Repeats a call that is interrupted by a signal, and holds cancellation back.
 fn retry<T>(call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     uncancelled(|| disk::retry(call))
+}
+
+/// Makes the names in a folder durable that may be written but not listed, and so not be
+/// opened for a sync: by a sync of its file system, through a file without a name.
+fn sync_unlisted(folder: &Path) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).mode(0o600).custom_flags(libc::O_TMPFILE);
+        if let Ok(file) = open_high(folder, &options) {
+            // SAFETY: the call takes no memory of this process.
+            let synced = retry(|| check(unsafe { libc::syncfs(file.as_raw_fd()) }));
+            close(file.into_raw_fd());
+            return synced;
+        }
+    }
+    // SAFETY: the call takes no memory of this process.
+    unsafe { libc::sync() };
+    Ok(())
 }
 
 fn check(result: i32) -> io::Result<()> {
