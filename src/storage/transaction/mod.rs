@@ -298,7 +298,7 @@ impl Transaction {
     /// transaction has written before. From the first question on each write is counted.
     pub fn count(&mut self) -> DBResult<u64> {
         let (totals, base) = self.totals()?;
-        self.read_set.lock()?.add_count(base.count, self.writes);
+        self.read_set.lock()?.add_totals(Some(base.count), None, self.writes);
         Ok(totals.count)
     }
 
@@ -306,7 +306,7 @@ impl Transaction {
     /// says.
     pub fn data_bytes(&mut self) -> DBResult<u64> {
         let (totals, base) = self.totals()?;
-        self.read_set.lock()?.add_bytes(base.bytes, self.writes);
+        self.read_set.lock()?.add_totals(None, Some(base.bytes), self.writes);
         Ok(totals.bytes)
     }
 

@@ -116,19 +116,10 @@ impl ReadSet {
         *self = ReadSet { everything: true, ..ReadSet::default() };
     }
 
-    /// Adds the number of keys in the snapshot, after `writes` writes.
-    pub(super) fn add_count(&mut self, count: u64, writes: u64) {
-        self.count = Some(count);
-        self.add_counted(writes);
-    }
-
-    /// Adds the number of bytes in the snapshot, after `writes` writes.
-    pub(super) fn add_bytes(&mut self, bytes: u64, writes: u64) {
-        self.bytes = Some(bytes);
-        self.add_counted(writes);
-    }
-
-    fn add_counted(&mut self, writes: u64) {
+    /// Adds numbers of keys and bytes in the snapshot that were asked for after `writes`
+    /// writes.
+    pub(super) fn add_totals(&mut self, count: Option<u64>, bytes: Option<u64>, writes: u64) {
+        (self.count, self.bytes) = (count.or(self.count), bytes.or(self.bytes));
         self.counted = if planted::is(Bug::CountedNotRead) { 0 } else { writes };
     }
 
