@@ -18,6 +18,7 @@ pub(crate) use br_lock::UPGRADES;
 pub(crate) use br_lock::{Access, BrLock, Detached, ReadGuard, Views, WriteGuard};
 
 use std::ops::{Deref, DerefMut};
+use std::time::Duration;
 
 use crate::error::DBError;
 
@@ -161,6 +162,27 @@ impl Condvar {
     ) -> Result<MutexGuard<'a, T>, DBError> {
         self.0.wait(&mut guard);
         Ok(MutexGuard { guard, held })
+    }
+
+    /// Waits for so long at most; tells whether the time is over. Under shuttle it never is.
+    #[cfg(not(minidb_tsan))]
+    pub(crate) fn wait_for<'a, T>(
+        &self,
+        MutexGuard { guard, held }: MutexGuard<'a, T>,
+        time: Duration,
+    ) -> Result<(MutexGuard<'a, T>, bool), DBError> {
+        let (guard, result) = unless_poisoned(self.0.wait_timeout(guard, time))?;
+        Ok((MutexGuard { guard, held }, result.timed_out()))
+    }
+
+    #[cfg(minidb_tsan)]
+    pub(crate) fn wait_for<'a, T>(
+        &self,
+        MutexGuard { mut guard, held }: MutexGuard<'a, T>,
+        time: Duration,
+    ) -> Result<(MutexGuard<'a, T>, bool), DBError> {
+        let timed_out = self.0.wait_for(&mut guard, time).timed_out();
+        Ok((MutexGuard { guard, held }, timed_out))
     }
 }
 

@@ -7,7 +7,7 @@ use super::super::file::{DataFile, Fields, LogMark};
 use super::super::index::{ImagePart, Snapshot};
 use super::super::log::{Position, verify};
 use super::super::{image, log};
-use super::commit::{LOOK, LogGuard};
+use super::pressure::Attempt;
 use super::{CheckpointMode, Files, Journal};
 use crate::error::{DBError, DBResult};
 use crate::planted::{self, Bug};
@@ -104,6 +104,7 @@ impl Files {
     /// has of it is retired.
     pub(super) fn checkpoint(&self) -> DBResult<()> {
         self.writer()?;
+        let mut attempt = Attempt { files: self, is_done: false };
         let mut target = self.target.lock()?;
         let (snapshot, Position { lsn, offset }) = self.checkpoint_snapshot()?;
         if planted::is(Bug::RetiredTooEarly) {
@@ -125,30 +126,9 @@ impl Files {
         done?;
         let mut log = self.writer()?.lock()?;
         log.log.retire(lsn);
-        log.set_checkpoint_at(self.options.due_after(target.data.bytes()));
+        log.set_limits(self.options.due_after(target.data.bytes()));
+        attempt.is_done = true;
         Ok(())
-    }
-
-    /// Whether a checkpoint is due, and of which mode: the worker may be too late where
-    /// there might soon be no space for a checkpoint, and so never again any.
-    pub(super) fn due_checkpoint(&self, log: &mut LogGuard<'_>) -> Option<CheckpointMode> {
-        let live = log.log.live_bytes();
-        if live < log.look_at {
-            return None;
-        }
-        // No more than all anew, and no more than some sectors for each change.
-        let all = self.file_bytes.load(Ordering::Relaxed).saturating_add(live * 3);
-        let needed = all.min(live * 100) + 4 * LOOK;
-        let at = log.checkpoint_at;
-        let mode = if log.log.file().free_space() < needed {
-            Some(CheckpointMode::Inline)
-        } else {
-            (live >= at).then_some(CheckpointMode::Background)
-        };
-        // One commit requests it, and not the next one again, should it fail.
-        let later = live.saturating_add(self.options.due_after(0));
-        log.set_checkpoint_at(if mode.is_some() { later } else { at });
-        mode
     }
 
     /// Folds everything into the data file, so that it alone holds the database.

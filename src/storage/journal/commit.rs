@@ -18,6 +18,7 @@ use super::super::change::Change;
 use super::super::index::Snapshot;
 use super::super::log::Log;
 use super::super::store::Store;
+use super::pressure::Limits;
 use super::{CheckpointMode, Files, Journal};
 use crate::error::{DBError, DBResult};
 use crate::planted::{self, Bug};
@@ -31,10 +32,7 @@ pub(super) struct LogWriter {
     /// The commits that are appended and not yet flushed.
     pending: Arc<Group>,
     in_flight: Option<InFlight>,
-    /// A checkpoint is due when so many bytes of log are to be replayed,
-    pub(super) checkpoint_at: u64,
-    /// or sooner: after so many the free space of the disk is looked at.
-    pub(super) look_at: u64,
+    pub(super) limits: Limits,
 }
 
 /// Commits that become durable with one sync: their outcome, once it is known.
@@ -57,23 +55,15 @@ pub(in super::super) enum Record<'a> {
     Payload(&'a [u8]),
 }
 
-/// After so many bytes of log the free space of the disk is looked at.
-pub(super) const LOOK: u64 = if cfg!(minidb_shuttle) { 1 << 10 } else { 32 << 10 };
-
 pub(super) type LogGuard<'a> = MutexGuard<'a, LogWriter>;
 
 impl LogWriter {
-    pub(super) fn new(log: Log, checkpoint_at: u64) -> LogWriter {
-        let (pending, in_flight, look_at) = (Arc::default(), None, 0);
-        let mut writer = LogWriter { log, pending, in_flight, checkpoint_at, look_at };
-        writer.set_checkpoint_at(checkpoint_at);
+    /// A writer of a log that a checkpoint is to retire at `size` live bytes.
+    pub(super) fn new(log: Log, size: u64) -> LogWriter {
+        let (pending, limits) = (Arc::default(), Limits::default());
+        let mut writer = LogWriter { log, pending, in_flight: None, limits };
+        writer.set_limits(size);
         writer
-    }
-
-    /// Sets at how many live bytes of log the next checkpoint is due.
-    pub(super) fn set_checkpoint_at(&mut self, live_bytes: u64) {
-        self.checkpoint_at = live_bytes;
-        self.look_at = live_bytes.min(self.log.live_bytes() + LOOK);
     }
 
     /// Adds a record to the pending group.
@@ -126,12 +116,17 @@ impl Journal {
                 return Err(error);
             }
         };
-        let due = files.due_checkpoint(&mut log);
+        let due = files.due(&mut log);
         // 5. With sync, the group is flushed, and published or rolled back.
-        files.wait_durable(log).map_err(|error| self.make_space(error))?;
-        if let Some(mode) = due {
-            self.request_checkpoint(mode);
+        let durable = files.wait_durable(log);
+        // 6. A commit that makes the log long has it folded, and waits if that is too slow.
+        if let Some(due) = due {
+            due.checkpoint.inspect(|mode| self.request_checkpoint(*mode));
+            if due.pause {
+                files.pause();
+            }
         }
+        durable.map_err(|error| self.make_space(error))?;
         Ok(result)
     }
 
@@ -166,7 +161,7 @@ impl Journal {
 
 impl Files {
     /// The log, unless it has failed.
-    fn lock_log(&self) -> DBResult<LogGuard<'_>> {
+    pub(super) fn lock_log(&self) -> DBResult<LogGuard<'_>> {
         let log = self.writer()?.lock()?;
         match log.log.failed() {
             Some(error) => Err(error),

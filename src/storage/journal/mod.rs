@@ -15,11 +15,13 @@
 //! 5. Damage is found, not passed on: what was read from files had its checksum.
 //!
 //! Where things are: [`open`] opens and recovers, [`commit`] has the life of a commit,
-//! [`checkpoint`] makes checkpoints and closes, [`worker`] is the thread for them.
+//! [`checkpoint`] makes checkpoints and closes, [`worker`] is the thread for them, and
+//! [`pressure`] bounds the log while they are behind.
 
 mod checkpoint;
 mod commit;
 mod open;
+mod pressure;
 #[cfg(test)]
 mod tests;
 mod worker;
@@ -57,6 +59,8 @@ struct Files {
     log: Option<Mutex<LogWriter>>,
     /// Notified when the group in flight has its outcome.
     flushed: Condvar,
+    /// Notified when a checkpoint ends, well or not.
+    checkpointed: Condvar,
     target: Mutex<CheckpointTarget>,
     /// Bytes of the data file and of the log.
     file_bytes: AtomicU64,

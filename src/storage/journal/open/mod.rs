@@ -95,6 +95,7 @@ impl Journal {
             log_bytes: AtomicU64::new(log.as_ref().map_or(0, |it| it.log.bytes())),
             log: log.map(|log| Mutex::ranked(Rank::Log, log)),
             flushed: Condvar::default(),
+            checkpointed: Condvar::default(),
             target: Mutex::ranked(Rank::DataFile, target),
             worker: Worker::default(),
             disk,
