@@ -342,7 +342,9 @@ fn start_overwriting(
             match n % 3 {
                 0 => drop(db.put(b"new", &value).unwrap()),
                 1 => db.write_all([(&b"new"[..], &value[..])]).unwrap(),
-                _ => assert!(db.cas(b"new", Some(&vec![(n - 1) as u8; len]), Some(&value)).unwrap()),
+                _ => {
+                    assert!(db.cas(b"new", Some(&vec![(n - 1) as u8; len]), Some(&value)).unwrap())
+                }
             }
         }
         drop(db);

@@ -60,10 +60,9 @@ pub(super) type LogGuard<'a> = MutexGuard<'a, LogWriter>;
 impl LogWriter {
     /// A writer of a log that a checkpoint is to retire at `size` live bytes.
     pub(super) fn new(log: Log, size: u64) -> LogWriter {
-        let (pending, limits) = (Arc::default(), Limits::default());
-        let mut writer = LogWriter { log, pending, in_flight: None, limits };
-        writer.set_limits(size);
-        writer
+        let mut limits = Limits::default();
+        limits.set(&log, size);
+        LogWriter { log, pending: Arc::default(), in_flight: None, limits }
     }
 
     /// Adds a record to the pending group.
@@ -116,7 +115,10 @@ impl Journal {
                 return Err(error);
             }
         };
-        let due = files.due(&mut log);
+        let due = {
+            let LogWriter { log, limits, .. } = &mut *log;
+            files.due(log, limits)
+        };
         // 5. With sync, the group is flushed, and published or rolled back.
         let durable = files.wait_durable(log);
         // 6. A commit that makes the log long has it folded, and waits if that is too slow.

@@ -12,7 +12,7 @@
 
 use std::time::Duration;
 
-use super::commit::LogWriter;
+use super::super::log::Log;
 use super::{CheckpointMode, Files};
 use crate::planted::{self, Bug};
 use crate::sync::atomic::Ordering;
@@ -47,26 +47,24 @@ pub(super) struct Due {
     pub(super) pause: bool,
 }
 
-impl LogWriter {
+impl Limits {
     /// Sets the limits after a checkpoint, for a next one after `size` live bytes.
-    pub(super) fn set_limits(&mut self, size: u64) {
-        let (slow_at, ended) = (size.saturating_mul(2), self.limits.ended);
-        let space_at = self.log.live_bytes() + LOOK;
-        self.limits = Limits { size, checkpoint_at: size, space_at, slow_at, least: 0, ended };
-        self.limits.find_least();
+    pub(super) fn set(&mut self, log: &Log, size: u64) {
+        let (slow_at, ended) = (size.saturating_mul(2), self.ended);
+        let space_at = log.live_bytes() + LOOK;
+        *self = Limits { size, checkpoint_at: size, space_at, slow_at, least: 0, ended };
+        self.find_least();
     }
 
     /// The pause of a commit, and whether it lasts until a checkpoint ends.
-    fn pause(&self) -> Option<(Duration, bool)> {
-        let Limits { size, slow_at, .. } = self.limits;
-        let over = self.log.live_bytes().checked_sub(slow_at)?;
+    fn pause(&self, log: &Log) -> Option<(Duration, bool)> {
+        let Limits { size, slow_at, .. } = *self;
+        let over = log.live_bytes().checked_sub(slow_at)?;
         let most = (size / 4).max(1);
         let ms = 1 + (PAUSE_MS - 1) * over.min(most) / most;
         Some((Duration::from_millis(ms), over >= most))
     }
-}
 
-impl Limits {
     fn find_least(&mut self) {
         self.least = self.checkpoint_at.min(self.space_at).min(self.slow_at);
     }
@@ -76,14 +74,13 @@ impl Files {
     /// The tasks of a commit that holds the log's lock. The worker may be too late with a
     /// checkpoint where there might soon be no space for one, and so never again any.
     #[inline]
-    pub(super) fn due(&self, log: &mut LogWriter) -> Option<Due> {
-        let live = log.log.live_bytes();
-        if live < log.limits.least { None } else { self.find_due(log, live) }
+    pub(super) fn due(&self, log: &Log, limits: &mut Limits) -> Option<Due> {
+        if log.live_bytes() < limits.least { None } else { self.find_due(log, limits) }
     }
 
     #[cold]
-    fn find_due(&self, log: &mut LogWriter, live: u64) -> Option<Due> {
-        let limits = &mut log.limits;
+    fn find_due(&self, log: &Log, limits: &mut Limits) -> Option<Due> {
+        let live = log.live_bytes();
         let pause = live >= limits.slow_at;
         let mut checkpoint =
             (live >= limits.checkpoint_at || pause).then_some(CheckpointMode::Background);
@@ -92,7 +89,7 @@ impl Files {
             // No more than all anew, and no more than some sectors for each change.
             let all = self.file_bytes.load(Ordering::Relaxed).saturating_add(live * 3);
             let needed = all.min(live * 100) + 4 * LOOK;
-            if log.log.file().free_space() < needed {
+            if log.file().free_space() < needed {
                 checkpoint = Some(CheckpointMode::Inline);
             }
         }
@@ -109,7 +106,7 @@ impl Files {
     pub(super) fn pause(&self) {
         let Ok(mut log) = self.lock_log() else { return };
         let ended = log.limits.ended;
-        let Some((pause, until_end)) = log.pause() else { return };
+        let Some((pause, until_end)) = log.limits.pause(&log.log) else { return };
         while log.limits.ended == ended && !planted::is(Bug::WriterNotSlowed) {
             let Ok((next, timed_out)) = self.checkpointed.wait_for(log, pause) else { return };
             if timed_out && !until_end || next.log.failed().is_some() {
