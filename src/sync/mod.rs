@@ -12,6 +12,7 @@ mod br_lock;
 mod order;
 #[cfg(minidb_shuttle)]
 mod shuttled;
+mod wait;
 
 #[cfg(test)]
 pub(crate) use br_lock::UPGRADES;
@@ -32,7 +33,7 @@ pub(crate) use std::sync::OnceLock;
 pub(crate) use std::{
     hint::spin_loop,
     sync::atomic,
-    thread::{Builder, JoinHandle, sleep, yield_now},
+    thread::{sleep, yield_now},
 };
 
 #[cfg(minidb_shuttle)]
@@ -61,6 +62,7 @@ use shuttle::sync as imp;
 use parking_lot as imp;
 
 use order::Held;
+pub(crate) use wait::Wait;
 
 pub(crate) use imp::{RwLockReadGuard, RwLockWriteGuard};
 pub(crate) use order::Rank;
