@@ -6,7 +6,7 @@ mod support;
 
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -319,6 +319,13 @@ fn a_forgotten_flight_is_found() {
     assert_eq!(told, Err(RecvTimeoutError::Timeout), "nobody wakes the follower");
 }
 
+/// The worker of this process: tests that hold it take turns.
+static WORKER: Mutex<()> = Mutex::new(());
+
+fn worker() -> MutexGuard<'static, ()> {
+    WORKER.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Live bytes of log at which these tests make a checkpoint.
 const SMALL: u64 = 64 << 10;
 
@@ -359,6 +366,7 @@ fn log_bytes(folder: &Folder) -> u64 {
 
 #[test]
 fn a_writer_waits_for_a_slow_checkpoint_and_readers_do_not() {
+    let _worker = worker();
     for (options, len) in [
         (Options::new(), 1_000),
         (Options::new().no_sync(), 1_000),
@@ -392,6 +400,7 @@ fn a_writer_waits_for_a_slow_checkpoint_and_readers_do_not() {
 /// Without the pause of writers the test above would find a log without a bound.
 #[test]
 fn a_writer_that_is_not_slowed_is_found() {
+    let _worker = worker();
     let folder = Folder::new("not-slowed");
     let (db, gate) = filled(&folder, Options::new().no_sync().checkpoint_bytes(SMALL));
     db.put(b"new", b"").unwrap();
@@ -406,6 +415,7 @@ fn a_writer_that_is_not_slowed_is_found() {
 
 /// A writer waits for a checkpoint, which `unwind` ends or makes useless.
 fn a_waiting_writer_ends(name: &str, unwind: impl FnOnce(&PersistentDB, &Gate)) {
+    let _worker = worker();
     let folder = Folder::new(name);
     let (db, gate) = filled(&folder, Options::new().no_sync().checkpoint_bytes(SMALL));
     gate.hold("db", 0);
@@ -445,4 +455,40 @@ fn a_waiting_writer_ends_when_another_call_panics() {
         });
         assert!(panics.join().is_err());
     });
+}
+
+/// The threads of the library.
+fn workers() -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let names = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")));
+    names.filter(|name| name.as_ref().is_ok_and(|name| name.trim() == "minidb")).count()
+}
+
+#[test]
+fn one_worker_serves_all_databases() {
+    let _worker = worker();
+    let folders: Vec<_> = (0..10).map(|n| Folder::new(&format!("worker-{n}"))).collect();
+    let options = || Options::new().no_sync().checkpoint_bytes(SMALL);
+    let open = |folder| filled(folder, options());
+    let mut all: Vec<_> = folders.iter().map(open).collect();
+    let (slow, gate) = all.pop().unwrap();
+    gate.hold("db", 0);
+    let fill = |db: &PersistentDB, bytes| {
+        (0..bytes / 1_000).for_each(|_| drop(db.put(b"new", &[0; 1_000]).unwrap()));
+    };
+    fill(&slow, SMALL * 3 / 2);
+    gate.wait();
+    // These wait for the worker, which waits for a slow disk, and then for it no more.
+    all.iter().for_each(|(db, _)| fill(db, SMALL * 3 / 2));
+    assert_eq!(workers(), 1);
+    drop(all.pop());
+    all.iter().for_each(|(db, _)| fill(db, SMALL * 4));
+    assert!(gate.is_held());
+    gate.release();
+    drop((slow, all));
+    let begun = (0..600).find(|_| {
+        thread::sleep(Duration::from_millis(100));
+        workers() == 0
+    });
+    assert!(begun.is_some(), "a thread stays without work");
 }

@@ -7,6 +7,8 @@
 //! after the fork, and a call pays nothing for it.
 
 use std::ops::Deref;
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// A value of one process, alone in its pages, which are zero in the child of a fork.
 /// A `T` whose bytes are all zero is an empty one.
@@ -53,5 +55,44 @@ impl<T> Deref for WipeOnFork<T> {
     #[inline]
     fn deref(&self) -> &T {
         &self.0
+    }
+}
+
+/// A value of one process, made when it is first needed and never freed. The child of a fork
+/// makes one of its own.
+#[derive(Debug)]
+pub(crate) struct PerProcess<T: 'static> {
+    value: WipeOnFork<AtomicPtr<T>>,
+    hook: extern "C" fn(),
+}
+
+impl<T: Default + Send + Sync> PerProcess<T> {
+    /// `hook` calls [`PerProcess::forget`].
+    pub(crate) const fn new(hook: extern "C" fn()) -> PerProcess<T> {
+        PerProcess { value: WipeOnFork::new(AtomicPtr::new(null_mut())), hook }
+    }
+
+    /// Forgets the value, in the child of a fork.
+    pub(crate) fn forget(&self) {
+        self.value.store(null_mut(), Ordering::Relaxed);
+    }
+
+    /// The value, which the first call makes; none if there is no memory for it.
+    pub(crate) fn get_or_new(&'static self) -> Option<&'static T> {
+        if self.value.load(Ordering::Acquire).is_null() {
+            let mut new = Vec::new();
+            // Asking twice does no harm.
+            if new.try_reserve_exact(1).is_err() || !self.value.empty_in_child(self.hook) {
+                return None;
+            }
+            new.push(T::default());
+            let (new_value, none) = (new.as_mut_ptr(), null_mut());
+            let order = (Ordering::AcqRel, Ordering::Acquire);
+            if self.value.compare_exchange(none, new_value, order.0, order.1).is_ok() {
+                std::mem::forget(new);
+            }
+        }
+        // SAFETY: it is null or the value, which lives for ever.
+        unsafe { self.value.load(Ordering::Acquire).as_ref() }
     }
 }

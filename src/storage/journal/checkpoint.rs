@@ -69,8 +69,8 @@ impl Journal {
     /// cannot wait.
     pub(super) fn request_checkpoint(&self, mode: CheckpointMode) {
         let files = &*self.files;
-        let in_background = files.options.background && mode == CheckpointMode::Background;
-        if !in_background || !self.request_from_worker() {
+        let in_background = files.options.background && mode != CheckpointMode::Inline;
+        if !in_background || !self.request_from_worker(mode == CheckpointMode::Urgent) {
             // It reports to nobody: what it could not fold is in the log.
             let _ = files.checkpoint();
         }

@@ -123,7 +123,7 @@ impl Journal {
         let durable = files.wait_durable(log);
         // 6. A commit that makes the log long has it folded, and waits if that is too slow.
         if let Some(due) = due {
-            due.checkpoint.inspect(|mode| self.request_checkpoint(*mode));
+            self.request_checkpoint(due.checkpoint);
             if due.pause {
                 files.pause();
             }

@@ -41,7 +41,6 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Condvar, Mutex};
 use checkpoint::CheckpointTarget;
 use commit::LogWriter;
-use worker::Worker;
 
 /// The journal of a database; dropped, it folds the log into the data file and closes both.
 pub(super) struct Journal {
@@ -65,13 +64,14 @@ struct Files {
     /// Bytes of the data file and of the log.
     file_bytes: AtomicU64,
     log_bytes: AtomicU64,
-    worker: Worker,
 }
 
 /// Which thread makes a checkpoint that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum CheckpointMode {
     Background,
+    /// The worker, unless it is busy with another database.
+    Urgent,
     /// The thread whose commit calls for it, before it goes on.
     Inline,
 }
@@ -100,7 +100,7 @@ impl Files {
 
 impl Drop for Journal {
     fn drop(&mut self) {
-        self.files.worker.end();
+        self.leave_worker();
         // Nobody is left who could be told: what is not folded is in the log.
         let _ = self.files.close();
     }

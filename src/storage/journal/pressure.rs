@@ -43,7 +43,7 @@ pub(super) struct Limits {
 /// The tasks of a commit that has made the log longer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Due {
-    pub(super) checkpoint: Option<CheckpointMode>,
+    pub(super) checkpoint: CheckpointMode,
     pub(super) pause: bool,
 }
 
@@ -81,9 +81,12 @@ impl Files {
     #[cold]
     fn find_due(&self, log: &Log, limits: &mut Limits) -> Option<Due> {
         let live = log.live_bytes();
-        let pause = live >= limits.slow_at;
-        let mut checkpoint =
-            (live >= limits.checkpoint_at || pause).then_some(CheckpointMode::Background);
+        let pause = limits.pause(log);
+        let mut checkpoint = match pause {
+            Some((_, true)) => Some(CheckpointMode::Urgent),
+            None if live < limits.checkpoint_at => None,
+            _ => Some(CheckpointMode::Background),
+        };
         if live >= limits.space_at {
             limits.space_at = live.saturating_add(LOOK);
             // No more than all anew, and no more than some sectors for each change.
@@ -98,7 +101,7 @@ impl Files {
             limits.checkpoint_at = live.saturating_add(limits.size);
         }
         limits.find_least();
-        checkpoint.map(|_| Due { checkpoint, pause })
+        checkpoint.map(|checkpoint| Due { checkpoint, pause: pause.is_some() })
     }
 
     /// Pauses a commit that is done if the checkpoints are behind, until one ends at most.

@@ -21,7 +21,7 @@ use super::super::index::Index;
 use super::super::log::{self, Identity, Position};
 use super::super::options::{Options, Progress};
 use super::super::store::Store;
-use super::{CheckpointTarget, Files, Journal, LogWriter, Worker};
+use super::{CheckpointTarget, Files, Journal, LogWriter};
 use crate::error::{DBError, DBResult};
 use crate::os::disk::{Disk, File, OpenMode, unfinished};
 use crate::sync::atomic::AtomicU64;
@@ -97,7 +97,6 @@ impl Journal {
             flushed: Condvar::default(),
             checkpointed: Condvar::default(),
             target: Mutex::ranked(Rank::DataFile, target),
-            worker: Worker::default(),
             disk,
             path,
             log_path,
