@@ -12,7 +12,7 @@
 //! Group commit is described by DeWitt et al., "Implementation techniques for main
 //! memory database systems", SIGMOD 1984.
 
-use std::mem::take;
+use std::mem::replace;
 
 use super::super::change::Change;
 use super::super::index::Snapshot;
@@ -21,6 +21,7 @@ use super::super::store::Store;
 use super::pressure::Limits;
 use super::{CheckpointMode, Files, Journal};
 use crate::error::{DBError, DBResult};
+use crate::fallible::shared;
 use crate::planted::{self, Bug};
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, MutexGuard, OnceLock};
@@ -31,6 +32,8 @@ pub(super) struct LogWriter {
     pub(super) log: Log,
     /// The commits that are appended and not yet flushed.
     pending: Arc<Group>,
+    /// The group after the pending one, made with a commit of the pending one.
+    next: Option<Arc<Group>>,
     in_flight: Option<InFlight>,
     pub(super) limits: Limits,
 }
@@ -62,11 +65,14 @@ impl LogWriter {
     pub(super) fn new(log: Log, size: u64) -> LogWriter {
         let mut limits = Limits::default();
         limits.set(&log, size);
-        LogWriter { log, pending: Arc::default(), in_flight: None, limits }
+        LogWriter { log, pending: Arc::default(), next: None, in_flight: None, limits }
     }
 
-    /// Adds a record to the pending group.
-    fn append(&mut self, record: Record<'_>) -> DBResult<()> {
+    /// Adds a record to the pending group, for a commit that `waits` for that, or not.
+    fn append(&mut self, record: Record<'_>, waits: bool) -> DBResult<()> {
+        if waits && self.next.is_none() {
+            self.next = Some(shared(Group::default())?);
+        }
         match record {
             Record::Payload(payload) => self.log.append(&[payload]),
             Record::Change(change) => {
@@ -180,7 +186,7 @@ impl Files {
                 flight.end = Some(self.store.freeze_latest()?);
             }
         }
-        log.append(record)?;
+        log.append(record, !self.options.no_sync)?;
         if self.options.no_sync { self.write_through(log) } else { Ok(()) }
     }
 
@@ -217,7 +223,8 @@ impl Files {
     /// publishes it, or rolls back all that is unpublished.
     fn flush_group<'a>(&'a self, mut log: LogGuard<'a>) -> DBResult<LogGuard<'a>> {
         let flush = log.log.begin_flush();
-        let group = take(&mut log.pending);
+        let next = log.next.take().unwrap_or_default(); // it is there
+        let group = replace(&mut log.pending, next);
         log.in_flight = Some(InFlight { group: group.clone(), end: None });
         let flight = Flight { files: self };
         drop(log);
@@ -243,9 +250,11 @@ impl Files {
             log.log.abandon(error.clone()); // after a panic under the lock of the store
         }
         done = done.and(settled);
-        if done.is_err() {
+        if done.is_err()
+            && let Some(next) = log.next.take()
+        {
             // The next group builds on what is gone.
-            let _ = take(&mut log.pending).0.set(done.clone());
+            let _ = replace(&mut log.pending, next).0.set(done.clone());
         }
         // Last, so that a panic above leaves the group to be failed by its flight.
         if let Some(flight) = log.in_flight.take() {

@@ -36,6 +36,7 @@ use std::path::PathBuf;
 use super::options::Options;
 use super::store::Store;
 use crate::error::{DBError, DBResult};
+use crate::fallible::text;
 use crate::os::disk::Disk;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Condvar, Mutex};
@@ -93,7 +94,8 @@ impl Files {
     /// The log writer, unless the database was opened read-only.
     fn writer(&self) -> DBResult<&Mutex<LogWriter>> {
         self.log.as_ref().ok_or_else(|| {
-            DBError::ReadOnly(format!("{} was opened read-only", self.path.display()))
+            let path = self.path.display();
+            DBError::ReadOnly(text(format_args!("{path} was opened read-only")))
         })
     }
 }

@@ -13,7 +13,7 @@ use crate::os::fork::PerProcess;
 use crate::os::thread::Thread;
 use crate::sync::{Arc, Condvar, Mutex};
 
-/// The state of the worker.
+/// The worker of a process.
 #[derive(Default)]
 struct Worker {
     state: Mutex<State>,
@@ -32,6 +32,7 @@ struct State {
     thread: Option<Thread>,
 }
 
+/// The worker, made by the first request.
 #[cfg(not(minidb_shuttle))]
 static WORKER: PerProcess<Worker> = PerProcess::new(forget);
 
@@ -41,14 +42,22 @@ extern "C" fn forget() {
 }
 
 #[cfg(minidb_shuttle)]
-shuttle::lazy_static! { static ref WORKER: Worker = Worker::default(); }
+shuttle::lazy_static! { static ref WORKER: PerSchedule = PerSchedule::default(); }
 
-/// The worker of this process, made by the first request; none if there is no memory.
-fn worker() -> Option<&'static Worker> {
-    #[cfg(minidb_shuttle)]
-    return Some(&WORKER);
-    #[cfg(not(minidb_shuttle))]
-    WORKER.get_or_new()
+/// The worker of a schedule.
+#[cfg(minidb_shuttle)]
+#[derive(Default)]
+struct PerSchedule(Worker);
+
+#[cfg(minidb_shuttle)]
+impl PerSchedule {
+    fn get(&self) -> Option<&Worker> {
+        Some(&self.0)
+    }
+
+    fn get_or_new(&self) -> Option<&Worker> {
+        self.get()
+    }
 }
 
 fn id(files: &Arc<Files>) -> usize {
@@ -88,7 +97,7 @@ impl Journal {
     /// be made, or if the checkpoint is urgent and the worker makes that of another database,
     /// which may be on a slow disk.
     pub(super) fn request_from_worker(&self, is_urgent: bool) -> bool {
-        let Some(worker) = worker() else { return false };
+        let Some(worker) = WORKER.get_or_new() else { return false };
         let mut state = worker.state.lock_ignoring_poison();
         if is_urgent && state.current.is_some_and(|it| it != id(&self.files)) {
             state.remove(&self.files);
@@ -113,10 +122,7 @@ impl Journal {
 
     /// Drops the request of a database that is closed, and waits until its checkpoint ends.
     pub(super) fn leave_worker(&self) {
-        if !self.files.options.background {
-            return;
-        }
-        let Some(worker) = worker() else { return };
+        let Some(worker) = WORKER.get() else { return };
         let mut state = worker.state.lock_ignoring_poison();
         state.remove(&self.files);
         while state.current == Some(id(&self.files)) {
@@ -128,7 +134,7 @@ impl Journal {
 }
 
 fn make_checkpoints() {
-    let Some(worker) = worker() else { return };
+    let Some(worker) = WORKER.get() else { return };
     let mut files = worker.next(None);
     while let Some(its) = &files {
         // It reports to nobody: what it could not fold is in the log, also after a panic.

@@ -43,7 +43,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use crate::error::{DBError, DBResult};
-use crate::fallible::filled;
+use crate::fallible::{filled, text};
 use crate::os::disk::File;
 use crate::planted::{self, Bug};
 use crate::sync::Arc;
@@ -372,7 +372,8 @@ impl Log {
         let error = match error {
             DBError::Full(why) => DBError::Io(why),
             DBError::OutOfMemory => {
-                DBError::Io(format!("cannot write {}: out of memory", self.path.display()))
+                let path = self.path.display();
+                DBError::Io(text(format_args!("cannot write {path}: out of memory")))
             }
             other => other,
         };
