@@ -8,7 +8,6 @@ mod br_lock;
 mod wait;
 
 pub(crate) use br_lock::{Access, BrLock, Views};
-pub(crate) use wait::Wait;
 pub use loom::hint::spin_loop;
 pub use loom::sync::{MutexGuard, RwLockReadGuard, RwLockWriteGuard, atomic};
 pub use loom::thread::yield_now;
