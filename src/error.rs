@@ -3,11 +3,9 @@
 //! An answer is not an error: a missing key is `None`, a lost compare-and-swap is
 //! `false`.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::io;
 use std::path::Path;
-
-use crate::fallible::text;
 
 /// The result of a database operation; by default a value, or none.
 pub type DBResult<T = Option<Vec<u8>>> = Result<T, DBError>;
@@ -96,6 +94,24 @@ impl DBError {
             _ => DBError::Io(text()),
         }
     }
+}
+
+/// The text of an error, as far as there is memory for it.
+pub(crate) fn text(text: fmt::Arguments<'_>) -> String {
+    struct Text(String);
+    impl Write for Text {
+        fn write_str(&mut self, part: &str) -> fmt::Result {
+            self.0.try_reserve(part.len()).map_err(|_| fmt::Error)?;
+            self.0.push_str(part);
+            Ok(())
+        }
+    }
+    let mut all = Text(String::new());
+    // Formatting the system's reason takes some memory, too.
+    if all.0.try_reserve(256).is_ok() {
+        let _ = all.write_fmt(text);
+    }
+    all.0
 }
 
 /// The system refused memory: the only failure of the index.

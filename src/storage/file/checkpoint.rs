@@ -14,8 +14,8 @@ use super::io::{Reader, Writer, offset};
 use super::pointer::{BlockPointer, SECTOR, Sector, hash};
 use super::root::{Fields, Root};
 use super::space::{Bits, RESERVED};
-use crate::error::{DBError, DBResult};
-use crate::fallible::{collect, filled, push, text};
+use crate::error::{DBError, DBResult, text};
+use crate::fallible::{collect, filled, push};
 use crate::planted::{self, Bug};
 use crate::sort::{heap_sort, merge};
 

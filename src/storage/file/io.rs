@@ -5,8 +5,7 @@ use std::path::Path;
 
 use super::pointer::{BlockPointer, Numbered, SECTOR, Sector, hash, sort};
 use super::space::{Bits, RESERVED, Space};
-use crate::error::{DBError, DBResult};
-use crate::fallible::text;
+use crate::error::{DBError, DBResult, text};
 use crate::os::disk::File;
 
 /// The most bytes that one call reads or writes.

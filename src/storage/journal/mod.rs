@@ -35,8 +35,7 @@ use std::path::PathBuf;
 
 use super::options::Options;
 use super::store::Store;
-use crate::error::{DBError, DBResult};
-use crate::fallible::text;
+use crate::error::{DBError, DBResult, text};
 use crate::os::disk::Disk;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Condvar, Mutex};

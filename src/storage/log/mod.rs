@@ -42,8 +42,8 @@ use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use crate::error::{DBError, DBResult};
-use crate::fallible::{filled, text};
+use crate::error::{DBError, DBResult, text};
+use crate::fallible::filled;
 use crate::os::disk::File;
 use crate::planted::{self, Bug};
 use crate::sync::Arc;

@@ -20,8 +20,8 @@ use std::path::Path;
 
 use super::record::{self, FILE_HEAD, FileHead, HEAD, Head, Kind, START};
 use super::{Identity, Position};
-use crate::error::{DBError, DBResult};
-use crate::fallible::{push, text};
+use crate::error::{DBError, DBResult, text};
+use crate::fallible::push;
 use crate::os::disk::File;
 use crate::planted::{self, Bug};
 use crate::sort::heap_sort;
