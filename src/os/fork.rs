@@ -61,6 +61,7 @@ impl<T> Deref for WipeOnFork<T> {
 /// A value of one process, made when it is first needed and never freed. The child of a fork
 /// makes one of its own.
 #[derive(Debug)]
+#[cfg_attr(minidb_shuttle, allow(dead_code))] // a schedule has its own
 pub(crate) struct PerProcess<T: 'static> {
     made: WipeOnFork<AtomicPtr<Made<T>>>,
     /// The one made last. The child of a fork inherits it.
@@ -69,6 +70,7 @@ pub(crate) struct PerProcess<T: 'static> {
 }
 
 #[derive(Debug)]
+#[cfg_attr(minidb_shuttle, allow(dead_code))] // a schedule has its own
 struct Made<T> {
     value: T,
     /// That of the parent before a fork. It is never read: it keeps leak checkers from
@@ -76,6 +78,7 @@ struct Made<T> {
     _parent: AtomicPtr<Made<T>>,
 }
 
+#[cfg_attr(minidb_shuttle, allow(dead_code))] // a schedule has its own
 impl<T: Default + Send + Sync> PerProcess<T> {
     /// `hook` calls [`PerProcess::forget`].
     pub(crate) const fn new(hook: extern "C" fn()) -> PerProcess<T> {
