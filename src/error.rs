@@ -3,7 +3,7 @@
 //! An answer is not an error: a missing key is `None`, a lost compare-and-swap is
 //! `false`.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::io;
 use std::path::Path;
 
@@ -12,7 +12,7 @@ pub type DBResult<T = Option<Vec<u8>>> = Result<T, DBError>;
 
 /// A failed operation. The store is as it was before; only after [`DBError::Io`] or
 /// [`DBError::Internal`] from a write that is not certain.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DBError {
     /// An argument is not acceptable; the text says which and why.
@@ -62,18 +62,56 @@ impl fmt::Display for DBError {
 
 impl std::error::Error for DBError {}
 
+/// A copy has the text as far as there is memory for it.
+impl Clone for DBError {
+    fn clone(&self) -> DBError {
+        let copy = |it: &String| text(format_args!("{it}"));
+        match self {
+            DBError::Invalid(why) => DBError::Invalid(copy(why)),
+            DBError::ReadOnly(why) => DBError::ReadOnly(copy(why)),
+            DBError::OutOfMemory => DBError::OutOfMemory,
+            DBError::Corrupt(what) => DBError::Corrupt(copy(what)),
+            DBError::NotFound(what) => DBError::NotFound(copy(what)),
+            DBError::Exists(what) => DBError::Exists(copy(what)),
+            DBError::Busy(what) => DBError::Busy(copy(what)),
+            DBError::Io(what) => DBError::Io(copy(what)),
+            DBError::Full(what) => DBError::Full(copy(what)),
+            DBError::Format(what) => DBError::Format(copy(what)),
+            DBError::Internal => DBError::Internal,
+        }
+    }
+}
+
 impl DBError {
     /// The error for a refusal of the operating system; `doing` is a verb.
     #[cold]
     pub(crate) fn io(doing: &str, path: &Path, error: &io::Error) -> DBError {
         use io::ErrorKind::{FileTooLarge, OutOfMemory, QuotaExceeded, StorageFull};
-        let text = || format!("cannot {doing} {}: {error}", path.display());
+        let text = || text(format_args!("cannot {doing} {}: {error}", path.display()));
         match error.kind() {
             StorageFull | QuotaExceeded | FileTooLarge => DBError::Full(text()),
             OutOfMemory => DBError::OutOfMemory,
             _ => DBError::Io(text()),
         }
     }
+}
+
+/// The text of an error, as far as there is memory for it.
+pub(crate) fn text(text: fmt::Arguments<'_>) -> String {
+    struct Text(String);
+    impl Write for Text {
+        fn write_str(&mut self, part: &str) -> fmt::Result {
+            self.0.try_reserve(part.len()).map_err(|_| fmt::Error)?;
+            self.0.push_str(part);
+            Ok(())
+        }
+    }
+    let mut all = Text(String::new());
+    // Formatting the system's reason takes some memory, too.
+    if all.0.try_reserve(256).is_ok() {
+        let _ = all.write_fmt(text);
+    }
+    all.0
 }
 
 /// The system refused memory: the only failure of the index.

@@ -2,6 +2,7 @@
 //! aborting the host.
 
 use crate::error::OutOfMemory;
+use crate::sync::Arc;
 
 /// A copy of some bytes.
 pub(crate) fn copy(bytes: &[u8]) -> Result<Vec<u8>, OutOfMemory> {
@@ -39,4 +40,12 @@ pub(crate) fn push<T>(all: &mut Vec<T>, item: T) -> Result<(), OutOfMemory> {
     all.try_reserve(1)?;
     all.push(item);
     Ok(())
+}
+
+/// A shared value. Std has no `Arc` that may be refused: memory of its size is asked for first,
+/// which an allocator with caches for each thread gives to the `Arc` then.
+pub(crate) fn shared<T>(value: T) -> Result<Arc<T>, OutOfMemory> {
+    let with_counts = size_of::<T>().div_ceil(size_of::<usize>()) + 2;
+    Vec::<usize>::new().try_reserve_exact(with_counts)?;
+    Ok(Arc::new(value))
 }

@@ -13,6 +13,7 @@ mod cancel;
 mod order;
 #[cfg(minidb_shuttle)]
 mod shuttled;
+mod wait;
 
 #[cfg(test)]
 pub(crate) use br_lock::UPGRADES;
@@ -21,6 +22,7 @@ pub(crate) use br_lock::{Access, BrLock, Detached, ReadGuard, Views, WriteGuard}
 pub(crate) use cancel::{cancellation_point, sleep, uncancelled};
 
 use std::ops::{Deref, DerefMut};
+use std::time::Duration;
 
 use crate::error::DBError;
 
@@ -31,11 +33,7 @@ pub(crate) use std::sync::Arc;
 pub(crate) use std::sync::OnceLock;
 
 #[cfg(not(minidb_shuttle))]
-pub(crate) use std::{
-    hint::spin_loop,
-    sync::atomic,
-    thread::{Builder, JoinHandle, yield_now},
-};
+pub(crate) use std::{hint::spin_loop, sync::atomic, thread::yield_now};
 
 #[cfg(minidb_shuttle)]
 pub(crate) use shuttle::{
@@ -63,6 +61,7 @@ use shuttle::sync as imp;
 use parking_lot as imp;
 
 use order::Held;
+pub(crate) use wait::Wait;
 
 pub(crate) use imp::{RwLockReadGuard, RwLockWriteGuard};
 pub(crate) use order::Rank;
@@ -164,6 +163,27 @@ impl Condvar {
     ) -> Result<MutexGuard<'a, T>, DBError> {
         self.0.wait(&mut guard);
         Ok(MutexGuard { guard, held })
+    }
+
+    /// Waits for so long at most; tells whether the time is over. Under shuttle it never is.
+    #[cfg(not(minidb_tsan))]
+    pub(crate) fn wait_for<'a, T>(
+        &self,
+        MutexGuard { guard, held }: MutexGuard<'a, T>,
+        time: Duration,
+    ) -> Result<(MutexGuard<'a, T>, bool), DBError> {
+        let (guard, result) = unless_poisoned(self.0.wait_timeout(guard, time))?;
+        Ok((MutexGuard { guard, held }, result.timed_out()))
+    }
+
+    #[cfg(minidb_tsan)]
+    pub(crate) fn wait_for<'a, T>(
+        &self,
+        MutexGuard { mut guard, held }: MutexGuard<'a, T>,
+        time: Duration,
+    ) -> Result<(MutexGuard<'a, T>, bool), DBError> {
+        let timed_out = self.0.wait_for(&mut guard, time).timed_out();
+        Ok((MutexGuard { guard, held }, timed_out))
     }
 }
 

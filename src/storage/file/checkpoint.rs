@@ -14,7 +14,7 @@ use super::io::{Reader, Writer, offset};
 use super::pointer::{BlockPointer, SECTOR, Sector, hash};
 use super::root::{Fields, Root};
 use super::space::{Bits, RESERVED};
-use crate::error::{DBError, DBResult};
+use crate::error::{DBError, DBResult, text};
 use crate::fallible::{collect, filled, push};
 use crate::planted::{self, Bug};
 use crate::sort::{heap_sort, merge};
@@ -241,9 +241,9 @@ impl DataFile {
 
     fn sync(&self) -> DBResult<()> {
         // A lack of space that shows only now is a failure like any other.
-        self.file
-            .sync()
-            .map_err(|error| DBError::Io(format!("cannot sync {}: {error}", self.path.display())))
+        self.file.sync().map_err(|error| {
+            DBError::Io(text(format_args!("cannot sync {}: {error}", self.path.display())))
+        })
     }
 
     /// Writes another root that reaches what the newest one does.

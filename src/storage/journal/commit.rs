@@ -12,14 +12,16 @@
 //! Group commit is described by DeWitt et al., "Implementation techniques for main
 //! memory database systems", SIGMOD 1984.
 
-use std::mem::take;
+use std::mem::replace;
 
 use super::super::change::Change;
 use super::super::index::Snapshot;
 use super::super::log::Log;
 use super::super::store::Store;
+use super::pressure::Limits;
 use super::{CheckpointMode, Files, Journal};
 use crate::error::{DBError, DBResult};
+use crate::fallible::shared;
 use crate::planted::{self, Bug};
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, MutexGuard, OnceLock};
@@ -30,11 +32,10 @@ pub(super) struct LogWriter {
     pub(super) log: Log,
     /// The commits that are appended and not yet flushed.
     pending: Arc<Group>,
+    /// The group after the pending one, made with a commit of the pending one.
+    next: Option<Arc<Group>>,
     in_flight: Option<InFlight>,
-    /// A checkpoint is due when so many bytes of log are to be replayed,
-    pub(super) checkpoint_at: u64,
-    /// or sooner: after so many the free space of the disk is looked at.
-    pub(super) look_at: u64,
+    pub(super) limits: Limits,
 }
 
 /// Commits that become durable with one sync: their outcome, once it is known.
@@ -57,27 +58,21 @@ pub(in super::super) enum Record<'a> {
     Payload(&'a [u8]),
 }
 
-/// After so many bytes of log the free space of the disk is looked at.
-pub(super) const LOOK: u64 = if cfg!(minidb_shuttle) { 1 << 10 } else { 32 << 10 };
-
 pub(super) type LogGuard<'a> = MutexGuard<'a, LogWriter>;
 
 impl LogWriter {
-    pub(super) fn new(log: Log, checkpoint_at: u64) -> LogWriter {
-        let (pending, in_flight, look_at) = (Arc::default(), None, 0);
-        let mut writer = LogWriter { log, pending, in_flight, checkpoint_at, look_at };
-        writer.set_checkpoint_at(checkpoint_at);
-        writer
+    /// A writer of a log that a checkpoint is to retire at `size` live bytes.
+    pub(super) fn new(log: Log, size: u64) -> LogWriter {
+        let mut limits = Limits::default();
+        limits.set(&log, size);
+        LogWriter { log, pending: Arc::default(), next: None, in_flight: None, limits }
     }
 
-    /// Sets at how many live bytes of log the next checkpoint is due.
-    pub(super) fn set_checkpoint_at(&mut self, live_bytes: u64) {
-        self.checkpoint_at = live_bytes;
-        self.look_at = live_bytes.min(self.log.live_bytes() + LOOK);
-    }
-
-    /// Adds a record to the pending group.
-    fn append(&mut self, record: Record<'_>) -> DBResult<()> {
+    /// Adds a record to the pending group, for a commit that `waits` for that, or not.
+    fn append(&mut self, record: Record<'_>, waits: bool) -> DBResult<()> {
+        if waits && self.next.is_none() {
+            self.next = Some(shared(Group::default())?);
+        }
         match record {
             Record::Payload(payload) => self.log.append(&[payload]),
             Record::Change(change) => {
@@ -126,12 +121,20 @@ impl Journal {
                 return Err(error);
             }
         };
-        let due = files.due_checkpoint(&mut log);
+        let due = {
+            let LogWriter { log, limits, .. } = &mut *log;
+            files.due(log, limits)
+        };
         // 5. With sync, the group is flushed, and published or rolled back.
-        files.wait_durable(log).map_err(|error| self.make_space(error))?;
-        if let Some(mode) = due {
-            self.request_checkpoint(mode);
+        let durable = files.wait_durable(log);
+        // 6. A commit that makes the log long has it folded, and waits if that is too slow.
+        if let Some(due) = due {
+            self.request_checkpoint(due.checkpoint);
+            if due.pause {
+                files.pause();
+            }
         }
+        durable.map_err(|error| self.make_space(error))?;
         Ok(result)
     }
 
@@ -166,7 +169,7 @@ impl Journal {
 
 impl Files {
     /// The log, unless it has failed.
-    fn lock_log(&self) -> DBResult<LogGuard<'_>> {
+    pub(super) fn lock_log(&self) -> DBResult<LogGuard<'_>> {
         let log = self.writer()?.lock()?;
         match log.log.failed() {
             Some(error) => Err(error),
@@ -183,7 +186,7 @@ impl Files {
                 flight.end = Some(self.store.freeze_latest()?);
             }
         }
-        log.append(record)?;
+        log.append(record, !self.options.no_sync)?;
         if self.options.no_sync { self.write_through(log) } else { Ok(()) }
     }
 
@@ -220,7 +223,8 @@ impl Files {
     /// publishes it, or rolls back all that is unpublished.
     fn flush_group<'a>(&'a self, mut log: LogGuard<'a>) -> DBResult<LogGuard<'a>> {
         let flush = log.log.begin_flush();
-        let group = take(&mut log.pending);
+        let next = log.next.take().unwrap_or_default(); // it is there
+        let group = replace(&mut log.pending, next);
         log.in_flight = Some(InFlight { group: group.clone(), end: None });
         let flight = Flight { files: self };
         drop(log);
@@ -246,9 +250,11 @@ impl Files {
             log.log.abandon(error.clone()); // after a panic under the lock of the store
         }
         done = done.and(settled);
-        if done.is_err() {
+        if done.is_err()
+            && let Some(next) = log.next.take()
+        {
             // The next group builds on what is gone.
-            let _ = take(&mut log.pending).0.set(done.clone());
+            let _ = replace(&mut log.pending, next).0.set(done.clone());
         }
         // Last, so that a panic above leaves the group to be failed by its flight.
         if let Some(flight) = log.in_flight.take() {
