@@ -96,8 +96,7 @@ impl Journal {
 impl Files {
     /// The published state, and where in the log it ends.
     fn checkpoint_snapshot(&self) -> DBResult<(Snapshot, Position)> {
-        let mut log = self.writer()?.lock()?;
-        log.log.begin_lap();
+        let log = self.writer()?.lock()?;
         let lsn = if self.options.no_sync { log.log.written() } else { log.log.durable() };
         Ok((self.store.freeze_for_checkpoint()?, log.log.position(lsn)))
     }
@@ -108,40 +107,29 @@ impl Files {
         self.writer()?;
         let mut attempt = Attempt { files: self, is_done: false };
         let mut target = self.target.lock()?;
-        let (snapshot, position) = self.checkpoint_snapshot()?;
-        let Position { lsn, offset } = position;
+        let (snapshot, Position { lsn, offset }) = self.checkpoint_snapshot()?;
         if planted::is(Bug::RetiredTooEarly) {
-            self.writer()?.lock()?.log.retire(position);
+            self.writer()?.lock()?.log.retire(lsn);
         }
-        let log = target.log.map(|log::Identity { generation, salt, .. }| LogMark {
-            generation,
-            salt,
-            offset,
-            synced: !self.options.no_sync,
-        });
-        let fields = *target.data.fields();
-        let done = if lsn != fields.lsn {
-            target.checkpoint(&snapshot, lsn, log)
-        } else if fields.log.is_some_and(|old| old.offset != offset) {
-            target.data.mark(Fields { log, ..fields })
-        } else {
-            Ok(())
-        };
-        self.file_bytes.store(target.data.bytes(), Ordering::Relaxed);
-        let data = snapshot.image_meta().bytes;
+        let mut done = Ok(());
+        if lsn != target.data.fields().lsn {
+            let mark = target.log.map(|log::Identity { generation, salt, .. }| LogMark {
+                generation,
+                salt,
+                offset,
+                synced: !self.options.no_sync,
+            });
+            done = target.checkpoint(&snapshot, lsn, mark);
+            self.file_bytes.store(target.data.bytes(), Ordering::Relaxed);
+        }
         let pinned_epoch = snapshot.pinned_epoch();
         self.store.release_snapshot(snapshot, pinned_epoch);
         done?;
         let mut log = self.writer()?.lock()?;
-        log.log.retire(position);
+        log.log.retire(lsn);
         let LogWriter { log: records, limits, .. } = &mut *log;
-        limits.set(records, self.options.due_after(data));
+        limits.set(records, self.options.due_after(target.data.bytes()));
         attempt.is_done = true;
-        while log.log.shrink(self.options.small_log()) {
-            drop(log); // for those who wait for it
-            log = self.writer()?.lock()?;
-        }
-        self.log_bytes.store(log.log.bytes(), Ordering::Relaxed);
         Ok(())
     }
 
