@@ -71,6 +71,46 @@ fn memory_comes_back_when_90_percent_are_deleted_in_random_order() {
     assert!(empty * 20 <= peak, "{empty} of {peak} bytes are left in an empty store");
 }
 
+/// What the store says that it holds is what the system sees, and comes back, if one value of
+/// a hundred remains beside each place where the others were.
+#[test]
+fn values_of_every_size_give_their_memory_back() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    join_no_pages();
+    for (key_len, len) in [(16, 100), (16, 1_000), (16, 1_100), (16, 3_000), (16, 4_500)]
+        .into_iter()
+        .chain([(16, 20_000), (16, 70_000), (16, 300_000), (900, 10), (2_000, 3_000)])
+    {
+        let db = InMemoryDB::new().unwrap();
+        let before = anonymous();
+        let count = (60_000_000 / (key_len + len)) as u64;
+        let key = |n: u64| format!("{:0key_len$}", n * 7_919 % 10_000_019);
+        let value = vec![b'v'; len];
+        (0..count).for_each(|n| db.put_with(key(n).as_bytes(), &value, |_| Ok(())).unwrap());
+        let check = |when: &str| {
+            let said = db.memory_bytes().unwrap();
+            let Some((before, now)) = before.zip(anonymous()) else { return said };
+            let seen = now.saturating_sub(before);
+            println!("{key_len} + {len}, {when}: {} KiB, {} seen", said >> 10, seen >> 10);
+            let differ = seen.abs_diff(said);
+            assert!(differ < seen / 10 + (3 << 20), "{said} bytes are said, {seen} seen");
+            said.max(seen)
+        };
+        let peak = check("full");
+        (0..count).filter(|n| n % 100 > 0).for_each(|n| {
+            db.delete_with(key(n).as_bytes(), |_| Ok(())).unwrap();
+        });
+        let left = check("a hundredth");
+        assert!(left * 4 <= peak, "{left} of {peak} bytes are left");
+        db.check().unwrap();
+        for n in (0..count).step_by(100) {
+            assert_eq!(db.get_with(key(n).as_bytes(), |it| it == Some(&value[..])), Ok(true));
+            db.put_with(key(n).as_bytes(), &value[len / 2..], |_| Ok(())).unwrap();
+        }
+        check("half of a hundredth");
+    }
+}
+
 /// The store records what is committed beside an open transaction, in at most 16 MiB.
 #[test]
 fn small_commits_beside_an_open_transaction_take_what_the_store_says() {

@@ -140,7 +140,7 @@ impl Index {
     fn reserve_batch(&mut self, changes: usize) -> Result<(), OutOfMemory> {
         let pages = changes * (3 * (self.tree.height + 2) + 2);
         // The pages fill slabs, but for one slab of each size.
-        let slabs = pages * memory::UNITS_MAX / memory::SLAB_UNITS as usize + memory::CLASSES;
+        let slabs = pages * memory::UNITS_MAX / memory::SLAB_UNITS as usize + memory::UNITS_MAX;
         self.pages.reserve(slabs)?;
         self.pages.reserve_notes(2 * pages)
     }
