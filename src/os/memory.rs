@@ -66,9 +66,9 @@ impl Region {
         Some(Region { start: NonNull::new(start)?, len })
     }
 
-    /// Maps `len` bytes that are filled next.
-    pub(crate) fn map_to_fill(len: usize) -> Option<Region> {
-        let region = Region::map(len, PAGE, 0)?;
+    /// Maps `len` bytes that are filled next, as [`Region::map`] does.
+    pub(crate) fn map_to_fill(len: usize, left: usize) -> Option<Region> {
+        let region = Region::map(len, PAGE, left)?;
         #[cfg(target_os = "linux")]
         // SAFETY: it touches a mapping that the region owns, and changes no byte. What an older
         // system refuses is touched when it is written to.

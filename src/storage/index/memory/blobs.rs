@@ -8,13 +8,16 @@ use std::mem::take;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use super::page::BlobId;
-use super::space::{Chunks, Space};
+use super::space::{Chunks, LEFT, Space};
 use crate::error::OutOfMemory;
 use crate::os::memory::{PAGE, Region};
 use crate::segments::Segments;
 
 /// The spaces for blobs: bytes of a unit, and the most bytes of an item.
 const SPACES: [(usize, usize); 2] = [(128, 4 << 10), (2 << 10, 64 << 10)];
+
+/// Slabs of each space that are left for blobs which replace one of the same length.
+pub(super) const RESERVE: usize = 2;
 
 /// The most mappings that are kept for reuse, and the most bytes of them, beside 1/16 of
 /// those in use.
@@ -111,6 +114,23 @@ impl BlobTable {
         // len + 1 bytes, which is there until freed.
         unsafe { std::slice::from_raw_parts(start, blob.len() + 1) }
     }
+
+    /// Overwrites a blob with as many bytes, as if it were made in the epoch `birth`.
+    ///
+    /// # Safety
+    ///
+    /// Nobody holds its bytes.
+    pub(super) unsafe fn overwrite(&self, id: BlobId, bytes: &[u8], birth: u64) {
+        let blob = self.entry(id);
+        assert!(self.has(id) && blob.len() == bytes.len(), "a blob keeps its length");
+        blob.birth.store(birth, Ordering::Relaxed);
+        // SAFETY: the allocation has as many bytes, and the caller promises that nobody else
+        // holds them.
+        unsafe {
+            let start = blob.start.load(Ordering::Relaxed);
+            start.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+        }
+    }
 }
 
 impl Drop for BlobTable {
@@ -155,18 +175,19 @@ impl Blobs {
     }
 
     /// Makes the blob with a number that no blob has. `fill` provides its bytes, which are
-    /// arbitrary ones before.
+    /// arbitrary ones before. Leaves `left` slabs.
     pub(super) fn add<E: From<OutOfMemory>>(
         &mut self,
         table: &BlobTable,
         id: BlobId,
         len: u32,
         birth: u64,
+        left: usize,
         fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         let blob = table.entry(id);
         assert!(!table.has(id), "a number has one blob");
-        let (start, place) = self.allocate(table, len as usize)?;
+        let (start, place) = self.allocate(table, len as usize, left)?;
         blob.birth.store(birth, Ordering::Relaxed);
         blob.len.store(len, Ordering::Relaxed);
         blob.place.store(place, Ordering::Relaxed);
@@ -184,10 +205,15 @@ impl Blobs {
     }
 
     /// Memory for a blob, and its [`Blob::place`].
-    fn allocate(&mut self, table: &BlobTable, len: usize) -> Result<(*mut u8, u32), OutOfMemory> {
+    fn allocate(
+        &mut self,
+        table: &BlobTable,
+        len: usize,
+        left: usize,
+    ) -> Result<(*mut u8, u32), OutOfMemory> {
         if let Some((at, units)) = space_of(len) {
             let (space, chunks) = (&mut self.spaces[at], &table.chunks[at]);
-            let unit = space.take(chunks, units)?;
+            let unit = space.take(chunks, units, left)?;
             let place = chunks.place(unit as usize * SPACES[at].0, len + 1);
             return Ok((place.expect("it lies in a chunk"), unit));
         }
@@ -197,7 +223,7 @@ impl Blobs {
         };
         let region = match self.kept.iter_mut().find(fits).and_then(Option::take) {
             Some(region) => region,
-            None => Region::map_to_fill(len).ok_or(OutOfMemory)?,
+            None => Region::map_to_fill(len, left * LEFT).ok_or(OutOfMemory)?,
         };
         self.mapped += region.len();
         let pages = (region.len() / PAGE) as u32;

@@ -42,7 +42,7 @@ impl Pages {
         len: u32,
         fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.blobs.add(&self.memory.blobs, id, len, self.epochs.birth(), fill)
+        self.blobs.add(&self.memory.blobs, id, len, self.epochs.birth(), 0, fill)
     }
 
     /// Whether there is a blob with this number.

@@ -3,10 +3,10 @@
 use std::sync::atomic::Ordering;
 
 use super::arena::{Frame, Memory};
-use super::blobs::Blobs;
+use super::blobs::{Blobs, RESERVE};
 use super::epochs::{Epochs, Item};
 use super::frozen::Frozen;
-use super::page::{BlobId, HEADER, PageId, Source, UNIT};
+use super::page::{BlobId, HEADER, PageId, Source, UNIT, UNITS_MAX};
 use super::space::Space;
 use crate::error::OutOfMemory;
 use crate::sync::Arc;
@@ -24,6 +24,8 @@ pub(crate) struct Pages {
     /// The epoch that ended when the latest image was begun. The file of that image may
     /// hold pages born until then under their own names.
     pub(super) image: u64,
+    /// For so many changes that can do without no memory is asked for.
+    refusals: u32,
     /// Whether tests have the system refuse memory.
     #[cfg(test)]
     pub(crate) refusing: bool,
@@ -37,6 +39,7 @@ impl Pages {
             blobs: Blobs::new(),
             epochs: Epochs::new(),
             image: 0,
+            refusals: 0,
             #[cfg(test)]
             refusing: false,
         }
@@ -52,6 +55,34 @@ impl Pages {
         self.space.reserve(&self.memory.chunks, pages)
     }
 
+    /// Reserves memory for `pages` pages, unless the system has just refused it: for a change
+    /// that can do without.
+    pub(crate) fn reserve_if_cheap(&mut self, pages: usize) -> bool {
+        if self.space.slabs.spare() >= pages {
+            return true;
+        }
+        if self.refusals > 0 {
+            self.refusals -= 1;
+            return false;
+        }
+        let reserved = self.reserve(pages).is_ok();
+        if !reserved {
+            self.refusals = 256;
+        }
+        reserved
+    }
+
+    /// Whether a page whose body has `len` bytes can be had.
+    pub(crate) fn has_room(&self, len: usize) -> bool {
+        self.space.slabs.has_room(units_of(len), 0)
+    }
+
+    /// Whether a snapshot in use can see anything of the live tree, or of what it was.
+    pub(crate) fn has_snapshots(&mut self) -> bool {
+        self.epochs.unregister_newest();
+        self.epochs.has_snapshots()
+    }
+
     /// Reserves memory for the notes about `count` releases.
     #[inline]
     pub(crate) fn reserve_notes(&mut self, count: usize) -> Result<(), OutOfMemory> {
@@ -61,8 +92,7 @@ impl Pages {
     /// A new page for a node on `level`, whose body has at least `len` bytes. They are
     /// not cleared.
     pub(crate) fn alloc(&mut self, len: usize, level: usize) -> PageId {
-        let units = ((len + HEADER).div_ceil(UNIT)) as u32;
-        assert!((1..=8).contains(&units), "no page has {len} bytes");
+        let units = units_of(len);
         let id = PageId::new(self.space.slabs.take(units), units);
         self.memory.frame(id).begin(self.epochs.birth(), id.end(), level as u32);
         self.epochs.changed();
@@ -90,6 +120,11 @@ impl Pages {
     #[inline]
     pub(crate) fn is_shared(&self, id: PageId) -> bool {
         self.epochs.is_frozen(self.memory.frame(id).birth().load(Ordering::Relaxed))
+    }
+
+    /// Whether a snapshot in use may see the page.
+    pub(crate) fn is_still_shared(&mut self, id: PageId) -> bool {
+        self.epochs.is_still_frozen(self.memory.frame(id).birth().load(Ordering::Relaxed))
     }
 
     /// Whether a snapshot may see the blob.
@@ -177,20 +212,33 @@ impl Pages {
         }
     }
 
-    /// A new blob with a copy of the bytes.
-    pub(crate) fn new_blob(&mut self, bytes: &[u8]) -> Result<BlobId, OutOfMemory> {
+    /// A new blob with a copy of the bytes. If it `replaces` one of the same length, it may
+    /// take memory that is kept for that.
+    pub(crate) fn new_blob(&mut self, bytes: &[u8], replaces: bool) -> Result<BlobId, OutOfMemory> {
         let len = u32::try_from(bytes.len()).map_err(|_| OutOfMemory)?;
         #[cfg(test)]
         if self.refusing {
             return Err(OutOfMemory);
         }
         let id = self.blobs.next(&self.memory.blobs)?;
-        self.blobs.add(&self.memory.blobs, id, len, self.epochs.birth(), |to| {
+        let (birth, left) = (self.epochs.birth(), if replaces { 0 } else { RESERVE });
+        self.blobs.add(&self.memory.blobs, id, len, birth, left, |to| {
             to.copy_from_slice(bytes);
             Ok::<(), OutOfMemory>(())
         })?;
         self.epochs.changed();
         Ok(id)
+    }
+
+    /// Overwrites a blob with as many bytes, if no snapshot can see it. Returns whether it did.
+    pub(crate) fn overwrite_blob(&mut self, id: BlobId, bytes: &[u8]) -> bool {
+        if self.epochs.is_still_frozen(self.memory.blobs.birth(id)) {
+            return false;
+        }
+        // SAFETY: no snapshot reads the blob, and `&mut self` ends all reads of the tree.
+        unsafe { self.memory.blobs.overwrite(id, bytes, self.epochs.birth()) };
+        self.epochs.changed();
+        true
     }
 
     /// Notes that an image of a snapshot is begun.
@@ -280,6 +328,13 @@ impl Pages {
     pub(crate) fn retired(&self) -> (usize, usize) {
         self.epochs.population()
     }
+}
+
+/// Units of a page whose body has at least `len` bytes.
+fn units_of(len: usize) -> u32 {
+    let units = (len + HEADER).div_ceil(UNIT);
+    assert!((1..=UNITS_MAX).contains(&units), "no page has {len} bytes");
+    units as u32
 }
 
 /// Notes that no live snapshot sees a page that is edited: it is as if made now.

@@ -91,9 +91,10 @@ impl Slabs {
         self.bare.count + self.kept.count
     }
 
-    /// Whether an item of `units` units can be taken.
-    pub(crate) fn has_room(&self, units: u32) -> bool {
-        self.with_room[size_of_item(units) as usize - 1].count > 0 || self.spare() > 0
+    /// Whether an item of `units` units can be taken, and `left` empty slabs are left then.
+    pub(crate) fn has_room(&self, units: u32, left: usize) -> bool {
+        let is_new = self.with_room[size_of_item(units) as usize - 1].count == 0;
+        self.spare() >= left + usize::from(is_new)
     }
 
     /// Bytes of memory that the slabs may hold, with the books.

@@ -14,8 +14,8 @@ use crate::sync::OnceLock;
 const CHUNKS: usize = 18;
 
 /// Address space that a chunk leaves, if the system has a limit, for all else that the
-/// process takes.
-const LEFT: usize = 2 * HUGE_PAGE;
+/// process takes; or 1/5 of the space, if that is more.
+pub(super) const LEFT: usize = 2 * HUGE_PAGE;
 
 /// The chunks of a space, which readers use, too.
 #[derive(Debug, Default)]
@@ -26,6 +26,8 @@ pub(super) struct Chunks([OnceLock<Region>; CHUNKS]);
 pub(super) struct Space {
     pub(super) slabs: Slabs,
     chunks: usize,
+    /// Bytes of the chunks.
+    bytes: usize,
     huge_pages: bool,
 }
 
@@ -51,32 +53,37 @@ impl Chunks {
 
 impl Space {
     pub(super) fn new(unit: usize, huge_pages: bool) -> Space {
-        Space { slabs: Slabs::of(unit), chunks: 0, huge_pages }
+        Space { slabs: Slabs::of(unit), chunks: 0, bytes: 0, huge_pages }
     }
 
     /// Makes room for `count` items, each of which may need a slab of its own.
     #[inline]
     pub(super) fn reserve(&mut self, chunks: &Chunks, count: usize) -> Result<(), OutOfMemory> {
         while self.slabs.spare() < count {
-            self.grow(chunks, HUGE_PAGE)?;
+            self.grow(chunks)?;
         }
         Ok(())
     }
 
-    /// Takes an item; returns its first unit.
-    pub(super) fn take(&mut self, chunks: &Chunks, units: u32) -> Result<u32, OutOfMemory> {
-        if !self.slabs.has_room(units) {
-            self.grow(chunks, HUGE_PAGE)?;
+    /// Takes an item; returns its first unit. Leaves `left` empty slabs.
+    pub(super) fn take(
+        &mut self,
+        chunks: &Chunks,
+        units: u32,
+        left: usize,
+    ) -> Result<u32, OutOfMemory> {
+        if !self.slabs.has_room(units, left) {
+            self.grow(chunks)?;
         }
         Ok(self.slabs.take(units))
     }
 
     /// Makes room for the bytes of the space up to `end`.
     pub(super) fn reserve_to(&mut self, chunks: &Chunks, end: usize) -> Result<(), OutOfMemory> {
-        while end > 0 && chunk_of(end - 1).0 >= self.chunks {
-            let start = self.next_start();
-            let least = if chunk_of(end - 1).0 == self.chunks { end - start } else { usize::MAX };
-            self.grow(chunks, least)?;
+        while self.next_start() < end {
+            let (start, whole) = (self.next_start(), self.next_len());
+            let needed = (end - start).next_multiple_of(HUGE_PAGE).min(whole);
+            self.add_chunk(chunks, needed, 0)?;
         }
         Ok(())
     }
@@ -86,19 +93,28 @@ impl Space {
         self.chunks.checked_sub(1).map_or(0, |last| HUGE_PAGE << last)
     }
 
-    /// Adds a chunk; if the system refuses a whole one, the half of it, and so on, but no
-    /// less than `least` bytes.
+    /// Bytes of the chunk that comes next, if the system has so many.
+    fn next_len(&self) -> usize {
+        self.next_start().max(HUGE_PAGE)
+    }
+
+    /// Adds a chunk of two MiB at least, and leaves some address space for all else.
+    fn grow(&mut self, chunks: &Chunks) -> Result<(), OutOfMemory> {
+        self.add_chunk(chunks, HUGE_PAGE, LEFT.max(self.bytes / 5))
+    }
+
+    /// Adds a chunk; if the system refuses a whole one, the half of it, and so on, but no less
+    /// than `least` bytes. Leaves `left` bytes of address space.
     #[cold]
-    fn grow(&mut self, chunks: &Chunks, least: usize) -> Result<(), OutOfMemory> {
+    fn add_chunk(&mut self, chunks: &Chunks, least: usize, left: usize) -> Result<(), OutOfMemory> {
         let slot = chunks.0.get(self.chunks).ok_or(OutOfMemory)?;
-        let (start, whole) = (self.next_start(), self.next_start().max(HUGE_PAGE));
-        let mut len = whole;
+        let (start, mut len) = (self.next_start(), self.next_len());
         let region = loop {
-            let region = Region::map(len, HUGE_PAGE, LEFT);
+            let region = Region::map(len, HUGE_PAGE, left);
             match region.filter(|_| self.slabs.reserve(start + len).is_ok()) {
                 Some(region) => break region,
-                None if len / 2 >= least.min(whole) => len /= 2,
-                None => return Err(OutOfMemory),
+                None if len == least => return Err(OutOfMemory),
+                None => len = (len / 2).max(least),
             }
         };
         // A small store should not take two MiB at once.
@@ -108,6 +124,7 @@ impl Space {
         slot.set(region).expect("only the owner of the space adds chunks");
         self.slabs.add(start..start + len);
         self.chunks += 1;
+        self.bytes += len;
         Ok(())
     }
 
