@@ -1,5 +1,6 @@
 //! Memory: how much a store takes, and that it comes back.
 
+use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
 use minidb::{DB, InMemoryDB};
@@ -109,6 +110,38 @@ fn values_of_every_size_give_their_memory_back() {
         }
         check("half of a hundredth");
     }
+}
+
+/// A window of snapshots slides over random overwrites; then all are closed.
+#[test]
+fn the_holes_that_closed_snapshots_leave_are_given_back() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    join_no_pages();
+    let db = InMemoryDB::new().unwrap();
+    let count = 100_000;
+    let put = |n: u64| db.put_with(key(n).as_bytes(), &[n as u8; 100], |_| Ok(())).unwrap();
+    (0..count).for_each(put);
+    let (needed, seen) = (db.memory_bytes().unwrap(), anonymous());
+    let (mut snapshots, mut peak) = (VecDeque::new(), 0);
+    for n in 0..400_000 {
+        if n % 1_000 == 0 {
+            snapshots.truncate(9);
+            snapshots.push_front(db.snapshot().unwrap());
+        }
+        put(shuffled(n) % count);
+        peak = peak.max(db.memory_bytes().unwrap());
+    }
+    snapshots.clear();
+    let left = db.memory_bytes().unwrap();
+    println!("{needed} bytes before, {peak} at the peak, {left} with all snapshots closed");
+    assert!(peak > 2 * needed, "the test needs holes");
+    let most = needed * 13 / 10 + (1 << 20);
+    assert!(left <= most, "{left} bytes are held where {needed} are needed");
+    if let (Some(before), Some(now)) = (seen, anonymous()) {
+        let more = now.saturating_sub(before);
+        assert!(more <= most - needed + (2 << 20), "{more} bytes more are seen");
+    }
+    db.check().unwrap();
 }
 
 /// The store records what is committed beside an open transaction, in at most 16 MiB.

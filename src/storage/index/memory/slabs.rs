@@ -45,7 +45,7 @@ pub(crate) struct Slabs {
     bare: LowSet,
     kept: LowSet,
     in_use: usize,
-    /// A slab in which few items remain since the latest was given back.
+    /// A slab that has lost another eighth of its items.
     thin: Option<usize>,
     /// Pages of the system that may hold memory.
     held: usize,
@@ -194,7 +194,7 @@ impl Slabs {
             slab.units = 0;
             self.in_use -= 1;
             self.kept.insert(at);
-        } else if left * size <= SLAB_UNITS / 4 && left.is_power_of_two() {
+        } else if left.is_multiple_of((SLAB_UNITS / size).div_ceil(8)) {
             self.thin = Some(at);
         }
     }
@@ -204,7 +204,7 @@ impl Slabs {
     pub(crate) fn surplus(&mut self) -> Option<Range<usize>> {
         let taken = self.taken * self.unit;
         if let Some(at) = self.thin
-            && self.held * PAGE - taken > KEPT + taken / 8
+            && self.held * PAGE - taken > KEPT + taken / 4
             && let Some(range) = self.discard_in(at)
         {
             return Some(range);
