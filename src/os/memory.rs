@@ -10,6 +10,12 @@ use std::ptr::NonNull;
 /// back.
 pub(crate) const PAGE: usize = 4096;
 
+/// No swap is set aside for a mapping that is not touched. FreeBSD never does so.
+#[cfg(not(target_os = "freebsd"))]
+const NO_RESERVE: i32 = libc::MAP_NORESERVE;
+#[cfg(target_os = "freebsd")]
+const NO_RESERVE: i32 = 0;
+
 /// Two MiB: the size of a huge page on x86-64 and (with 4 KiB pages) aarch64.
 pub(crate) const HUGE_PAGE: usize = 2 << 20;
 
@@ -41,7 +47,7 @@ impl Region {
                 std::ptr::null_mut(),
                 padded,
                 libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | NO_RESERVE,
                 -1,
                 0,
             )
@@ -103,11 +109,7 @@ impl Region {
 
     /// Asks for huge pages, where the system has them.
     pub(crate) fn prefer_huge_pages(&self) {
-        #[cfg(target_os = "linux")]
-        // SAFETY: advice about a mapping that this region owns; it changes no byte.
-        unsafe {
-            libc::madvise(self.start.as_ptr().cast(), self.len, libc::MADV_HUGEPAGE);
-        }
+        advise_huge_pages(self.start.as_ptr(), self.len);
     }
 
     /// Gives the memory of a range back. On Linux the range reads as zero afterwards;
@@ -140,11 +142,17 @@ impl Drop for Region {
 pub(crate) fn prefer_huge_pages(bytes: &Vec<u8>) {
     let start = bytes.as_ptr().map_addr(|address| address & !(PAGE - 1));
     let len = (bytes.as_ptr().addr() - start.addr() + bytes.capacity()).next_multiple_of(PAGE);
+    advise_huge_pages(start, len);
+}
+
+fn advise_huge_pages(start: *const u8, len: usize) {
     #[cfg(target_os = "linux")]
     // SAFETY: advice changes no byte of any page.
     unsafe {
         libc::madvise(start.cast_mut().cast(), len, libc::MADV_HUGEPAGE);
     }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (start, len);
 }
 
 #[cfg(test)]

@@ -334,8 +334,12 @@ fn link_new(from: &Path, to: &Path) -> io::Result<()> {
 fn rename_no_replace(from: &Path, to: &Path) -> io::Result<()> {
     let (from, to) = (c_path(from)?, c_path(to)?);
     let (here, flag) = (libc::AT_FDCWD, libc::RENAME_NOREPLACE);
+    // Not by the function of this name, which musl does not have.
     // SAFETY: both are texts that end with NUL and outlive the call.
-    retry(|| check(unsafe { libc::renameat2(here, from.as_ptr(), here, to.as_ptr(), flag) }))
+    let rename = || unsafe {
+        libc::syscall(libc::SYS_renameat2, here, from.as_ptr(), here, to.as_ptr(), flag)
+    };
+    retry(|| check(rename() as i32))
 }
 
 /// Whether a folder is on a file system that other machines may use, too, and that
