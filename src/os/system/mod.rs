@@ -293,6 +293,8 @@ fn sync_unlisted(folder: &Path) -> io::Result<()> {
             return synced;
         }
     }
+    #[cfg(not(target_os = "linux"))]
+    let _ = folder;
     // SAFETY: the call takes no memory of this process.
     unsafe { libc::sync() };
     Ok(())
