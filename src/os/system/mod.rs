@@ -332,16 +332,28 @@ fn link_new(from: &Path, to: &Path) -> io::Result<()> {
     })
 }
 
+#[cfg(all(target_os = "linux", not(target_env = "musl")))]
+use libc::renameat2;
+
+/// The call by its number: musl has no function for it.
+#[cfg(all(target_os = "linux", target_env = "musl"))]
+unsafe fn renameat2(
+    from_folder: i32,
+    from: *const libc::c_char,
+    to_folder: i32,
+    to: *const libc::c_char,
+    flags: libc::c_uint,
+) -> i32 {
+    // SAFETY: as the caller promises of the texts.
+    unsafe { libc::syscall(libc::SYS_renameat2, from_folder, from, to_folder, to, flags) as i32 }
+}
+
 #[cfg(target_os = "linux")]
 fn rename_no_replace(from: &Path, to: &Path) -> io::Result<()> {
     let (from, to) = (c_path(from)?, c_path(to)?);
     let (here, flag) = (libc::AT_FDCWD, libc::RENAME_NOREPLACE);
-    // Not by the function of this name, which musl does not have.
     // SAFETY: both are texts that end with NUL and outlive the call.
-    let rename = || unsafe {
-        libc::syscall(libc::SYS_renameat2, here, from.as_ptr(), here, to.as_ptr(), flag)
-    };
-    retry(|| check(rename() as i32))
+    retry(|| check(unsafe { renameat2(here, from.as_ptr(), here, to.as_ptr(), flag) }))
 }
 
 /// Whether a folder is on a file system that other machines may use, too, and that
