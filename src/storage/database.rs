@@ -188,12 +188,12 @@ impl Database {
         valid: impl Fn(Totals) -> DBResult<bool>,
     ) -> DBResult<bool> {
         match &self.journal {
-            None => self.store.apply_if(payload, begun, valid),
+            None => self.store.apply_if(payload, begun, &valid),
             Some(journal) => self.retry(|| {
                 journal.commit(
                     Record::Payload(payload),
                     |store| Ok((!valid(store.latest_totals()?)?).then_some(false)),
-                    |store| store.apply_if(payload, begun, |_| Ok(true)),
+                    |store| store.apply_if(payload, begun, &|_| Ok(true)),
                 )
             }),
         }

@@ -208,9 +208,9 @@ impl Store {
         if from.is_some() || to.is_some() {
             let mut payload = Vec::new();
             change.add_to(&mut payload)?;
-            let apply = |index: &mut Index| Ok(index.clear(from, to)?);
+            let mut apply = |index: &mut Index| Ok(index.clear(from, to)?);
             let changes = Changes::of(&payload);
-            return self.apply_beside_readers(apply, None, |_| Ok(true), changes).map(drop);
+            return self.apply_beside_readers(&mut apply, None, &|_| Ok(true), changes).map(drop);
         }
         let mut index = self.index.write()?;
         index.clear(None, None)?;
@@ -243,11 +243,11 @@ impl Store {
         &self,
         payload: &[u8],
         begun: Option<u64>,
-        valid: impl FnOnce(Totals) -> DBResult<bool>,
+        valid: &dyn Fn(Totals) -> DBResult<bool>,
     ) -> DBResult<bool> {
         let Some(changes) = few(payload) else {
-            let apply = |index: &mut Index| index.apply_many(payload);
-            return self.apply_beside_readers(apply, begun, valid, Changes::of(payload));
+            let mut apply = |index: &mut Index| index.apply_many(payload);
+            return self.apply_beside_readers(&mut apply, begun, valid, Changes::of(payload));
         };
         let mut index = self.index.write()?;
         if !valid(index.latest_totals())? {
@@ -272,9 +272,9 @@ impl Store {
     /// returns whether it is. Readers see the state before it until it is done.
     fn apply_beside_readers<'a>(
         &self,
-        apply: impl FnOnce(&mut Index) -> DBResult<()>,
+        apply: &mut dyn FnMut(&mut Index) -> DBResult<()>,
         begun: Option<u64>,
-        valid: impl FnOnce(Totals) -> DBResult<bool>,
+        valid: &dyn Fn(Totals) -> DBResult<bool>,
         changes: Changes<'a>,
     ) -> DBResult<bool> {
         // 1. This thread has the index alone, and readers have a snapshot.
@@ -471,7 +471,7 @@ mod tests {
             assert!(store.memory_bytes()? > 0);
             Ok(true)
         };
-        assert!(store.apply_if(&payload, None, beside).unwrap());
+        assert!(store.apply_if(&payload, None, &beside).unwrap());
         assert_eq!((get(0), get(1)), (Some(b"new".to_vec()), Some(b"new".to_vec())));
         let mut noted = 0;
         let note = |_: Change<'_>| {
@@ -481,7 +481,7 @@ mod tests {
         assert!(!store.history().any_since(earlier.commits(), note).unwrap());
         assert_eq!(noted, 2 * FEW, "open transactions know what was written");
         // One that is refused leaves nothing, and the store goes on.
-        assert!(!store.apply_if(&payload, None, |_| Ok(false)).unwrap());
+        assert!(!store.apply_if(&payload, None, &|_| Ok(false)).unwrap());
         assert!(store.cas(&key(0), Some(b"new"), Change::delete(&key(0)).unwrap()).unwrap());
         assert_eq!(store.read().unwrap().shared().totals().commits, 3);
         store.check().unwrap();

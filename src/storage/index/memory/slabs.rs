@@ -45,7 +45,7 @@ pub(crate) struct Slabs {
     bare: LowSet,
     kept: LowSet,
     in_use: usize,
-    /// A slab that has lost another eighth of its items.
+    /// A slab that has lost another eighth of its items, or half of the last eighth.
     thin: Option<usize>,
     /// Pages of the system that may hold memory.
     held: usize,
@@ -194,7 +194,9 @@ impl Slabs {
             slab.units = 0;
             self.in_use -= 1;
             self.kept.insert(at);
-        } else if left.is_multiple_of((SLAB_UNITS / size).div_ceil(8)) {
+        } else if left.is_multiple_of((SLAB_UNITS / size).div_ceil(8))
+            || left.is_power_of_two() && left * size <= SLAB_UNITS / 8
+        {
             self.thin = Some(at);
         }
     }
