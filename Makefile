@@ -14,6 +14,7 @@ INCLUDEDIR ?= $(PREFIX)/include
 CARGO ?= cargo
 CARGO_TARGET_DIR ?= target
 INSTALL ?= install
+INSTALL_STRIP :=
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 SONAME := libminidb.so.$(firstword $(subst ., ,$(VERSION)))
@@ -29,6 +30,10 @@ INSTALLED := $(addprefix $(INC)/,$(HEADERS)) \
   $(LIB)/libminidb.so.$(VERSION) $(LIB)/$(SONAME) $(LIB)/libminidb.so $(LIB)/libminidb.a \
   $(LIB)/pkgconfig/minidb.pc \
   $(LIB)/cmake/minidb/minidb-config.cmake $(LIB)/cmake/minidb/minidb-config-version.cmake
+
+ifneq ($(words $(LIB) $(INC)),2)
+$(error PREFIX, LIBDIR, INCLUDEDIR and DESTDIR cannot have spaces)
+endif
 
 # Paths below PREFIX are written from where the file is that names them, so that the
 # whole of PREFIX can be moved.
@@ -51,17 +56,18 @@ install: all
 	$(INSTALL) -d '$(INC)' '$(LIB)/pkgconfig' '$(LIB)/cmake/minidb'
 	$(INSTALL) -m 644 $(addprefix include/,$(HEADERS)) '$(INC)'
 	$(INSTALL) -m 644 '$(BUILT)/libminidb.a' '$(LIB)'
-	$(INSTALL) -m 755 $(STRIP) '$(BUILT)/libminidb.so' '$(LIB)/libminidb.so.$(VERSION)'
+	$(INSTALL) -m 755 $(INSTALL_STRIP) '$(BUILT)/libminidb.so' '$(LIB)/libminidb.so.$(VERSION)'
 	ln -sf libminidb.so.$(VERSION) '$(LIB)/$(SONAME)'
 	ln -sf $(SONAME) '$(LIB)/libminidb.so'
 	$(FILL) packaging/minidb.pc.in >'$(LIB)/pkgconfig/minidb.pc'
 	$(FILL) packaging/minidb-config.cmake.in >'$(LIB)/cmake/minidb/minidb-config.cmake'
 	$(FILL) packaging/minidb-config-version.cmake.in >'$(LIB)/cmake/minidb/minidb-config-version.cmake'
-	@if [ -n '$(DESTDIR)' ]; then :; elif [ "$$(id -u)" = 0 ]; then ldconfig; \
+	chmod 644 '$(LIB)/pkgconfig/minidb.pc' '$(LIB)/cmake/minidb/'*.cmake
+	@if [ -n '$(DESTDIR)' ]; then :; elif [ "$$(id -u)" = 0 ]; then ldconfig || /sbin/ldconfig; \
 	else echo 'For programs to find the library, run ldconfig as root, or set LD_LIBRARY_PATH to $(LIBDIR).'; fi
 
 install-strip:
-	$(MAKE) install STRIP=-s
+	$(MAKE) install INSTALL_STRIP=-s
 
 uninstall:
 	rm -f $(foreach file,$(INSTALLED),'$(file)')

@@ -42,8 +42,8 @@
  * refused with MINIDB_INVALID, and its closing one leaves the file alone; it
  * may open databases of its own. A thread that is cancelled (pthread_cancel,
  * deferred, on Linux) during a call finishes it first. Functions that write,
- * or wait for a disk, are cancellation points: before they begin, and
- * minidb_close when it is done.
+ * or wait for a disk, are cancellation points before they begin; minidb_close
+ * is none, since destructors call it.
  */
 #ifndef MINIDB_H
 #define MINIDB_H

@@ -8,7 +8,6 @@ use super::handle::view as handle;
 use super::object::{StoreRef, View};
 use super::opaque::minidb_t;
 use super::text::{Failure, invalid};
-use crate::sync::cancellation_point;
 use crate::{Database, InMemoryDB, Options, PersistentDB};
 
 /// Refuses unknown flags, and flags that contradict each other.
@@ -144,7 +143,7 @@ pub unsafe extern "C-unwind" fn minidb_commit(txn: *mut minidb_t) -> c_int {
 /// Releases a database, snapshot or transaction; uncommitted writes of a
 /// transaction are dropped. Does nothing with NULL.
 #[unsafe(no_mangle)]
-pub unsafe extern "C-unwind" fn minidb_close(db: *mut minidb_t) {
+pub unsafe extern "C" fn minidb_close(db: *mut minidb_t) {
+    // No cancellation point: in C++ a destructor calls it.
     guard_or((), || handle::close(db));
-    cancellation_point();
 }

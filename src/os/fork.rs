@@ -66,7 +66,6 @@ pub(crate) struct PerProcess<T: 'static> {
     made: WipeOnFork<AtomicPtr<Made<T>>>,
     /// The one made last. The child of a fork inherits it.
     latest: AtomicPtr<Made<T>>,
-    hook: extern "C" fn(),
 }
 
 #[derive(Debug)]
@@ -80,10 +79,10 @@ struct Made<T> {
 
 #[cfg_attr(minidb_shuttle, allow(dead_code))] // a schedule has its own
 impl<T: Default + Send + Sync> PerProcess<T> {
-    /// `hook` calls [`PerProcess::forget`].
-    pub(crate) const fn new(hook: extern "C" fn()) -> PerProcess<T> {
+    /// All zero: the system empties no memory that is initialised from a file.
+    pub(crate) const fn new() -> PerProcess<T> {
         let (made, latest) = (AtomicPtr::new(null_mut()), AtomicPtr::new(null_mut()));
-        PerProcess { made: WipeOnFork::new(made), latest, hook }
+        PerProcess { made: WipeOnFork::new(made), latest }
     }
 
     /// Forgets the value, in the child of a fork.
@@ -97,12 +96,13 @@ impl<T: Default + Send + Sync> PerProcess<T> {
         unsafe { self.made.load(Ordering::Acquire).as_ref() }.map(|made| &made.value)
     }
 
-    /// The value, which the first call makes; none if there is no memory for it.
-    pub(crate) fn get_or_new(&'static self) -> Option<&'static T> {
+    /// The value, which the first call makes; none if there is no memory for it. `hook` calls
+    /// [`PerProcess::forget`].
+    pub(crate) fn get_or_new(&'static self, hook: extern "C" fn()) -> Option<&'static T> {
         if self.get().is_none() {
             let mut new = Vec::new();
             // Asking twice does no harm.
-            if new.try_reserve_exact(1).is_err() || !self.made.empty_in_child(self.hook) {
+            if new.try_reserve_exact(1).is_err() || !self.made.empty_in_child(hook) {
                 return None;
             }
             let parent = AtomicPtr::new(self.latest.load(Ordering::Relaxed));

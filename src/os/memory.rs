@@ -39,6 +39,7 @@ impl Region {
     /// the system refuses, or would refuse `left` more bytes.
     pub(crate) fn map(len: usize, align: usize, left: usize) -> Option<Region> {
         debug_assert!(len.is_multiple_of(PAGE) && len > 0);
+        let align = align.max(page_size());
         let padded = len.checked_add(align - PAGE + left)?;
         // SAFETY: an anonymous mapping at an address of the system's choosing
         // touches no existing memory.
@@ -56,17 +57,20 @@ impl Region {
             return None;
         }
         let raw = raw.cast::<u8>();
-        let head = raw.align_offset(align);
-        let tail = padded - len - head;
+        // The high end is kept, which is beside the latest mapping: the system makes one of
+        // them, and has a limit for their number.
+        let over = (raw.addr() + padded - len) % align;
+        let head = padded - len - over;
         let start = raw.wrapping_add(head);
+        let end = (start.addr() + len).next_multiple_of(page_size()) - start.addr();
         // SAFETY: both ends lie in the mapping just made, outside the part that is kept,
         // and no reference into them exists.
         unsafe {
             if head > 0 {
                 libc::munmap(raw.cast(), head);
             }
-            if tail > 0 {
-                libc::munmap(start.add(len).cast(), tail);
+            if end < len + over {
+                libc::munmap(start.add(end).cast(), len + over - end);
             }
         }
         Some(Region { start: NonNull::new(start)?, len })
@@ -120,10 +124,17 @@ impl Region {
     /// No reference into the range may exist.
     pub(crate) unsafe fn discard(&self, offset: usize, len: usize) {
         assert!(offset.checked_add(len).is_some_and(|end| end <= self.len));
+        // The system's pages may be larger: those that lie in the range only in part stay.
+        let (begin, page) = (self.start.as_ptr().addr(), page_size());
+        let from = (begin + offset).next_multiple_of(page) - begin;
+        let to = ((begin + offset + len) / page * page).saturating_sub(begin);
+        if from >= to {
+            return;
+        }
         // SAFETY: the range lies in the mapping, as just checked, and by the
         // caller's promise nothing refers to it.
         unsafe {
-            libc::madvise(self.start.as_ptr().add(offset).cast(), len, libc::MADV_DONTNEED);
+            libc::madvise(self.start.as_ptr().add(from).cast(), to - from, libc::MADV_DONTNEED);
         }
     }
 }
@@ -133,9 +144,22 @@ impl Drop for Region {
         // SAFETY: the mapping is this region's own; references into it cannot
         // outlive the region, as their makers promise.
         unsafe {
-            libc::munmap(self.start.as_ptr().cast(), self.len);
+            let start = self.start.as_ptr().cast();
+            // A mapping that would have to be split may be refused: its memory goes, at least.
+            if libc::munmap(start, self.len) != 0 {
+                libc::madvise(start, self.len, libc::MADV_DONTNEED);
+            }
         }
     }
+}
+
+/// The size of a page of this system.
+fn page_size() -> usize {
+    if cfg!(target_arch = "x86_64") {
+        return PAGE;
+    }
+    // SAFETY: the call takes no memory of this process.
+    usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(PAGE).max(PAGE)
 }
 
 /// Asks for huge pages, where the system has them, for a buffer that is filled next.
@@ -173,6 +197,18 @@ mod tests {
             region.discard(0, HUGE_PAGE);
             assert_eq!(start.add(region.len() - 1).read(), 8);
         }
+    }
+
+    /// Their number is what the system limits for the whole process.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn regions_with_room_left_beside_them_are_one_mapping() {
+        let mappings = || std::fs::read_to_string("/proc/self/maps").unwrap().lines().count();
+        let before = mappings();
+        let regions: Vec<_> = (0..500).map(|_| Region::map(72 << 10, PAGE, 8 << 20)).collect();
+        assert!(regions.iter().all(Option::is_some));
+        // Other tests map something, too.
+        assert!(mappings() < before + 200, "{before} mappings became {}", mappings());
     }
 
     #[test]

@@ -189,6 +189,9 @@ impl History {
         let Ok(mut recent) = self.recent.lock() else {
             return; // then no transaction can commit either
         };
+        if recent.open.is_empty() && !recent.always {
+            return; // the transaction that was open has ended meanwhile
+        }
         recent.drop_unneeded(visible);
         let Some(mut new) = records.recorded else {
             return recent.drop_all(commit);

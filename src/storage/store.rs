@@ -65,7 +65,19 @@ impl Store {
         key: &[u8],
         view: impl FnOnce(Option<&[u8]>) -> T,
     ) -> DBResult<T> {
-        Ok(self.index.read()?.shared().get_latched(key, view))
+        let guard = self.index.read()?;
+        let result = guard.shared().get_latched(key, view);
+        if let ReadGuard::Frozen(published) = guard {
+            self.release_published(published);
+        }
+        Ok(result)
+    }
+
+    /// Drops what a reader has seen beside a long write, which may have ended since.
+    #[cold]
+    fn release_published(&self, published: index::Published) {
+        let pinned_epoch = published.snapshot.pinned_epoch();
+        self.release_snapshot(published, pinned_epoch);
     }
 
     /// Shows `view` the value of `key`, unpublished changes included.
@@ -279,8 +291,10 @@ impl Store {
     ) -> DBResult<bool> {
         // 1. This thread has the index alone, and readers have a snapshot.
         let mut index = self.detach()?;
-        if !valid(index.latest_totals())? {
-            return Ok(false);
+        let is_valid = valid(index.latest_totals());
+        if is_valid != Ok(true) {
+            self.release(index.attach());
+            return is_valid;
         }
         // 2. On copies of pages: those of the snapshot stay as they are.
         let applied = index.atomically(apply);
@@ -485,5 +499,30 @@ mod tests {
         assert!(store.cas(&key(0), Some(b"new"), Change::delete(&key(0)).unwrap()).unwrap());
         assert_eq!(store.read().unwrap().shared().totals().commits, 3);
         store.check().unwrap();
+    }
+
+    /// Commits that wait for a sync are kept from readers from the first on, also if the
+    /// index is detached when it comes.
+    #[test]
+    fn changes_are_unpublished_though_they_begin_beside_a_check() {
+        let store = Store::new(Index::new().unwrap());
+        let begun = std::sync::atomic::AtomicBool::new(false);
+        let detached = store.detach().unwrap();
+        std::thread::scope(|scope| {
+            let begin = scope.spawn(|| {
+                begun.store(true, std::sync::atomic::Ordering::SeqCst);
+                store.begin_unpublished()
+            });
+            while !begun.load(std::sync::atomic::Ordering::SeqCst) {
+                std::thread::yield_now();
+            }
+            std::thread::sleep(Duration::from_millis(20)); // for it to be inside
+            drop(detached);
+            begin.join().unwrap().unwrap();
+        });
+        store.put(b"key", b"value", |_| Ok(())).unwrap();
+        assert!(!store.get_with(b"key", |value| value.is_some()).unwrap());
+        store.roll_back().unwrap();
+        assert!(!store.get_latest(b"key", |value| value.is_some()).unwrap());
     }
 }

@@ -36,6 +36,25 @@ pub fn group_commit() {
     together(&[&|| write(0), &|| write(1), &|| write(2), &read, &ask]);
     assert_eq!(keys(&db).len(), 6);
     known.verify(&disk);
+    beside_a_check();
+}
+
+/// The first commit after an open is unpublished until it is durable, also if the index is
+/// detached when it comes.
+fn beside_a_check() {
+    let disk = SimDisk::new(1);
+    let (db, known) = (open(&disk, options()), Known::default());
+    let write = || {
+        db.put(&key(0, 0), b"").unwrap();
+        known.add(&disk, &key(0, 0));
+    };
+    let read = || {
+        for _ in 0..4 {
+            keys(&db).iter().for_each(|key| known.add(&disk, key));
+        }
+    };
+    together(&[&|| db.check().unwrap(), &write, &read]);
+    known.verify(&disk);
 }
 
 /// Three threads commit while a call fails; returns which keys were

@@ -33,4 +33,4 @@ pub(crate) use node::key::common_prefix;
 pub(crate) use persist::{
     ImageMeta, ImagePart, PageSource, Ranges, Restoring, Unrestored, salvage,
 };
-pub(crate) use tree::{Bounds, Cursor, Index, Sink, Snapshot, Totals};
+pub(crate) use tree::{Bounds, Cursor, Index, Published, Sink, Snapshot, Totals};

@@ -34,10 +34,10 @@ struct State {
 
 /// The worker, made by the first request.
 #[cfg(not(minidb_shuttle))]
-static WORKER: PerProcess<Worker> = PerProcess::new(forget);
+static WORKER: PerProcess<Worker> = PerProcess::new();
 
-#[cfg(not(minidb_shuttle))]
 extern "C" fn forget() {
+    #[cfg(not(minidb_shuttle))]
     WORKER.forget();
 }
 
@@ -55,7 +55,7 @@ impl PerSchedule {
         Some(&self.0)
     }
 
-    fn get_or_new(&self) -> Option<&Worker> {
+    fn get_or_new(&self, _: extern "C" fn()) -> Option<&Worker> {
         self.get()
     }
 }
@@ -97,7 +97,7 @@ impl Journal {
     /// be made, or if the checkpoint is urgent and the worker makes that of another database,
     /// which may be on a slow disk.
     pub(super) fn request_from_worker(&self, is_urgent: bool) -> bool {
-        let Some(worker) = WORKER.get_or_new() else { return false };
+        let Some(worker) = WORKER.get_or_new(forget) else { return false };
         let mut state = worker.state.lock_ignoring_poison();
         if is_urgent && state.current.is_some_and(|it| it != id(&self.files)) {
             state.remove(&self.files);

@@ -206,7 +206,7 @@ impl WriteSet {
 
     /// Whether the first `writes` writes have written a key between two edges.
     pub(super) fn has_written(&self, low: Edge<&[u8]>, high: Edge<&[u8]>, writes: u64) -> bool {
-        let Some(bounds) = Edge::bounds(low, high) else {
+        let Some(bounds) = Edge::bounds(low, high).filter(|_| writes > 0) else {
             return false;
         };
         self.keys.range::<[u8], _>(bounds).any(|(_, written)| written.first < writes)

@@ -21,6 +21,7 @@ pub(crate) use cursor::{Bounds, Cursor, Sink};
 pub(crate) use index::Index;
 pub(crate) use snapshot::Snapshot;
 pub(crate) use totals::Totals;
+pub(crate) use views::Published;
 pub(crate) use visit::{Position, Visitor, walk};
 
 use super::memory::{PageId, Source};

@@ -104,7 +104,7 @@ impl<'a> SharedView<'a> {
 
     /// Whether readers see a frozen tree, and not each change at once.
     pub(crate) fn is_unpublished(self) -> bool {
-        !matches!(self, SharedView::Live { published: None, .. })
+        matches!(self, SharedView::Live { published: Some(_), .. })
     }
 
     /// The newest snapshot, if it shows the published tree.
