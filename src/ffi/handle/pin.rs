@@ -125,7 +125,8 @@ mod tests {
     #[test]
     fn each_of_many_calls_has_a_pin_of_its_own() {
         let (handle, state, calls) = (usize::MAX, AtomicUsize::new(usize::MAX), 3 * RECORDS);
-        let counted: &AtomicUsize = Box::leak(Box::new(AtomicUsize::new(0)));
+        static COUNTED: AtomicUsize = AtomicUsize::new(0);
+        let counted = &COUNTED;
         let pinned = || {
             let records = PROCESS.pins.0.iter().filter(|it| it.0.load(Ordering::SeqCst) == handle);
             records.count() + counted.load(Ordering::SeqCst) / CALL
