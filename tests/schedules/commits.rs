@@ -180,10 +180,7 @@ pub fn slowed() {
             }
         };
         together(&[&|| write(0), &|| write(1), &|| write(2)]);
-        // Live are two and a quarter times 1,000, and a commit of each thread. The file has
-        // room that was theirs before: it laps when that is worth it.
-        let log = disk.contents("db-log".as_ref()).unwrap().len();
-        assert!(fails || log <= 4096 + 4 * (2_250 + 3 * 700), "{log}");
+        // How long the log is at most is for tests/waiting.rs, where it is not so short.
         assert_eq!(all(&db), all_after(&disk, Fate::KeepAll));
     }
 }
