@@ -9,6 +9,8 @@
 pub mod disk;
 pub(crate) mod fork;
 pub(crate) mod memory;
+#[cfg(not(minidb_shuttle))] // a schedule has values of its own
+pub(crate) mod per_process;
 #[cfg(any(test, feature = "simulation"))]
 pub mod sim;
 pub mod system;

@@ -220,9 +220,7 @@ impl Store {
         if from.is_some() || to.is_some() {
             let mut payload = Vec::new();
             change.add_to(&mut payload)?;
-            let mut apply = |index: &mut Index| Ok(index.clear(from, to)?);
-            let changes = Changes::of(&payload);
-            return self.apply_beside_readers(&mut apply, None, &|_| Ok(true), changes).map(drop);
+            return self.apply_beside_readers(&payload, None, &|_| Ok(true)).map(drop);
         }
         let mut index = self.index.write()?;
         index.clear(None, None)?;
@@ -258,8 +256,7 @@ impl Store {
         valid: &dyn Fn(Totals) -> DBResult<bool>,
     ) -> DBResult<bool> {
         let Some(changes) = few(payload) else {
-            let mut apply = |index: &mut Index| index.apply_many(payload);
-            return self.apply_beside_readers(&mut apply, begun, valid, Changes::of(payload));
+            return self.apply_beside_readers(payload, begun, valid);
         };
         let mut index = self.index.write()?;
         if !valid(index.latest_totals())? {
@@ -280,14 +277,13 @@ impl Store {
         Ok(true)
     }
 
-    /// Makes the changes of a long write, if it is `valid` while no other thread can commit;
-    /// returns whether it is. Readers see the state before it until it is done.
-    fn apply_beside_readers<'a>(
+    /// Makes the changes of a long write, as [`Store::apply_if`] says. Readers see the state
+    /// before it until it is done.
+    fn apply_beside_readers(
         &self,
-        apply: &mut dyn FnMut(&mut Index) -> DBResult<()>,
+        payload: &[u8],
         begun: Option<u64>,
         valid: &dyn Fn(Totals) -> DBResult<bool>,
-        changes: Changes<'a>,
     ) -> DBResult<bool> {
         // 1. This thread has the index alone, and readers have a snapshot.
         let mut index = self.detach()?;
@@ -297,20 +293,22 @@ impl Store {
             return is_valid;
         }
         // 2. On copies of pages: those of the snapshot stay as they are.
-        let applied = index.atomically(apply);
+        let applied = index.atomically(|index| index.apply_many(payload));
         // 3. Transactions that are open will ask for the changes.
         let (commit, at_once) = (index.latest_commit() + 1, !index.is_unpublished());
-        let needed = || applied.is_ok() && self.history.needs_records(begun, at_once);
-        let recorded = || Records::of(commit, changes.clone().filter_map(Result::ok));
-        let records = needed().then(recorded);
+        let record = || {
+            let changes = || Changes::of(payload).filter_map(Result::ok);
+            self.history.needs_records(begun, at_once).then(|| Records::of(commit, changes()))
+        };
+        let records = record();
         // 4. Readers see all of it. A transaction may have begun just now.
         let mut index = index.attach();
-        let applied = index.or_in_place(applied, changes.clone());
-        let needed = || applied.is_ok() && self.history.needs_records(begun, at_once);
-        let records = records.or_else(|| needed().then(recorded));
+        let applied = index.or_in_place(applied, Changes::of(payload));
         if applied.is_ok() {
             index.committed();
-            records.into_iter().for_each(|it| self.history.add(commit, index.commits(), it));
+            if let Some(records) = records.or_else(record) {
+                self.history.add(commit, index.commits(), records);
+            }
         }
         self.release(index);
         applied.map(|()| true)

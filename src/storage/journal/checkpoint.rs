@@ -7,7 +7,6 @@ use super::super::file::{DataFile, Fields, LogMark};
 use super::super::index::{ImagePart, Snapshot};
 use super::super::log::{Position, verify};
 use super::super::{image, log};
-use super::commit::LogWriter;
 use super::pressure::Attempt;
 use super::{CheckpointMode, Files, Journal};
 use crate::error::{DBError, DBResult};
@@ -134,8 +133,7 @@ impl Files {
         done?;
         let mut log = self.writer()?.lock()?;
         log.log.retire(lsn);
-        let LogWriter { log: records, limits, .. } = &mut *log;
-        limits.set(records, self.options.due_after(target.data.bytes()));
+        log.set_limits(self.options.due_after(target.data.bytes()));
         attempt.is_done = true;
         Ok(())
     }

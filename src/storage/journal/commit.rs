@@ -63,9 +63,15 @@ pub(super) type LogGuard<'a> = MutexGuard<'a, LogWriter>;
 impl LogWriter {
     /// A writer of a log that a checkpoint is to retire at `size` live bytes.
     pub(super) fn new(log: Log, size: u64) -> LogWriter {
-        let mut limits = Limits::default();
-        limits.set(&log, size);
-        LogWriter { log, pending: Arc::default(), next: None, in_flight: None, limits }
+        let (pending, limits) = (Arc::default(), Limits::default());
+        let mut writer = LogWriter { log, pending, next: None, in_flight: None, limits };
+        writer.set_limits(size);
+        writer
+    }
+
+    /// Has the next checkpoint retire the log at `size` live bytes.
+    pub(super) fn set_limits(&mut self, size: u64) {
+        self.limits.set(&self.log, size);
     }
 
     /// Adds a record to the pending group, for a commit that `waits` for that, or not.
@@ -121,10 +127,7 @@ impl Journal {
                 return Err(error);
             }
         };
-        let due = {
-            let LogWriter { log, limits, .. } = &mut *log;
-            files.due(log, limits)
-        };
+        let due = files.due(&mut log);
         // 5. With sync, the group is flushed, and published or rolled back.
         let durable = files.wait_durable(log);
         // 6. A commit that makes the log long has it folded, and waits if that is too slow.

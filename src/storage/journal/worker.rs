@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 use super::{Files, Journal};
 #[cfg(not(minidb_shuttle))]
-use crate::os::fork::PerProcess;
+use crate::os::per_process::PerProcess;
 use crate::os::thread::Thread;
 use crate::sync::{Arc, Condvar, Mutex};
 

@@ -42,7 +42,8 @@ impl Index {
         Ok(Some(result))
     }
 
-    /// Removes every key from `from` up to, but not including, `to`.
+    /// Removes every key from `from` up to, but not including, `to`; some of them only, if
+    /// memory is refused that a snapshot makes necessary.
     pub(crate) fn clear(
         &mut self,
         from: Option<&[u8]>,
@@ -60,15 +61,8 @@ impl Index {
         }
         let from = Key::new(from.unwrap_or_default());
         let to = to.map(Key::new);
-        let clear = |index: &mut Index| {
-            while index.clear_leaf(from, to)? {}
-            Ok(())
-        };
-        match self.atomically(clear) {
-            // Without memory for copies: nothing is refused that no snapshot can see.
-            Err(OutOfMemory) if !self.pages.has_snapshots() => clear(self),
-            done => done,
-        }
+        while self.clear_leaf(from, to)? {}
+        Ok(())
     }
 
     /// Removes the entries of a range from the first leaf that has any. Returns whether
