@@ -18,7 +18,7 @@ use super::super::change::Change;
 use super::super::index::Snapshot;
 use super::super::log::Log;
 use super::super::store::Store;
-use super::pressure::Limits;
+use super::pressure::{Due, Limits};
 use super::{CheckpointMode, Files, Journal};
 use crate::error::{DBError, DBResult};
 use crate::fallible::shared;
@@ -74,6 +74,11 @@ impl LogWriter {
         self.limits.set(&self.log, size);
     }
 
+    /// The tasks of a commit that was just appended.
+    fn due(&mut self, files: &Files) -> Option<Due> {
+        files.due(&self.log, &mut self.limits)
+    }
+
     /// Adds a record to the pending group, for a commit that `waits` for that, or not.
     fn append(&mut self, record: Record<'_>, waits: bool) -> DBResult<()> {
         if waits && self.next.is_none() {
@@ -127,7 +132,7 @@ impl Journal {
                 return Err(error);
             }
         };
-        let due = files.due(&mut log);
+        let due = log.due(files);
         // 5. With sync, the group is flushed, and published or rolled back.
         let durable = files.wait_durable(log);
         // 6. A commit that makes the log long has it folded, and waits if that is too slow.

@@ -13,7 +13,6 @@
 use std::time::Duration;
 
 use super::super::log::Log;
-use super::commit::LogWriter;
 use super::{CheckpointMode, Files};
 use crate::planted::{self, Bug};
 use crate::sync::atomic::Ordering;
@@ -75,12 +74,12 @@ impl Files {
     /// The tasks of a commit that holds the log's lock. The worker may be too late with a
     /// checkpoint where there might soon be no space for one, and so never again any.
     #[inline]
-    pub(super) fn due(&self, writer: &mut LogWriter) -> Option<Due> {
-        if writer.log.live_bytes() < writer.limits.least { None } else { self.find_due(writer) }
+    pub(super) fn due(&self, log: &Log, limits: &mut Limits) -> Option<Due> {
+        if log.live_bytes() < limits.least { None } else { self.find_due(log, limits) }
     }
 
     #[cold]
-    fn find_due(&self, LogWriter { log, limits, .. }: &mut LogWriter) -> Option<Due> {
+    fn find_due(&self, log: &Log, limits: &mut Limits) -> Option<Due> {
         let live = log.live_bytes();
         let pause = limits.pause(log);
         let mut checkpoint = match pause {
