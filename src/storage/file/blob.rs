@@ -68,21 +68,30 @@ impl Blob {
         record
     }
 
-    /// Reads the blobs of all records, as far as they are known from them.
+    /// Reads the blobs of all records, as far as they are known from them: no more than
+    /// the file has sectors.
     pub(super) fn read_records(
         reader: &mut Reader<'_>,
         records: Vec<Numbered>,
     ) -> DBResult<Vec<Blob>> {
-        let mut blobs = Vec::new();
+        let (mut blobs, mut beyond, end) = (Vec::new(), None, reader.sectors());
         reader.read(records, &mut |(number, _), sector| {
             // A strict reader's caller has refused other numbers.
             if let Some(first) = number.checked_mul(RECORDS) {
                 for (at, len, pointer) in parse_records(sector) {
-                    push(&mut blobs, Blob::new(first + at, len, pointer))?;
+                    if pointer.sector < end && blobs.len() < end as usize {
+                        push(&mut blobs, Blob::new(first + at, len, pointer))?;
+                    } else {
+                        beyond = Some(pointer.sector);
+                    }
                 }
             }
             Ok(())
         })?;
+        if let Some(sector) = beyond {
+            let path = reader.path;
+            reader.skip(0, || damaged(path, sector))?;
+        }
         Ok(blobs)
     }
 
@@ -107,8 +116,8 @@ impl Blob {
         Ok(blob)
     }
 
-    /// Reads the content into `bytes`, which has the blob's length.
-    pub(super) fn read(&mut self, reader: &mut Reader<'_>, bytes: &mut [u8]) -> DBResult<()> {
+    /// The pointers to its content, by the tables in the file.
+    fn elements(&mut self, reader: &mut Reader<'_>) -> DBResult<Vec<Numbered>> {
         let count = self.len.div_ceil(SECTOR as u32);
         let (mut levels, mut reach) = (0, 1u64);
         while reach < u64::from(count) {
@@ -124,6 +133,21 @@ impl Blob {
         for pointer in tables.chain(elements.iter().map(|(_, pointer)| *pointer)) {
             self.add_sector(pointer.sector)?;
         }
+        Ok(elements)
+    }
+
+    /// Claims its sectors for the blob; an error if one of them is another's, or not there.
+    pub(super) fn claim(&mut self, reader: &mut Reader<'_>) -> DBResult<()> {
+        let elements = self.elements(reader)?;
+        elements.iter().try_for_each(|(_, pointer)| {
+            let is_its_own = reader.see(pointer.sector)?;
+            if is_its_own { Ok(()) } else { Err(damaged(reader.path, pointer.sector)) }
+        })
+    }
+
+    /// Reads the content into `bytes`, which has the blob's length.
+    pub(super) fn read(&mut self, reader: &mut Reader<'_>, bytes: &mut [u8]) -> DBResult<()> {
+        let elements = self.elements(reader)?;
         reader.read(elements, &mut |(number, _), sector| {
             let part = bytes.chunks_mut(SECTOR).nth(number as usize).expect("it was counted");
             part.copy_from_slice(&sector[..part.len()]);
