@@ -24,6 +24,7 @@ pub enum Bug {
     RootNotConfirmed,
     FreedTooEarly,
     RetiredTooEarly,
+    ReserveSpent,
     LapOverLive,
     LogNotRenewed,
     LogBegunTooEarly,

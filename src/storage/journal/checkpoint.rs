@@ -7,7 +7,7 @@ use super::super::file::{DataFile, Fields, LogMark};
 use super::super::index::{ImagePart, Snapshot};
 use super::super::log::{Position, verify};
 use super::super::{image, log};
-use super::commit::{LOOK, LogGuard};
+use super::commit::LogGuard;
 use super::{CheckpointMode, Files, Journal};
 use crate::error::{DBError, DBResult};
 use crate::planted::{self, Bug};
@@ -122,33 +122,27 @@ impl Files {
         }
         let pinned_epoch = snapshot.pinned_epoch();
         self.store.release_snapshot(snapshot, pinned_epoch);
-        done?;
         let mut log = self.writer()?.lock()?;
-        log.log.retire(lsn);
-        log.set_checkpoint_at(self.options.due_after(target.data.bytes()));
+        let live = log.log.live_bytes();
+        if done.is_ok() {
+            log.log.retire(lsn);
+        }
+        let left = log.log.live_bytes();
+        log.space.note_checkpoint(&target.data, live - left, left);
+        done?;
+        log.checkpoint_at = self.options.due_after(target.data.bytes());
         Ok(())
     }
 
-    /// Whether a checkpoint is due, and of which mode: the worker may be too late where
-    /// there might soon be no space for a checkpoint, and so never again any.
-    pub(super) fn due_checkpoint(&self, log: &mut LogGuard<'_>) -> Option<CheckpointMode> {
+    /// Whether a checkpoint is due, which the worker is to make.
+    pub(super) fn is_checkpoint_due(&self, log: &mut LogGuard<'_>) -> bool {
         let live = log.log.live_bytes();
-        if live < log.look_at {
-            return None;
+        let is_due = live >= log.checkpoint_at;
+        if is_due {
+            // One commit requests it, and not the next one again, should it fail.
+            log.checkpoint_at = live.saturating_add(self.options.due_after(0));
         }
-        // No more than all anew, and no more than some sectors for each change.
-        let all = self.file_bytes.load(Ordering::Relaxed).saturating_add(live * 3);
-        let needed = all.min(live * 100) + 4 * LOOK;
-        let at = log.checkpoint_at;
-        let mode = if log.log.file().free_space() < needed {
-            Some(CheckpointMode::Inline)
-        } else {
-            (live >= at).then_some(CheckpointMode::Background)
-        };
-        // One commit requests it, and not the next one again, should it fail.
-        let later = live.saturating_add(self.options.due_after(0));
-        log.set_checkpoint_at(if mode.is_some() { later } else { at });
-        mode
+        is_due
     }
 
     /// Folds everything into the data file, so that it alone holds the database.

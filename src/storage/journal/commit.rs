@@ -18,6 +18,7 @@ use super::super::change::Change;
 use super::super::index::Snapshot;
 use super::super::log::Log;
 use super::super::store::Store;
+use super::space::{Space, Weight};
 use super::{CheckpointMode, Files, Journal};
 use crate::error::{DBError, DBResult};
 use crate::planted::{self, Bug};
@@ -31,10 +32,9 @@ pub(super) struct LogWriter {
     /// The commits that are appended and not yet flushed.
     pending: Arc<Group>,
     in_flight: Option<InFlight>,
-    /// A checkpoint is due when so many bytes of log are to be replayed,
+    /// A checkpoint is due when so many bytes of log are to be replayed.
     pub(super) checkpoint_at: u64,
-    /// or sooner: after so many the free space of the disk is looked at.
-    pub(super) look_at: u64,
+    pub(super) space: Space,
 }
 
 /// Commits that become durable with one sync: their outcome, once it is known.
@@ -57,23 +57,16 @@ pub(in super::super) enum Record<'a> {
     Payload(&'a [u8]),
 }
 
-/// After so many bytes of log the free space of the disk is looked at.
-pub(super) const LOOK: u64 = if cfg!(minidb_shuttle) { 1 << 10 } else { 32 << 10 };
-
 pub(super) type LogGuard<'a> = MutexGuard<'a, LogWriter>;
 
 impl LogWriter {
     pub(super) fn new(log: Log, checkpoint_at: u64) -> LogWriter {
-        let (pending, in_flight, look_at) = (Arc::default(), None, 0);
-        let mut writer = LogWriter { log, pending, in_flight, checkpoint_at, look_at };
-        writer.set_checkpoint_at(checkpoint_at);
-        writer
+        let (pending, space) = (Arc::default(), Space::default());
+        LogWriter { log, pending, in_flight: None, checkpoint_at, space }
     }
 
-    /// Sets at how many live bytes of log the next checkpoint is due.
-    pub(super) fn set_checkpoint_at(&mut self, live_bytes: u64) {
-        self.checkpoint_at = live_bytes;
-        self.look_at = live_bytes.min(self.log.live_bytes() + LOOK);
+    fn has_space(&mut self, weight: Weight) -> bool {
+        self.space.suffices(&self.log, weight)
     }
 
     /// Adds a record to the pending group.
@@ -107,12 +100,13 @@ impl Journal {
     ) -> DBResult<T> {
         let files = &*self.files;
         // 1. Commits have one order: that in which they hold this lock.
-        let mut log = files.lock_log()?;
+        let (mut log, has_space) = self.lock_log_for(record)?;
         // 2. An answer may rest on commits that are not durable yet.
         if let Some(answer) = answer(&files.store)? {
             files.wait_durable(log)?;
             return Ok(answer);
         }
+        has_space?;
         // 3. Logged first ...
         if let Err(error) = files.log_record(&mut log, record) {
             drop(log);
@@ -126,13 +120,38 @@ impl Journal {
                 return Err(error);
             }
         };
-        let due = files.due_checkpoint(&mut log);
+        let is_due = files.is_checkpoint_due(&mut log);
         // 5. With sync, the group is flushed, and published or rolled back.
         files.wait_durable(log).map_err(|error| self.make_space(error))?;
-        if let Some(mode) = due {
-            self.request_checkpoint(mode);
+        if is_due {
+            self.request_checkpoint(CheckpointMode::Background);
         }
         Ok(result)
+    }
+
+    /// Locks the log for a commit, and says whether there is space for it: if not, a
+    /// checkpoint is made first.
+    fn lock_log_for(&self, record: Record<'_>) -> DBResult<(LogGuard<'_>, DBResult<()>)> {
+        let weight = match record {
+            Record::Change(change) => Weight::of_change(change),
+            Record::Payload(payload) => Weight::of_payload(payload),
+        };
+        let files = &*self.files;
+        let mut log = files.lock_log()?;
+        let mut has_space = log.has_space(weight);
+        if !has_space && log.log.live_bytes() > 0 {
+            drop(log);
+            self.request_checkpoint(CheckpointMode::Inline);
+            log = files.lock_log()?;
+            has_space = log.has_space(weight);
+        }
+        log.space.note_commit(weight);
+        if has_space || weight.is_deletion() {
+            return Ok((log, Ok(())));
+        }
+        let path = files.path.display();
+        let full = format!("{path}: what is left of the disk is kept for deletions");
+        Ok((log, Err(DBError::Full(full))))
     }
 
     /// Makes space by a checkpoint if there was none for a commit.

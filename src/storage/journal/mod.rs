@@ -15,11 +15,13 @@
 //! 5. Damage is found, not passed on: what was read from files had its checksum.
 //!
 //! Where things are: [`open`] opens and recovers, [`commit`] has the life of a commit,
-//! [`checkpoint`] makes checkpoints and closes, [`worker`] is the thread for them.
+//! [`checkpoint`] makes checkpoints and closes, [`worker`] is the thread for them, [`space`]
+//! keeps the space that they need.
 
 mod checkpoint;
 mod commit;
 mod open;
+mod space;
 #[cfg(test)]
 mod tests;
 mod worker;
