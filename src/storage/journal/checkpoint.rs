@@ -118,6 +118,10 @@ impl Files {
                 synced: !self.options.no_sync,
             });
             done = target.checkpoint(&snapshot, lsn, mark);
+        }
+        if done.is_ok() {
+            // If that fails, the file is as large as it was.
+            let _ = target.data.compact(true);
             self.file_bytes.store(target.data.bytes(), Ordering::Relaxed);
         }
         let pinned_epoch = snapshot.pinned_epoch();
@@ -170,7 +174,7 @@ impl Files {
         // Large numbers that were only read would take much memory now.
         if target.since != Some(0) {
             // If that fails, the log stays, to tell a torn root from a damaged one.
-            target.data.compact()?;
+            target.data.compact(false)?;
         }
         let log = log.lock()?.log.file();
         match log.is_at(&self.log_path) {
