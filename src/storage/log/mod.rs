@@ -53,8 +53,10 @@ pub(crate) use replay::{has_records, identify, is_foreign, replay, salvage, veri
 /// The length of a log without records.
 pub(crate) const EMPTY_BYTES: u64 = START;
 
-/// Free bytes at the head of the file that are worth a jump back, and bytes that the file
-/// has from the first on.
+/// Bytes that the file has from the first on, behind its header.
+const ROOM: u64 = WORTH_A_JUMP / 2;
+
+/// Free bytes at the head of the file that are worth a jump back.
 const WORTH_A_JUMP: u64 = if cfg!(minidb_shuttle) { 1 << 10 } else { 64 << 10 };
 /// A buffer with a larger capacity is not kept for the next flush.
 const SPARE_MAX: usize = 4 << 20;
@@ -162,12 +164,12 @@ impl Log {
     /// Writes zeros to a log without records, if there is space: so that it takes some
     /// records when the disk is full.
     pub(crate) fn make_room(&mut self) -> DBResult<()> {
-        let zeros = filled(0, WORTH_A_JUMP as usize)?;
+        let zeros = filled(0, ROOM as usize)?;
         if self.file.write(&zeros, START).is_err() {
             let _ = self.file.set_len(START);
             return Ok(());
         }
-        (self.bytes, self.pad) = (START + WORTH_A_JUMP, JUMP);
+        (self.bytes, self.pad) = (START + ROOM, JUMP);
         Ok(())
     }
 
