@@ -106,7 +106,7 @@ impl Journal {
             files.wait_durable(log)?;
             return Ok(answer);
         }
-        has_space?;
+        has_space?; // a full disk refuses only what would change something
         // 3. Logged first ...
         if let Err(error) = files.log_record(&mut log, record) {
             drop(log);
