@@ -494,7 +494,8 @@ MINIDB_API int minidb_sync(minidb_t *db);
 
 /**
  * Folds the log into the file, so that the next open need not replay it.
- * This also happens by itself, as the log grows and at the last close. If it
+ * This also happens by itself, as the log grows and at the last close; on a
+ * disk that is too slow for that, writes wait for it. If it
  * fails, the file and the log are as they were, and writing goes on.
  */
 MINIDB_API int minidb_checkpoint(minidb_t *db);

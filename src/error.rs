@@ -7,12 +7,14 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
+use crate::fallible::text;
+
 /// The result of a database operation; by default a value, or none.
 pub type DBResult<T = Option<Vec<u8>>> = Result<T, DBError>;
 
 /// A failed operation. The store is as it was before; only after [`DBError::Io`] or
 /// [`DBError::Internal`] from a write that is not certain.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DBError {
     /// An argument is not acceptable; the text says which and why.
@@ -62,12 +64,32 @@ impl fmt::Display for DBError {
 
 impl std::error::Error for DBError {}
 
+/// A copy has the text as far as there is memory for it.
+impl Clone for DBError {
+    fn clone(&self) -> DBError {
+        let copy = |it: &String| text(format_args!("{it}"));
+        match self {
+            DBError::Invalid(why) => DBError::Invalid(copy(why)),
+            DBError::ReadOnly(why) => DBError::ReadOnly(copy(why)),
+            DBError::OutOfMemory => DBError::OutOfMemory,
+            DBError::Corrupt(what) => DBError::Corrupt(copy(what)),
+            DBError::NotFound(what) => DBError::NotFound(copy(what)),
+            DBError::Exists(what) => DBError::Exists(copy(what)),
+            DBError::Busy(what) => DBError::Busy(copy(what)),
+            DBError::Io(what) => DBError::Io(copy(what)),
+            DBError::Full(what) => DBError::Full(copy(what)),
+            DBError::Format(what) => DBError::Format(copy(what)),
+            DBError::Internal => DBError::Internal,
+        }
+    }
+}
+
 impl DBError {
     /// The error for a refusal of the operating system; `doing` is a verb.
     #[cold]
     pub(crate) fn io(doing: &str, path: &Path, error: &io::Error) -> DBError {
         use io::ErrorKind::{FileTooLarge, OutOfMemory, QuotaExceeded, StorageFull};
-        let text = || format!("cannot {doing} {}: {error}", path.display());
+        let text = || text(format_args!("cannot {doing} {}: {error}", path.display()));
         match error.kind() {
             StorageFull | QuotaExceeded | FileTooLarge => DBError::Full(text()),
             OutOfMemory => DBError::OutOfMemory,

@@ -13,6 +13,7 @@ pub enum Bug {
     PublishedAfterFailure,
     FailedSyncForgotten,
     FlightForgotten,
+    WriterNotSlowed,
     ClearNotLogged,
     HalfBatch,
     DurableClaimed,

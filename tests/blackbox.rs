@@ -105,6 +105,11 @@ fn any_number_of_calls_may_be_inside() {
     run_program(&["crowd.c", "faults.c", "heap.c"], "blackbox-crowd", None);
 }
 
+#[test]
+fn a_thread_that_waits_sleeps() {
+    run_program(&["realtime.c"], "blackbox-realtime", None);
+}
+
 /// Else `file_calls_may_fail` would leave some out.
 #[test]
 fn all_file_calls_are_known() {

@@ -131,7 +131,7 @@ fn a_file_that_is_overwritten_for_ever_stays_small() {
         assert!(len * 10 < live * 25, "round {round}: the file has {len} bytes for {live}");
     }
     let all = db.file_bytes();
-    assert!(all < 6 * live, "file and log have {all} bytes for {live}");
+    assert!(all < 4 * live, "file and log have {all} bytes for {live}");
     drop(db);
     let len = std::fs::metadata(folder.file("cost.db")).unwrap().len();
     assert!(len * 100 <= live * 135, "closed, the file has {len} bytes for {live}");
@@ -195,6 +195,55 @@ fn a_closed_file_holds_little_more_than_a_value_that_was_overwritten_often() {
         drop(db);
         println!("{open} bytes, closed {}", len_of(&folder));
         assert!(open < 3 * len as u64 && len_of(&folder) * 100 < len as u64 * 110);
+    }
+}
+
+/// Bytes of the data file and of the log, on disk.
+fn lengths(folder: &Folder) -> (u64, u64) {
+    let len = |name| std::fs::metadata(folder.file(name)).map_or(0, |it| it.len());
+    (len("cost.db"), len("cost.db-log"))
+}
+
+#[test]
+fn file_and_log_have_a_bound_while_all_is_overwritten() {
+    let small = 256 << 10;
+    for options in [Options::new().no_sync(), Options::new().no_sync().no_threads()] {
+        let folder = Folder::new("bound");
+        let count = if cfg!(debug_assertions) { 50_000 } else { 300_000 };
+        let options = options.checkpoint_bytes(small);
+        let db = PersistentDB::open(folder.file("cost.db"), options).unwrap();
+        fill(&db, 0..count, 0);
+        let (data, mut most) = (count * 116, (0, 0, 0));
+        for round in 1..8 {
+            for from in (0..count).step_by(1_000) {
+                // In another order than that of the keys, and than that of the last round.
+                fill(&db, (from..from + 1_000).map(|n| n * 7_919 % count), round);
+                let (file, log) = lengths(&folder);
+                most = most.max((file + log, file, log));
+            }
+        }
+        println!("{data} bytes of data, at most {most:?} (both, file, log)");
+        assert!(most.0 < 4 * data + (2 << 20), "file and log have {most:?} bytes for {data}");
+        db.check().unwrap();
+    }
+}
+
+#[test]
+fn a_log_is_small_again_after_a_burst() {
+    for options in [Options::new(), Options::new().no_sync()] {
+        let folder = Folder::new("burst");
+        let options = options.no_threads();
+        let db = PersistentDB::open(folder.file("cost.db"), options).unwrap();
+        let value = vec![1; 1 << 20];
+        (0..50).for_each(|n| drop(db.put(&key(n), &value).unwrap()));
+        assert!(lengths(&folder).1 > 50 << 20);
+        db.clear(None, None).unwrap();
+        (0..2).for_each(|_| db.checkpoint().unwrap());
+        let (_, log) = lengths(&folder);
+        assert!(log <= 2 << 20, "the log has {log} bytes");
+        (0..50).for_each(|n| drop(db.put(&key(n), b"").unwrap()));
+        db.check().unwrap();
+        assert_eq!(db.count(), Ok(50));
     }
 }
 

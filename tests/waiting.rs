@@ -1,12 +1,12 @@
-//! Who waits for a disk: nobody who reads, and of those who write nobody but who
-//! is to know that it is on disk. Syncs are held, and what is done meanwhile must
+//! Waiting for a disk: readers never do, and writers do for what they acknowledge as durable,
+//! or while the log is as long as it may be. Syncs are held, and what is done meanwhile must
 //! come to its end.
 
 mod support;
 
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -317,4 +317,178 @@ fn a_forgotten_flight_is_found() {
     assert!(leader.join().is_err());
     let told = result.recv_timeout(Duration::from_millis(500));
     assert_eq!(told, Err(RecvTimeoutError::Timeout), "nobody wakes the follower");
+}
+
+/// The worker of this process: tests that hold it take turns.
+static WORKER: Mutex<()> = Mutex::new(());
+
+fn worker() -> MutexGuard<'static, ()> {
+    WORKER.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Live bytes of log at which these tests make a checkpoint.
+const SMALL: u64 = 64 << 10;
+
+/// The greatest length of the log beside a checkpoint that is held: two and a quarter times
+/// `SMALL`, the last commit, the header, and the zeros that are written ahead of commits with sync.
+fn bound(commit: u64) -> u64 {
+    SMALL * 9 / 4 + 2 * commit + 4096 + SMALL
+}
+
+/// Overwrites one key with commits of `len` bytes, more than any log may hold.
+fn start_overwriting(
+    db: &PersistentDB,
+    len: usize,
+    bug: Option<Bug>,
+) -> (Receiver<()>, JoinHandle<()>) {
+    let (db, (ended, is_ended)) = (db.clone(), channel());
+    let write = move || {
+        planted::plant(bug);
+        for n in 0..20 * SMALL as usize / len {
+            let value = vec![n as u8; len];
+            match n % 3 {
+                0 => drop(db.put(b"new", &value).unwrap()),
+                1 => db.write_all([(&b"new"[..], &value[..])]).unwrap(),
+                _ => {
+                    assert!(db.cas(b"new", Some(&vec![(n - 1) as u8; len]), Some(&value)).unwrap())
+                }
+            }
+        }
+        drop(db);
+        ended.send(()).unwrap();
+    };
+    (is_ended, thread::spawn(write))
+}
+
+fn log_bytes(folder: &Folder) -> u64 {
+    std::fs::metadata(folder.file("db-log")).unwrap().len()
+}
+
+#[test]
+fn a_writer_waits_for_a_slow_checkpoint_and_readers_do_not() {
+    let _worker = worker();
+    for (options, len) in [
+        (Options::new(), 1_000),
+        (Options::new().no_sync(), 1_000),
+        (Options::new().no_sync(), 10),
+        (Options::new().no_sync(), SMALL as usize),
+    ] {
+        let folder = Folder::new("slow");
+        let (db, gate) = filled(&folder, options.checkpoint_bytes(SMALL));
+        db.put(b"new", b"").unwrap();
+        gate.hold("db", 0);
+        let (is_ended, writer) = start_overwriting(&db, len, None);
+        gate.wait();
+        let told = is_ended.recv_timeout(Duration::from_millis(700));
+        assert_eq!(told, Err(RecvTimeoutError::Timeout), "the log has no bound");
+        // No lock is held that these need.
+        assert!(db.snapshot().unwrap().get(&[0; 4]).unwrap().is_some());
+        assert!(db.begin().unwrap().get(b"new").unwrap().is_some());
+        assert_eq!(db.scan(None, None).unwrap().next(), Ok(true));
+        db.sync().unwrap();
+        assert_eq!(db.count().unwrap(), u64::from(ENTRIES) + 1);
+        let log = log_bytes(&folder);
+        gate.release();
+        is_ended.recv_timeout(LONG).expect("the writer waits for ever");
+        writer.join().unwrap();
+        println!("commits of {len} bytes: {log} bytes of log");
+        assert!(log <= bound(len as u64), "{log}");
+        db.check().unwrap();
+    }
+}
+
+/// Without the pause of writers the test above would find a log without a bound.
+#[test]
+fn a_writer_that_is_not_slowed_is_found() {
+    let _worker = worker();
+    let folder = Folder::new("not-slowed");
+    let (db, gate) = filled(&folder, Options::new().no_sync().checkpoint_bytes(SMALL));
+    db.put(b"new", b"").unwrap();
+    gate.hold("db", 0);
+    let (is_ended, writer) = start_overwriting(&db, 1_000, Some(Bug::WriterNotSlowed));
+    is_ended.recv_timeout(LONG).expect("nothing slows the writer");
+    let log = log_bytes(&folder);
+    gate.release();
+    writer.join().unwrap();
+    assert!(log > bound(1_000), "{log}");
+}
+
+/// A writer waits for a checkpoint, which `unwind` ends or makes useless.
+fn a_waiting_writer_ends(name: &str, unwind: impl FnOnce(&PersistentDB, &Gate)) {
+    let _worker = worker();
+    let folder = Folder::new(name);
+    let (db, gate) = filled(&folder, Options::new().no_sync().checkpoint_bytes(SMALL));
+    gate.hold("db", 0);
+    let (writing, ended) = (db.clone(), channel());
+    let write = move || {
+        let value = [0; 1_000];
+        let last = (0..20 * SMALL / 1_000).try_for_each(|_| writing.put(b"new", &value).map(drop));
+        drop(writing);
+        ended.0.send(last).unwrap();
+    };
+    let writer = thread::spawn(write);
+    gate.wait();
+    let told = ended.1.recv_timeout(Duration::from_millis(700));
+    assert_eq!(told, Err(RecvTimeoutError::Timeout), "the log has no bound");
+    unwind(&db, &gate);
+    let last = ended.1.recv_timeout(LONG).expect("the writer waits for ever");
+    println!("the writer ends with {last:?}");
+    gate.release();
+    writer.join().unwrap();
+    drop(db);
+    let db = PersistentDB::open(folder.file("db"), Options::new().existing()).unwrap();
+    db.check().unwrap();
+    assert_eq!(db.get(b"new").unwrap(), Some(vec![0; 1_000]));
+}
+
+#[test]
+fn a_waiting_writer_ends_when_the_checkpoint_fails() {
+    a_waiting_writer_ends("failed", |_, gate| gate.release_to_panic());
+}
+
+#[test]
+fn a_waiting_writer_ends_when_another_call_panics() {
+    a_waiting_writer_ends("other", |db, _| {
+        let other = db.clone();
+        let panics = thread::spawn(move || {
+            let _: DBResult<()> = other.put_with(b"panic", b"", |_| panic!("on purpose"));
+        });
+        assert!(panics.join().is_err());
+    });
+}
+
+/// The threads of the library.
+fn workers() -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let names = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")));
+    names.filter(|name| name.as_ref().is_ok_and(|name| name.trim() == "minidb")).count()
+}
+
+#[test]
+fn one_worker_serves_all_databases() {
+    let _worker = worker();
+    let folders: Vec<_> = (0..10).map(|n| Folder::new(&format!("worker-{n}"))).collect();
+    let options = || Options::new().no_sync().checkpoint_bytes(SMALL);
+    let open = |folder| filled(folder, options());
+    let mut all: Vec<_> = folders.iter().map(open).collect();
+    let (slow, gate) = all.pop().unwrap();
+    gate.hold("db", 0);
+    let fill = |db: &PersistentDB, bytes| {
+        (0..bytes / 1_000).for_each(|_| drop(db.put(b"new", &[0; 1_000]).unwrap()));
+    };
+    fill(&slow, SMALL * 3 / 2);
+    gate.wait();
+    // These wait for the worker, which waits for a slow disk, and then for it no more.
+    all.iter().for_each(|(db, _)| fill(db, SMALL * 3 / 2));
+    assert_eq!(workers(), 1);
+    drop(all.pop());
+    all.iter().for_each(|(db, _)| fill(db, SMALL * 4));
+    assert!(gate.is_held());
+    gate.release();
+    drop((slow, all));
+    let begun = (0..600).find(|_| {
+        thread::sleep(Duration::from_millis(100));
+        workers() == 0
+    });
+    assert!(begun.is_some(), "a thread stays without work");
 }

@@ -35,7 +35,8 @@ pub unsafe extern "C" fn minidb_sync(db: *mut minidb_t) -> c_int {
 }
 
 /// Folds the log into the file, so that the next open need not replay it.
-/// This also happens by itself, as the log grows and at the last close. If it
+/// This also happens by itself, as the log grows and at the last close; on a
+/// disk that is too slow for that, writes wait for it. If it
 /// fails, the file and the log are as they were, and writing goes on.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn minidb_checkpoint(db: *mut minidb_t) -> c_int {

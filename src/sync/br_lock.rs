@@ -26,7 +26,7 @@ use std::ops::{Deref, DerefMut};
 use std::thread::panicking;
 
 use super::atomic::{AtomicU32, AtomicUsize, Ordering};
-use super::{Mutex, MutexGuard, Rank, RwLock, RwLockWriteGuard};
+use super::{Mutex, MutexGuard, Rank, RwLock, RwLockWriteGuard, Wait};
 use crate::error::DBError;
 
 /// Number of slots; more readers share them.
@@ -341,15 +341,7 @@ impl<'a, T: Views> UpgradableGuard<'a, T> {
         super::write_before_read();
         let gate = Gate { state: &lock.state, frozen: gate };
         for slot in &lock.slots {
-            let mut turns = 0u32;
-            while slot.0.load(Ordering::SeqCst) != 0 {
-                turns += 1;
-                if turns < 100 {
-                    super::spin_loop();
-                } else {
-                    super::yield_now();
-                }
-            }
+            Wait::until(|| slot.0.load(Ordering::SeqCst) == 0);
         }
         WriteGuard { gate, upgraded: self }
     }

@@ -12,12 +12,14 @@ mod br_lock;
 mod order;
 #[cfg(minidb_shuttle)]
 mod shuttled;
+mod wait;
 
 #[cfg(test)]
 pub(crate) use br_lock::UPGRADES;
 pub(crate) use br_lock::{Access, BrLock, Detached, ReadGuard, Views, WriteGuard};
 
 use std::ops::{Deref, DerefMut};
+use std::time::Duration;
 
 use crate::error::DBError;
 
@@ -31,7 +33,7 @@ pub(crate) use std::sync::OnceLock;
 pub(crate) use std::{
     hint::spin_loop,
     sync::atomic,
-    thread::{Builder, JoinHandle, sleep, yield_now},
+    thread::{sleep, yield_now},
 };
 
 #[cfg(minidb_shuttle)]
@@ -60,6 +62,7 @@ use shuttle::sync as imp;
 use parking_lot as imp;
 
 use order::Held;
+pub(crate) use wait::Wait;
 
 pub(crate) use imp::{RwLockReadGuard, RwLockWriteGuard};
 pub(crate) use order::Rank;
@@ -161,6 +164,27 @@ impl Condvar {
     ) -> Result<MutexGuard<'a, T>, DBError> {
         self.0.wait(&mut guard);
         Ok(MutexGuard { guard, held })
+    }
+
+    /// Waits for so long at most; tells whether the time is over. Under shuttle it never is.
+    #[cfg(not(minidb_tsan))]
+    pub(crate) fn wait_for<'a, T>(
+        &self,
+        MutexGuard { guard, held }: MutexGuard<'a, T>,
+        time: Duration,
+    ) -> Result<(MutexGuard<'a, T>, bool), DBError> {
+        let (guard, result) = unless_poisoned(self.0.wait_timeout(guard, time))?;
+        Ok((MutexGuard { guard, held }, result.timed_out()))
+    }
+
+    #[cfg(minidb_tsan)]
+    pub(crate) fn wait_for<'a, T>(
+        &self,
+        MutexGuard { mut guard, held }: MutexGuard<'a, T>,
+        time: Duration,
+    ) -> Result<(MutexGuard<'a, T>, bool), DBError> {
+        let timed_out = self.0.wait_for(&mut guard, time).timed_out();
+        Ok((MutexGuard { guard, held }, timed_out))
     }
 }
 

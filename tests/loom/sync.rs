@@ -4,16 +4,24 @@
 #[path = "../../src/sync/br_lock.rs"]
 mod br_lock;
 
+#[path = "../../src/sync/wait.rs"]
+mod wait;
+
 pub(crate) use br_lock::{Access, BrLock, Views};
 pub use loom::hint::spin_loop;
 pub use loom::sync::{MutexGuard, RwLockReadGuard, RwLockWriteGuard, atomic};
 pub use loom::thread::yield_now;
+pub(crate) use wait::Wait;
 
 pub fn write_before_read() {
     atomic::fence(atomic::Ordering::SeqCst);
 }
 
 pub fn point() {}
+
+pub fn sleep(_: std::time::Duration) {
+    yield_now();
+}
 
 /// Each thread reads in a slot of its own, or all in one.
 pub fn place() -> u64 {

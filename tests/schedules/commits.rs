@@ -145,3 +145,25 @@ pub fn without_sync() {
     assert_eq!(all_after(&disk, Fate::KeepAll), made);
     known.verify(&disk);
 }
+
+/// Three writers and the worker; some checkpoints fail, after which writing goes on.
+pub fn slowed() {
+    for fails in [false, true] {
+        let disk = SimDisk::new(1);
+        let db = open(&disk, minidb::Options::new().no_sync().checkpoint_bytes(1_000));
+        if fails {
+            let (kinds, errno) = (&[Call::Sync], libc::EIO);
+            disk.fail(Fault { at: 1, errno, forever: false, kinds, short: false });
+        }
+        let write = |thread| {
+            for n in 0..12 {
+                db.put(&key(thread, n % 2), &[thread; 600]).unwrap();
+            }
+        };
+        together(&[&|| write(0), &|| write(1), &|| write(2)]);
+        // Two and a quarter times 1,000, a commit of each thread, and gaps between them.
+        let log = disk.contents("db-log".as_ref()).unwrap().len();
+        assert!(fails || log <= 4096 + 2 * (2_250 + 3 * 700), "{log}");
+        assert_eq!(all(&db), all_after(&disk, Fate::KeepAll));
+    }
+}

@@ -17,12 +17,13 @@ fn total() -> usize {
 /// What happens, its share of the schedules in percent, and the code.
 type Scenario = (&'static str, usize, fn());
 
-const SCENARIOS: [Scenario; 14] = [
+const SCENARIOS: [Scenario; 15] = [
     ("commits share syncs, and readers see durable ones only", 10, crate::commits::group_commit),
     ("a sync fails for all who wait for it", 8, crate::commits::failed_sync),
     ("a write without space fails for its commits only", 8, crate::commits::full),
     ("checkpoints and commits in a log that laps", 4, crate::commits::checkpoints),
     ("commits without sync, syncs and checkpoints", 6, crate::commits::without_sync),
+    ("writers wait for the checkpoints that are behind", 4, crate::commits::slowed),
     ("the last handle closes the file", 6, crate::closing::last_handle),
     ("snapshots go while others write and fold", 6, crate::views::snapshots),
     ("values change in place beside readers", 8, crate::views::in_place),
@@ -30,7 +31,7 @@ const SCENARIOS: [Scenario; 14] = [
     ("transactions lose no increment", 8, crate::views::transactions),
     ("a long write is beside readers", 6, crate::views::long_writes),
     ("readers, turns and who is alone", 6, crate::locks::shared),
-    ("handles are closed under those who use them", 12, crate::handles::closing),
+    ("handles are closed under those who use them", 8, crate::handles::closing),
     ("a handle is closed under a crowd", 6, crate::handles::crowded),
 ];
 

@@ -11,7 +11,7 @@ use std::ptr;
 use super::super::object::StoreRef;
 use super::super::opaque::minidb_cursor_t;
 use super::super::text::{Failure, invalid};
-use super::{BROKEN, BUSY, CLOSED, CURSOR, Handles, Slot, not_open, wait_until};
+use super::{BROKEN, BUSY, CLOSED, CURSOR, Handles, Slot, not_open};
 use crate::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use crate::{Cursor, DBError};
 
@@ -183,7 +183,7 @@ pub(in super::super) fn close(handle: *mut minidb_cursor_t) {
         return;
     };
     loop {
-        wait_until(|| slot.state.load(Ordering::Relaxed) != not_open(handle, BUSY));
+        crate::sync::Wait::until(|| slot.state.load(Ordering::Relaxed) != not_open(handle, BUSY));
         let state = slot.state.load(Ordering::Relaxed);
         if state == handle || state == not_open(handle, BROKEN) {
             let (ok, err) = (Ordering::Acquire, Ordering::Relaxed);

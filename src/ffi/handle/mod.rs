@@ -19,7 +19,6 @@ pub(super) mod view;
 
 use std::ptr;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use self::pin::Records;
 use super::text::{Failure, invalid};
@@ -111,20 +110,6 @@ struct Handles<S: 'static, const KIND: usize> {
 /// before the fork.
 pub(super) fn process() -> usize {
     PROCESS.tables[VIEW >> 1].load(Ordering::Relaxed).addr()
-}
-
-/// Waits until a condition holds: yields at first, then sleeps, longer each time up to
-/// two milliseconds.
-fn wait_until(holds: impl Fn() -> bool) {
-    let mut turns = 0;
-    while !holds() {
-        turns += 1;
-        if turns < 100 {
-            crate::sync::yield_now();
-        } else {
-            crate::sync::sleep(Duration::from_micros(16 << (turns - 100).min(7)));
-        }
-    }
 }
 
 /// Forgets all handles, so that each schedule begins alike.

@@ -9,7 +9,8 @@
 //! view instead, under the same protocol. Counted calls write to the same memory, but
 //! no call waits for another, however many threads are inside.
 
-use super::{PROCESS, wait_until};
+use super::PROCESS;
+use crate::sync::Wait;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
 const RECORDS: usize = if cfg!(minidb_shuttle) { 2 } else { 128 };
@@ -96,9 +97,9 @@ impl Records {
     /// `SeqCst`. `counted` is the count of calls of its slot.
     pub(super) fn wait_for_calls(&self, counted: &AtomicUsize, handle: usize) {
         for record in &self.0 {
-            wait_until(|| record.0.load(Ordering::SeqCst) != handle);
+            Wait::until(|| record.0.load(Ordering::SeqCst) != handle);
         }
-        wait_until(|| counted.load(Ordering::SeqCst) == 0);
+        Wait::until(|| counted.load(Ordering::SeqCst) == 0);
     }
 
     /// Whether each record is free or holds a handle: no even number, which no pin frees.

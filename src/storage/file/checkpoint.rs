@@ -15,7 +15,7 @@ use super::pointer::{BlockPointer, SECTOR, Sector, hash};
 use super::root::{Fields, Root};
 use super::space::{Bits, RESERVED, SLACK};
 use crate::error::{DBError, DBResult};
-use crate::fallible::{collect, push};
+use crate::fallible::{collect, push, text};
 use crate::planted::{self, Bug};
 use crate::sort::{heap_sort, merge};
 
@@ -243,9 +243,9 @@ impl DataFile {
 
     fn sync(&self) -> DBResult<()> {
         // A lack of space that shows only now is a failure like any other.
-        self.file
-            .sync()
-            .map_err(|error| DBError::Io(format!("cannot sync {}: {error}", self.path.display())))
+        self.file.sync().map_err(|error| {
+            DBError::Io(text(format_args!("cannot sync {}: {error}", self.path.display())))
+        })
     }
 
     /// Writes another root that reaches what the newest one does.

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::pointer::{BlockPointer, Numbered, SECTOR, Sector, hash, sort};
 use super::space::{Bits, RESERVED, Space};
 use crate::error::{DBError, DBResult};
+use crate::fallible::text;
 use crate::os::disk::File;
 
 /// The most bytes that one call reads or writes.
@@ -22,7 +23,8 @@ pub(super) fn offset(sector: u32) -> u64 {
 /// The error for a sector that does not have its checksum.
 pub(super) fn damaged(path: &Path, sector: u32) -> DBError {
     let at = offset(sector);
-    DBError::Corrupt(format!("{}: the bytes at {at} do not have their checksum", path.display()))
+    let path = path.display();
+    DBError::Corrupt(text(format_args!("{path}: the bytes at {at} do not have their checksum")))
 }
 
 /// Writes the sectors of a checkpoint to free space, adjacent ones together.
@@ -53,7 +55,8 @@ impl<'a> Writer<'a> {
     /// Writes a sector to free space.
     pub(super) fn write(&mut self, content: &Sector) -> DBResult<BlockPointer> {
         let sector = self.space.alloc()?.ok_or_else(|| {
-            DBError::Full(format!("{} cannot be larger than 2 TiB", self.path.display()))
+            let path = self.path.display();
+            DBError::Full(text(format_args!("{path} cannot be larger than 2 TiB")))
         })?;
         let at = offset(sector);
         if at != self.start + self.buffer.len() as u64 || self.buffer.len() >= ROW {

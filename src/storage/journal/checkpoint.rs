@@ -7,7 +7,7 @@ use super::super::file::{DataFile, Fields, LogMark};
 use super::super::index::{ImagePart, Snapshot};
 use super::super::log::{Position, verify};
 use super::super::{image, log};
-use super::commit::LogGuard;
+use super::pressure::Attempt;
 use super::{CheckpointMode, Files, Journal};
 use crate::error::{DBError, DBResult};
 use crate::planted::{self, Bug};
@@ -68,8 +68,8 @@ impl Journal {
     /// cannot wait.
     pub(super) fn request_checkpoint(&self, mode: CheckpointMode) {
         let files = &*self.files;
-        let in_background = files.options.background && mode == CheckpointMode::Background;
-        if !in_background || !self.request_from_worker() {
+        let in_background = files.options.background && mode != CheckpointMode::Inline;
+        if !in_background || !self.request_from_worker(mode == CheckpointMode::Urgent) {
             // It reports to nobody: what it could not fold is in the log.
             let _ = files.checkpoint();
         }
@@ -95,7 +95,8 @@ impl Journal {
 impl Files {
     /// The published state, and where in the log it ends.
     fn checkpoint_snapshot(&self) -> DBResult<(Snapshot, Position)> {
-        let log = self.writer()?.lock()?;
+        let mut log = self.writer()?.lock()?;
+        log.log.begin_lap();
         let lsn = if self.options.no_sync { log.log.written() } else { log.log.durable() };
         Ok((self.store.freeze_for_checkpoint()?, log.log.position(lsn)))
     }
@@ -104,49 +105,51 @@ impl Files {
     /// has of it is retired.
     pub(super) fn checkpoint(&self) -> DBResult<()> {
         self.writer()?;
+        let mut attempt = Attempt { files: self, is_done: false };
         let mut target = self.target.lock()?;
-        let (snapshot, Position { lsn, offset }) = self.checkpoint_snapshot()?;
+        let (snapshot, position) = self.checkpoint_snapshot()?;
+        let Position { lsn, offset } = position;
         if planted::is(Bug::RetiredTooEarly) {
-            self.writer()?.lock()?.log.retire(lsn);
+            self.writer()?.lock()?.log.retire(position);
         }
-        let mut done = Ok(());
-        if lsn != target.data.fields().lsn {
-            let mark = target.log.map(|log::Identity { generation, salt, .. }| LogMark {
-                generation,
-                salt,
-                offset,
-                synced: !self.options.no_sync,
-            });
-            done = target.checkpoint(&snapshot, lsn, mark);
-        }
+        let log = target.log.map(|log::Identity { generation, salt, .. }| LogMark {
+            generation,
+            salt,
+            offset,
+            synced: !self.options.no_sync,
+        });
+        let fields = *target.data.fields();
+        let done = if lsn != fields.lsn {
+            target.checkpoint(&snapshot, lsn, log)
+        } else if fields.log.is_some_and(|old| old.offset != offset) {
+            target.data.mark(Fields { log, ..fields })
+        } else {
+            Ok(())
+        };
         if done.is_ok() {
             // If that fails, the file is as large as it was.
             let _ = target.data.compact(true);
-            self.file_bytes.store(target.data.bytes(), Ordering::Relaxed);
         }
+        self.file_bytes.store(target.data.bytes(), Ordering::Relaxed);
+        let data = snapshot.image_meta().bytes;
         let pinned_epoch = snapshot.pinned_epoch();
         self.store.release_snapshot(snapshot, pinned_epoch);
         let mut log = self.writer()?.lock()?;
         let live = log.log.live_bytes();
         if done.is_ok() {
-            log.log.retire(lsn);
+            log.log.retire(position);
         }
         let left = log.log.live_bytes();
         log.space.note_checkpoint(&target.data, live - left, left);
         done?;
-        log.checkpoint_at = self.options.due_after(target.data.bytes());
-        Ok(())
-    }
-
-    /// Whether a checkpoint is due, which the worker is to make.
-    pub(super) fn is_checkpoint_due(&self, log: &mut LogGuard<'_>) -> bool {
-        let live = log.log.live_bytes();
-        let is_due = live >= log.checkpoint_at;
-        if is_due {
-            // One commit requests it, and not the next one again, should it fail.
-            log.checkpoint_at = live.saturating_add(self.options.due_after(0));
+        log.limits.set(self.options.due_after(data));
+        attempt.is_done = true;
+        while log.log.shrink(self.options.small_log()) {
+            drop(log); // for those who wait for it
+            log = self.writer()?.lock()?;
         }
-        is_due
+        self.log_bytes.store(log.log.bytes(), Ordering::Relaxed);
+        Ok(())
     }
 
     /// Folds everything into the data file, so that it alone holds the database.

@@ -12,15 +12,17 @@
 //! Group commit is described by DeWitt et al., "Implementation techniques for main
 //! memory database systems", SIGMOD 1984.
 
-use std::mem::take;
+use std::mem::replace;
 
 use super::super::change::Change;
 use super::super::index::Snapshot;
 use super::super::log::Log;
 use super::super::store::Store;
+use super::pressure::Limits;
 use super::space::{Space, Weight};
 use super::{CheckpointMode, Files, Journal};
 use crate::error::{DBError, DBResult};
+use crate::fallible::shared;
 use crate::planted::{self, Bug};
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, MutexGuard, OnceLock};
@@ -31,9 +33,10 @@ pub(super) struct LogWriter {
     pub(super) log: Log,
     /// The commits that are appended and not yet flushed.
     pending: Arc<Group>,
+    /// The group after the pending one, made with a commit of the pending one.
+    next: Option<Arc<Group>>,
     in_flight: Option<InFlight>,
-    /// A checkpoint is due when so many bytes of log are to be replayed.
-    pub(super) checkpoint_at: u64,
+    pub(super) limits: Limits,
     pub(super) space: Space,
 }
 
@@ -60,17 +63,22 @@ pub(in super::super) enum Record<'a> {
 pub(super) type LogGuard<'a> = MutexGuard<'a, LogWriter>;
 
 impl LogWriter {
-    pub(super) fn new(log: Log, checkpoint_at: u64) -> LogWriter {
-        let (pending, space) = (Arc::default(), Space::default());
-        LogWriter { log, pending, in_flight: None, checkpoint_at, space }
+    /// A writer of a log that a checkpoint is to retire at `size` live bytes.
+    pub(super) fn new(log: Log, size: u64) -> LogWriter {
+        let (mut limits, space) = (Limits::default(), Space::default());
+        limits.set(size);
+        LogWriter { log, pending: Arc::default(), next: None, in_flight: None, limits, space }
     }
 
     fn has_space(&mut self, weight: Weight) -> bool {
         self.space.suffices(&self.log, weight)
     }
 
-    /// Adds a record to the pending group.
-    fn append(&mut self, record: Record<'_>) -> DBResult<()> {
+    /// Adds a record to the pending group, for a commit that `waits` for that, or not.
+    fn append(&mut self, record: Record<'_>, waits: bool) -> DBResult<()> {
+        if waits && self.next.is_none() {
+            self.next = Some(shared(Group::default())?);
+        }
         match record {
             Record::Payload(payload) => self.log.append(&[payload]),
             Record::Change(change) => {
@@ -120,12 +128,20 @@ impl Journal {
                 return Err(error);
             }
         };
-        let is_due = files.is_checkpoint_due(&mut log);
+        let due = {
+            let LogWriter { log, limits, .. } = &mut *log;
+            files.due(log, limits)
+        };
         // 5. With sync, the group is flushed, and published or rolled back.
-        files.wait_durable(log).map_err(|error| self.make_space(error))?;
-        if is_due {
-            self.request_checkpoint(CheckpointMode::Background);
+        let durable = files.wait_durable(log);
+        // 6. A commit that makes the log long has it folded, and waits if that is too slow.
+        if let Some(due) = due {
+            self.request_checkpoint(due.checkpoint);
+            if due.pause {
+                files.pause();
+            }
         }
+        durable.map_err(|error| self.make_space(error))?;
         Ok(result)
     }
 
@@ -185,7 +201,7 @@ impl Journal {
 
 impl Files {
     /// The log, unless it has failed.
-    fn lock_log(&self) -> DBResult<LogGuard<'_>> {
+    pub(super) fn lock_log(&self) -> DBResult<LogGuard<'_>> {
         let log = self.writer()?.lock()?;
         match log.log.failed() {
             Some(error) => Err(error),
@@ -202,7 +218,7 @@ impl Files {
                 flight.end = Some(self.store.freeze_latest()?);
             }
         }
-        log.append(record)?;
+        log.append(record, !self.options.no_sync)?;
         if self.options.no_sync { self.write_through(log) } else { Ok(()) }
     }
 
@@ -239,7 +255,8 @@ impl Files {
     /// publishes it, or rolls back all that is unpublished.
     fn flush_group<'a>(&'a self, mut log: LogGuard<'a>) -> DBResult<LogGuard<'a>> {
         let flush = log.log.begin_flush();
-        let group = take(&mut log.pending);
+        let next = log.next.take().unwrap_or_default(); // it is there
+        let group = replace(&mut log.pending, next);
         log.in_flight = Some(InFlight { group: group.clone(), end: None });
         let flight = Flight { files: self };
         drop(log);
@@ -265,9 +282,11 @@ impl Files {
             log.log.abandon(error.clone()); // after a panic under the lock of the store
         }
         done = done.and(settled);
-        if done.is_err() {
+        if done.is_err()
+            && let Some(next) = log.next.take()
+        {
             // The next group builds on what is gone.
-            let _ = take(&mut log.pending).0.set(done.clone());
+            let _ = replace(&mut log.pending, next).0.set(done.clone());
         }
         // Last, so that a panic above leaves the group to be failed by its flight.
         if let Some(flight) = log.in_flight.take() {

@@ -15,12 +15,14 @@
 //! 5. Damage is found, not passed on: what was read from files had its checksum.
 //!
 //! Where things are: [`open`] opens and recovers, [`commit`] has the life of a commit,
-//! [`checkpoint`] makes checkpoints and closes, [`worker`] is the thread for them, [`space`]
-//! keeps the space that they need.
+//! [`checkpoint`] makes checkpoints and closes, [`worker`] is the thread for them,
+//! [`pressure`] bounds the log while they are behind, and [`space`] keeps the space that they
+//! need.
 
 mod checkpoint;
 mod commit;
 mod open;
+mod pressure;
 mod space;
 #[cfg(test)]
 mod tests;
@@ -36,12 +38,12 @@ use std::path::PathBuf;
 use super::options::Options;
 use super::store::Store;
 use crate::error::{DBError, DBResult};
+use crate::fallible::text;
 use crate::os::disk::Disk;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Condvar, Mutex};
 use checkpoint::CheckpointTarget;
 use commit::LogWriter;
-use worker::Worker;
 
 /// The journal of a database; dropped, it folds the log into the data file and closes both.
 pub(super) struct Journal {
@@ -59,17 +61,20 @@ struct Files {
     log: Option<Mutex<LogWriter>>,
     /// Notified when the group in flight has its outcome.
     flushed: Condvar,
+    /// Notified when a checkpoint ends, well or not.
+    checkpointed: Condvar,
     target: Mutex<CheckpointTarget>,
     /// Bytes of the data file and of the log.
     file_bytes: AtomicU64,
     log_bytes: AtomicU64,
-    worker: Worker,
 }
 
 /// Which thread makes a checkpoint that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum CheckpointMode {
     Background,
+    /// The worker, unless it is busy with another database.
+    Urgent,
     /// The thread whose commit calls for it, before it goes on.
     Inline,
 }
@@ -91,14 +96,15 @@ impl Files {
     /// The log writer, unless the database was opened read-only.
     fn writer(&self) -> DBResult<&Mutex<LogWriter>> {
         self.log.as_ref().ok_or_else(|| {
-            DBError::ReadOnly(format!("{} was opened read-only", self.path.display()))
+            let path = self.path.display();
+            DBError::ReadOnly(text(format_args!("{path} was opened read-only")))
         })
     }
 }
 
 impl Drop for Journal {
     fn drop(&mut self) {
-        self.files.worker.end();
+        self.leave_worker();
         // Nobody is left who could be told: what is not folded is in the log.
         let _ = self.files.close();
     }

@@ -11,7 +11,7 @@
 //! [`Log::finish_flush`] takes its outcome. The caller holds a lock around the log;
 //! a flush in flight needs none.
 //!
-//! The space of retired records at the head of the file is used again. The records
+//! The space of retired records is used again ([`space`]). The records
 //! then stand in several extents, each of which ends with a jump to the next:
 //!
 //! ```text
@@ -33,6 +33,7 @@
 
 mod record;
 mod replay;
+mod space;
 #[cfg(test)]
 mod tests;
 
@@ -42,7 +43,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use crate::error::{DBError, DBResult};
-use crate::fallible::filled;
+use crate::fallible::{filled, text};
 use crate::os::disk::File;
 use crate::planted::{self, Bug};
 use crate::sync::Arc;
@@ -54,10 +55,8 @@ pub(crate) use replay::{has_records, identify, is_foreign, replay, salvage, veri
 pub(crate) const EMPTY_BYTES: u64 = START;
 
 /// Bytes that the file has from the first on, behind its header.
-const ROOM: u64 = WORTH_A_JUMP / 2;
+const ROOM: u64 = if cfg!(minidb_shuttle) { 512 } else { 32 << 10 };
 
-/// Free bytes at the head of the file that are worth a jump back.
-const WORTH_A_JUMP: u64 = if cfg!(minidb_shuttle) { 1 << 10 } else { 64 << 10 };
 /// A buffer with a larger capacity is not kept for the next flush.
 const SPARE_MAX: usize = 4 << 20;
 
@@ -110,8 +109,12 @@ pub(crate) struct Log {
     pending: Vec<u8>,
     /// An empty buffer for the records after the next flush.
     spare: Vec<u8>,
-    /// Whether a flush is in flight.
-    in_flight: bool,
+    /// The end of what the flush in flight writes, if there is one.
+    in_flight: Option<u64>,
+    /// Up to where records may be written with no look for a better place.
+    room: u64,
+    /// The live bytes before the last records retired.
+    peak: u64,
     failed: Option<DBError>,
 }
 
@@ -151,7 +154,9 @@ impl Log {
             extents: VecDeque::from([Position { lsn, offset: START }]),
             pending: Vec::new(),
             spare: Vec::new(),
-            in_flight: false,
+            in_flight: None,
+            room: 0,
+            peak: 0,
             failed: None,
         })
     }
@@ -207,7 +212,10 @@ impl Log {
             self.end = lsn;
             return Ok(());
         }
-        assert!(!self.in_flight && self.durable <= lsn, "an append is rolled back too late");
+        assert!(
+            self.in_flight.is_none() && self.durable <= lsn,
+            "an append is rolled back too late"
+        );
         let offset = self.position(lsn).offset;
         self.end = lsn;
         self.written = lsn;
@@ -245,8 +253,7 @@ impl Log {
     /// Takes all pending records, to be written without the log's lock. At most one
     /// flush is in flight.
     pub(crate) fn begin_flush(&mut self) -> Flush {
-        assert!(!self.in_flight, "one flush is in flight at a time");
-        self.in_flight = true;
+        assert!(self.in_flight.is_none(), "one flush is in flight at a time");
         let mut records = std::mem::replace(&mut self.pending, std::mem::take(&mut self.spare));
         let mut rest = &mut records[..];
         while !rest.is_empty() {
@@ -265,43 +272,10 @@ impl Log {
             records.resize(records.len() + self.pad, 0); // reserved
         }
         let file = self.file.clone();
-        Flush { file, start: self.written, len, offset, records, jump, zeros: end..zeros_end }
-    }
-
-    /// Bytes that the file grows by if so many bytes of records are written next.
-    pub(crate) fn growth(&self, len: u64) -> u64 {
-        let here = self.position(self.written).offset;
-        (self.choose_offset(here, len) + len + JUMP as u64).saturating_sub(self.bytes)
-    }
-
-    /// Where the next records go, if they take `len` bytes: `here`, which is behind the
-    /// last ones, or elsewhere, reached by a jump. A jump fits behind them in any case.
-    fn choose_offset(&self, here: u64, len: u64) -> u64 {
-        if len == 0 {
-            return here;
-        }
-        let len = len + JUMP as u64;
-        let (mut lowest, mut limit, mut top) = (here, u64::MAX, here + JUMP as u64);
-        for (i, extent) in self.extents.iter().enumerate() {
-            let live = extent.offset + self.retired.saturating_sub(extent.lsn);
-            lowest = lowest.min(live);
-            if let Some(next) = self.extents.get(i + 1) {
-                top = top.max(extent.offset + (next.lsn - extent.lsn) + JUMP as u64);
-                if live >= here {
-                    limit = limit.min(live);
-                }
-            }
-        }
-        let free = lowest - START;
-        let worth = WORTH_A_JUMP.max(self.live_bytes());
-        let is_worth_it = free >= worth || here + len > self.bytes;
-        if planted::is(Bug::LapOverLive) || free >= len && is_worth_it {
-            START
-        } else if here + len <= limit {
-            here
-        } else {
-            top
-        }
+        let flush =
+            Flush { file, start: self.written, len, offset, records, jump, zeros: end..zeros_end };
+        self.in_flight = Some(flush.file_end().max(zeros_end));
+        flush
     }
 
     /// Ends a flush. If it has failed, its records are dropped with all that were
@@ -309,7 +283,7 @@ impl Log {
     /// [`DBError::OutOfMemory`] the log goes on without them; after any other error
     /// it has failed.
     pub(crate) fn finish_flush(&mut self, flush: Flush, outcome: Outcome) -> DBResult<()> {
-        self.in_flight = false;
+        self.in_flight = None;
         let done = self.complete(&flush, outcome);
         if done.is_err() {
             self.drop_pending();
@@ -392,7 +366,7 @@ impl Log {
         }
         if let Err(error) = outcome {
             let error = self.fail(DBError::io("sync", &self.path, &error));
-            if !self.in_flight {
+            if self.in_flight.is_none() {
                 self.drop_pending();
             }
             return Err(error);
@@ -420,23 +394,12 @@ impl Log {
         let error = match error {
             DBError::Full(why) => DBError::Io(why),
             DBError::OutOfMemory => {
-                DBError::Io(format!("cannot write {}: out of memory", self.path.display()))
+                let path = self.path.display();
+                DBError::Io(text(format_args!("cannot write {path}: out of memory")))
             }
             other => other,
         };
         self.failed.get_or_insert(error).clone()
-    }
-
-    /// Retires the records before `lsn`, which are written and durable elsewhere: their
-    /// space may be used again.
-    pub(crate) fn retire(&mut self, lsn: u64) {
-        assert!(lsn <= self.written, "a record is retired that is not written");
-        self.retired = self.retired.max(lsn);
-        self.durable = self.durable.max(lsn);
-        // Not the extent that ends just there: replay may begin at its jump.
-        while self.extents.get(1).is_some_and(|next| next.lsn < self.retired) {
-            self.extents.pop_front();
-        }
     }
 
     /// Where replay can begin to find the record with this lsn, which is not retired,

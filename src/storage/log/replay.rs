@@ -21,7 +21,7 @@ use std::path::Path;
 use super::record::{self, FILE_HEAD, FileHead, HEAD, Head, Kind, START};
 use super::{Identity, Position};
 use crate::error::{DBError, DBResult};
-use crate::fallible::push;
+use crate::fallible::{push, text};
 use crate::os::disk::File;
 use crate::planted::{self, Bug};
 use crate::sort::heap_sort;
@@ -105,7 +105,7 @@ pub(crate) fn verify(
 const MISSING: &str = "a record is damaged that was durable";
 
 fn damaged(path: &Path, what: &str, offset: u64) -> DBError {
-    DBError::Corrupt(format!("{}, at {offset}: {what}", path.display()))
+    DBError::Corrupt(text(format_args!("{}, at {offset}: {what}", path.display())))
 }
 
 /// Calls `each` with every commit from `start` up to the lsn `end`, or up to the first

@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 
 use super::page::{BlobId, PageId};
 use crate::error::OutOfMemory;
+use crate::fallible::shared;
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicBool, Ordering};
 
@@ -170,8 +171,8 @@ impl<M> Epochs<M> {
             self.sweep_at = 2 * self.live.len() + 16;
         }
         self.live.try_reserve(1)?;
-        let snapshot =
-            Arc::new(SnapshotRef { epoch: self.now, memory, pinned_epoch: AtomicBool::new(false) });
+        let pinned_epoch = AtomicBool::new(false);
+        let snapshot = shared(SnapshotRef { epoch: self.now, memory, pinned_epoch })?;
         self.live.push_back(Registered { snapshot: snapshot.clone(), retired: Vec::new() });
         (self.newest, self.reserved) = (self.now, 0);
         self.now += 1;

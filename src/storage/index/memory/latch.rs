@@ -7,7 +7,7 @@
 
 use super::AtomicU32;
 use crate::sync::atomic::Ordering;
-use crate::sync::{point, spin_loop, yield_now};
+use crate::sync::{Wait, point};
 
 /// The writer edits the page, or waits to.
 const CHANGING: u32 = 1 << 31;
@@ -27,7 +27,7 @@ impl PageLatch<'_> {
     #[inline]
     pub(super) fn to_read(lock: &AtomicU32) -> PageLatch<'_> {
         point();
-        let mut turns = 0;
+        let mut wait = Wait::new();
         loop {
             let readers = lock.load(Ordering::Relaxed);
             let (more, order) = (readers.wrapping_add(1), Ordering::Acquire);
@@ -36,7 +36,7 @@ impl PageLatch<'_> {
             {
                 return PageLatch { lock, held: 1 };
             }
-            wait(&mut turns);
+            wait.pause();
         }
     }
 
@@ -44,7 +44,7 @@ impl PageLatch<'_> {
     #[inline]
     pub(super) fn to_edit(lock: &AtomicU32) -> PageLatch<'_> {
         point();
-        let mut turns = 0;
+        let mut wait = Wait::new();
         // First no reader comes any more, then all go.
         loop {
             let before = lock.fetch_or(CHANGING, Ordering::Acquire);
@@ -52,11 +52,9 @@ impl PageLatch<'_> {
             if before & CHANGING == 0 {
                 break;
             }
-            wait(&mut turns);
+            wait.pause();
         }
-        while lock.load(Ordering::Acquire) != CHANGING {
-            wait(&mut turns);
-        }
+        Wait::until(|| lock.load(Ordering::Acquire) == CHANGING);
         PageLatch { lock, held: CHANGING }
     }
 }
@@ -65,17 +63,5 @@ impl Drop for PageLatch<'_> {
     #[inline]
     fn drop(&mut self) {
         self.lock.fetch_sub(self.held, Ordering::Release);
-    }
-}
-
-/// Spins: a latch is held for less than a microsecond, unless its holder's thread was
-/// interrupted.
-#[cold]
-fn wait(turns: &mut u32) {
-    *turns += 1;
-    if turns.is_multiple_of(128) {
-        yield_now();
-    } else {
-        spin_loop();
     }
 }

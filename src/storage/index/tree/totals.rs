@@ -4,8 +4,8 @@
 //! the latch of the changed leaf, so a reader that finds the entry also finds it counted,
 //! and a reader that finds it counted waits at the latch to find the entry.
 
+use crate::sync::Wait;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{spin_loop, yield_now};
 
 /// The numbers of a tree at one commit.
 #[derive(Clone, Copy, Debug, Default)]
@@ -37,7 +37,7 @@ impl Counters {
 
     /// One consistent set: readers retry while the writer changes several numbers.
     pub(in super::super) fn get(&self) -> Totals {
-        let mut turns = 0u32;
+        let mut wait = Wait::new();
         loop {
             let version = self.version.load(Ordering::Acquire);
             // A new number that is acquired here makes the last load see the odd version.
@@ -49,9 +49,7 @@ impl Counters {
             if version.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == version {
                 return totals;
             }
-            turns += 1;
-            // The writer needs a few instructions, unless its thread was interrupted.
-            if turns.is_multiple_of(128) { yield_now() } else { spin_loop() }
+            wait.pause(); // the writer needs a few instructions
         }
     }
 

@@ -21,7 +21,7 @@ use super::super::index::Index;
 use super::super::log::{self, Identity, Position};
 use super::super::options::{Options, Progress};
 use super::super::store::Store;
-use super::{CheckpointTarget, Files, Journal, LogWriter, Worker};
+use super::{CheckpointTarget, Files, Journal, LogWriter};
 use crate::error::{DBError, DBResult};
 use crate::os::disk::{Disk, File, OpenMode, unfinished};
 use crate::sync::atomic::AtomicU64;
@@ -95,8 +95,8 @@ impl Journal {
             log_bytes: AtomicU64::new(log.as_ref().map_or(0, |it| it.log.bytes())),
             log: log.map(|log| Mutex::ranked(Rank::Log, log)),
             flushed: Condvar::default(),
+            checkpointed: Condvar::default(),
             target: Mutex::ranked(Rank::DataFile, target),
-            worker: Worker::default(),
             disk,
             path,
             log_path,
