@@ -27,6 +27,7 @@ pub enum Bug {
     RootNotConfirmed,
     FreedTooEarly,
     RetiredTooEarly,
+    ReserveSpent,
     LapOverLive,
     LogNotRenewed,
     LogBegunTooEarly,

@@ -180,6 +180,64 @@ fn a_file_that_is_overwritten_for_ever_stays_small() {
     assert_eq!(db.get(&key(7)).unwrap(), Some(value(7 ^ (rounds - 1)).to_vec()));
 }
 
+/// The length of the data file.
+fn len_of(folder: &Folder) -> u64 {
+    std::fs::metadata(folder.file("cost.db")).unwrap().len()
+}
+
+#[test]
+fn a_file_shrinks_while_it_is_open() {
+    let folder = Folder::new("shrinking");
+    let options = Options::new().no_sync().no_threads();
+    let db = PersistentDB::open(folder.file("cost.db"), options.clone()).unwrap();
+    fill(&db, 0..20_000, 0);
+    db.checkpoint().unwrap();
+    // Long values and short ones, so that what stays lies before, between and behind.
+    let burst = 200u64;
+    for n in 0..burst {
+        db.put(format!("burst {n}").as_bytes(), &vec![n as u8; 1 << 20]).unwrap();
+        fill(&db, n * 100..n * 100 + 100, 1);
+    }
+    db.checkpoint().unwrap();
+    assert!(len_of(&folder) > burst << 20);
+    (0..burst).for_each(|n| drop(db.delete(format!("burst {n}").as_bytes()).unwrap()));
+    let lens: Vec<u64> = (0..8)
+        .map(|_| {
+            db.checkpoint().unwrap();
+            len_of(&folder)
+        })
+        .collect();
+    println!("{lens:?}");
+    assert!(lens[0] <= lens[7] + (burst << 20) && lens.is_sorted_by(|one, next| one >= next));
+    assert!(lens[7] * 10 < db.data_bytes().unwrap() * 25 + 10 * (1 << 19), "{lens:?}");
+    db.check().unwrap();
+    drop(db);
+    let db = PersistentDB::open(folder.file("cost.db"), options).unwrap();
+    db.check().unwrap();
+    assert_eq!(db.count().unwrap(), 20_000);
+    assert_eq!(db.get(&key(7)).unwrap(), Some(value(7 ^ 1).to_vec()));
+}
+
+#[test]
+fn a_closed_file_holds_little_more_than_a_value_that_was_overwritten_often() {
+    let folder = Folder::new("rewritten");
+    let options = Options::new().no_sync().no_threads();
+    let len = 3 << 20;
+    for every in [1, 5, 100] {
+        let db = PersistentDB::open(folder.file("cost.db"), options.clone()).unwrap();
+        for n in 0..30u8 {
+            db.put(b"large", &vec![n; len]).unwrap();
+            if n % every == 0 {
+                db.checkpoint().unwrap();
+            }
+        }
+        let open = len_of(&folder);
+        drop(db);
+        println!("{open} bytes, closed {}", len_of(&folder));
+        assert!(open < 3 * len as u64 && len_of(&folder) * 100 < len as u64 * 110);
+    }
+}
+
 /// Bytes of the data file and of the log, on disk.
 fn lengths(folder: &Folder) -> (u64, u64) {
     let len = |name| std::fs::metadata(folder.file(name)).map_or(0, |it| it.len());

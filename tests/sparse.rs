@@ -96,6 +96,28 @@ impl Forged {
         }
         [&6u32.to_le_bytes()[..], &place].concat()
     }
+
+    /// Adds tables over a row of sectors, and returns the array as a root has it.
+    fn tables(&mut self, mut row: Vec<Vec<u8>>) -> Vec<u8> {
+        let mut levels = 0u32;
+        while row.len() > 1 || levels == 0 {
+            row = row.chunks(42).map(|pointers| self.put(&pointers.concat())).collect();
+            levels += 1;
+        }
+        [&levels.to_le_bytes()[..], &row[0]].concat()
+    }
+
+    /// Makes it a file of these arrays.
+    fn finish(mut self, units: &[u8], records: &[u8], meta: &[u8]) -> Vec<u8> {
+        let magic = b"minidb\r\n\x01\0\0\0\0\0\0\0".as_slice();
+        let mut root = [magic, &1u64.to_le_bytes(), &[7; 16]].concat();
+        root.resize(80, 0);
+        root.extend([units, records, meta].concat());
+        root.resize(4088, 0);
+        root.extend(xxh3_64(&root).to_le_bytes());
+        self.0[4096..8192].copy_from_slice(&root);
+        self.0
+    }
 }
 
 /// A file with one key, whose value is a blob, and with room between.
@@ -110,16 +132,8 @@ fn forge(unit: u32, blob: u32) -> Vec<u8> {
     let mut records = vec![0; 16 * (blob % 32) as usize];
     records.extend([&5u32.to_le_bytes()[..], &value].concat());
     let records = forged.array(blob / 32, &records);
-    let mut root =
-        [b"minidb\r\n\x01\0\0\0\0\0\0\0".as_slice(), &1u64.to_le_bytes(), &[7; 16]].concat();
-    root.resize(80, 0);
-    root.extend([units, records].concat());
-    root.extend((unit << 3).to_le_bytes());
-    root.extend([0u32, 1, 0, 6, 0, 1].map(u32::to_le_bytes).concat());
-    root.resize(4088, 0);
-    root.extend(xxh3_64(&root).to_le_bytes());
-    forged.0[4096..8192].copy_from_slice(&root);
-    forged.0
+    let meta = [unit << 3, 0, 1, 0, 6, 0, 1].map(u32::to_le_bytes).concat();
+    forged.finish(&units, &records, &meta)
 }
 
 #[test]
@@ -150,6 +164,98 @@ fn forged_numbers_take_no_memory() {
         check("open again", most);
         assert_eq!((db.get(b"k").unwrap(), db.count().unwrap()), (value(), 2));
     }
+}
+
+/// A file of nothing but sectors that begin with the same bytes in the blocks' array, or
+/// in that of blob records; `Forged::tables` adds what leads to them.
+fn crowd(sector: &[u8], in_records: bool) -> Vec<u8> {
+    let mut forged = Forged(vec![0; 8192]);
+    let row = (0..40_000u32).map(|n| forged.put(&[sector, &n.to_le_bytes()].concat()));
+    let row = row.collect();
+    let (array, none) = (forged.tables(row), vec![0; 16]);
+    let (units, records) = if in_records { (&none, &array) } else { (&array, &none) };
+    forged.finish(units, records, &[0; 40])
+}
+
+/// Each table and each record takes more memory than in the file, if they all lead
+/// somewhere.
+#[test]
+fn more_pointers_than_sectors_take_no_memory() {
+    let place = [&16u32.to_le_bytes()[..], &[1; 8]].concat();
+    let records = crowd(&[&1u32.to_le_bytes()[..], &place].concat().repeat(31), true);
+    // Tables where the root says that there is one level more.
+    let mut tables = crowd(&place.repeat(41), false);
+    let levels = u32::from_le_bytes(tables[4096 + 80..4096 + 84].try_into().unwrap());
+    tables[4096 + 80] = levels as u8 + 1;
+    let hash = xxh3_64(&tables[4096..8184]).to_le_bytes();
+    tables[8184..8192].copy_from_slice(&hash);
+    for (what, file) in [("records", records), ("tables", tables)] {
+        let (disk, path) = (disk_of(&file), Path::new(FILE));
+        let open = || PersistentDB::open_on(Arc::new(disk.clone()), path, options().read_only());
+        let (refused, most) = most_of(open);
+        println!("{what}: of {} bytes {most} are taken", file.len());
+        let why = refused.err().unwrap().to_string();
+        assert!(why.contains("do not have their checksum"), "{why}");
+        assert!(most < 2 * file.len() as u64, "{what}: {most} bytes");
+        let (salvaged, most) = most_of(|| minidb::salvage_on(&disk, path, Path::new("/new")));
+        println!("{what}: salvaging takes {most}: {salvaged:?}");
+        assert!(most < 3 * file.len() as u64, "{what}: {most} bytes");
+    }
+}
+
+/// Makes each record of blobs in a file lead to the one that leads to the longest.
+fn share_the_longest(file: &mut [u8]) {
+    fn change(file: &mut [u8], levels: u32, place: &mut [u8], edit: &mut dyn FnMut(&mut [u8])) {
+        let at = u32::from_le_bytes(place[..4].try_into().unwrap()) as usize * 512;
+        if at == 0 {
+            return;
+        }
+        let mut sector = file[at..at + 512].to_vec();
+        match levels {
+            0 => edit(&mut sector),
+            _ => (0..42).for_each(|n| change(file, levels - 1, &mut sector[n * 12..][..12], edit)),
+        }
+        place[4..12].copy_from_slice(&xxh3_64(&sector).to_le_bytes());
+        file[at..at + 512].copy_from_slice(&sector);
+    }
+    let len = |record: &[u8]| u32::from_le_bytes(record[..4].try_into().unwrap());
+    let mut longest = vec![0; 16];
+    for round in 0..2 {
+        for start in [0, 4096] {
+            let mut root = file[start..start + 4096].to_vec();
+            let levels = root[96].into();
+            change(file, levels, &mut root[100..112], &mut |sector| {
+                for record in sector.chunks_mut(16) {
+                    if round == 0 && len(record) > len(&longest) {
+                        longest = record.to_vec();
+                    } else if round == 1 && len(record) > 0 {
+                        record.copy_from_slice(&longest);
+                    }
+                }
+            });
+            let hash = xxh3_64(&root[..4088]).to_le_bytes();
+            root[4088..].copy_from_slice(&hash);
+            file[start..start + 4096].copy_from_slice(&root);
+        }
+    }
+}
+
+#[test]
+fn keys_and_values_that_share_sectors_are_not_salvaged_more_than_once() {
+    let disk = SimDisk::new(1);
+    let db = open(&disk, options().no_sync());
+    for n in 0..300 {
+        db.put(format!("{n:0600}").as_bytes(), &[n as u8; 1500]).unwrap();
+    }
+    db.put(b"long", &vec![1; 1 << 20]).unwrap();
+    drop(db);
+    let mut file = disk.contents(Path::new(FILE)).unwrap();
+    share_the_longest(&mut file);
+    let disk = disk_of(&file);
+    let salvage = || minidb::salvage_on(&disk, Path::new(FILE), Path::new("/new"));
+    let (salvaged, most) = most_of(salvage);
+    println!("of {} bytes {most} are taken: {salvaged:?}", file.len());
+    assert!(most < 3 * file.len() as u64, "{most} bytes");
 }
 
 /// Random choices of a test; the seed is printed.

@@ -90,30 +90,37 @@ fn find(level: &[Table], number: u32) -> Option<&Table> {
 }
 
 impl Array {
-    /// Reads the tables of an array, and returns the pointers to its elements.
+    /// Reads the tables of an array, and returns the pointers to its elements: no more
+    /// than the file has sectors.
     pub(super) fn read(
         reader: &mut Reader<'_>,
         root: ArrayRoot,
     ) -> DBResult<(Array, Vec<Numbered>)> {
-        let mut levels = Levels::default();
+        let (mut levels, end) = (Levels::default(), reader.sectors());
         let mut wanted = Vec::new();
         if !root.pointer.is_none() {
             push(&mut wanted, (0, root.pointer))?;
         }
         for level in levels[..root.levels as usize].iter_mut().rev() {
-            let (mut below, mut beyond) = (Vec::new(), None);
+            let (mut below, mut beyond, mut first) = (Vec::new(), 0, 0);
             reader.read(wanted, &mut |(number, pointer), sector| {
                 let table = Table::from_sector((number, pointer), sector)?;
                 for (at, pointer) in table.pointers() {
-                    match number.checked_mul(FANOUT).and_then(|first| first.checked_add(at)) {
+                    let element = number.checked_mul(FANOUT).and_then(|it| it.checked_add(at));
+                    let has_place = pointer.sector < end && below.len() < end as usize;
+                    match element.filter(|_| has_place) {
                         Some(element) => push(&mut below, (element, pointer))?,
-                        None => beyond = Some(pointer.sector),
+                        None => {
+                            first = if beyond == 0 { pointer.sector } else { first };
+                            beyond += 1;
+                        }
                     }
                 }
                 Ok(push(level, table)?)
             })?;
-            if let Some(sector) = beyond {
-                reader.skip(damaged(reader.path, sector))?;
+            if beyond > 0 {
+                let path = reader.path;
+                reader.skip(beyond, || damaged(path, first))?;
             }
             heap_sort(level, Table::order);
             wanted = below;
@@ -263,11 +270,12 @@ mod tests {
         let (mut random, mut space) = (Random::new(1), Space::of(Bits::default()));
         let path = Path::new("db");
         let file = SimDisk::new(1).open(path, OpenMode::Create).unwrap();
+        file.set_len(16 << 20).unwrap(); // so that pointers lead into the file
         for round in 0..200u32 {
             let mut changes = BTreeMap::new();
             for _ in 0..20 {
                 let element = random.below(1 + round * round * 40);
-                let sector = 1 + random.below(1u32 << 24);
+                let sector = 1 + random.below((1u32 << 15) - 1);
                 let pointer = BlockPointer { sector, hash: random.next().to_le_bytes() };
                 let is_gone = random.below(3) == 0;
                 changes.insert(element, if is_gone { BlockPointer::default() } else { pointer });

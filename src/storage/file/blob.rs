@@ -15,7 +15,7 @@ use super::array::{Array, ArrayBuilder, ArrayRoot, FANOUT};
 use super::io::{Reader, Writer, damaged};
 use super::pointer::{BlockPointer, Numbered, POINTER, SECTOR, Sector, sort};
 use crate::error::{DBResult, OutOfMemory};
-use crate::fallible::push;
+use crate::fallible::{collect, push};
 
 /// Records in a sector.
 pub(super) const RECORDS: u32 = (SECTOR / RECORD) as u32;
@@ -68,38 +68,74 @@ impl Blob {
         record
     }
 
-    /// Reads the blobs of all records, as far as they are known from them.
+    /// Reads the blobs of all records, as far as they are known from them: no more than
+    /// the file has sectors.
     pub(super) fn read_records(
         reader: &mut Reader<'_>,
         records: Vec<Numbered>,
     ) -> DBResult<Vec<Blob>> {
-        let mut blobs = Vec::new();
+        let (mut blobs, mut beyond, end) = (Vec::new(), None, reader.sectors());
         reader.read(records, &mut |(number, _), sector| {
             // A strict reader's caller has refused other numbers.
             if let Some(first) = number.checked_mul(RECORDS) {
                 for (at, len, pointer) in parse_records(sector) {
-                    push(&mut blobs, Blob::new(first + at, len, pointer))?;
+                    if pointer.sector < end && blobs.len() < end as usize {
+                        push(&mut blobs, Blob::new(first + at, len, pointer))?;
+                    } else {
+                        beyond = Some(pointer.sector);
+                    }
                 }
             }
             Ok(())
         })?;
+        if let Some(sector) = beyond {
+            let path = reader.path;
+            reader.skip(0, || damaged(path, sector))?;
+        }
         Ok(blobs)
     }
 
     /// Writes a blob.
     pub(super) fn write(id: u32, bytes: &[u8], writer: &mut Writer<'_>) -> DBResult<Blob> {
         let len = u32::try_from(bytes.len()).expect("no value is as long");
-        let mut blob = Blob::new(id, len, BlockPointer::default());
-        let empty = Array::default();
-        let mut array = ArrayBuilder::new(&empty);
+        let mut pointers = Vec::new();
         for (number, part) in (0..).zip(bytes.chunks(SECTOR)) {
             let mut sector = [0; SECTOR];
             sector[..part.len()].copy_from_slice(part);
-            blob.pointer = writer.write(&sector)?;
-            blob.add_sector(blob.pointer.sector)?;
-            array.set(number, blob.pointer)?;
+            push(&mut pointers, (number, writer.write(&sector)?))?;
         }
-        if bytes.len() > SECTOR {
+        Blob::of(id, len, &pointers, writer)
+    }
+
+    /// Writes a blob anew but for those sectors of its content that the writer keeps.
+    pub(super) fn relocate(
+        &self,
+        reader: &mut Reader<'_>,
+        writer: &mut Writer<'_>,
+    ) -> DBResult<Blob> {
+        let mut far = Blob::new(self.id, self.len, self.pointer).elements(reader)?;
+        let is_near = |it: &Numbered| it.1.sector < writer.limit;
+        let mut pointers = collect(far.iter().copied().filter(is_near))?;
+        far.retain(|it| !is_near(it));
+        pointers.iter().try_for_each(|(_, pointer)| writer.keep(pointer.sector))?;
+        reader.read(far, &mut |(number, _), sector| {
+            Ok(push(&mut pointers, (number, writer.write(sector)?))?)
+        })?;
+        sort(&mut pointers, |(number, _)| *number);
+        Blob::of(self.id, self.len, &pointers, writer)
+    }
+
+    /// A blob whose content these pointers lead to, with its tables, which are written.
+    fn of(id: u32, len: u32, pointers: &[Numbered], writer: &mut Writer<'_>) -> DBResult<Blob> {
+        let mut blob = Blob::new(id, len, BlockPointer::default());
+        let empty = Array::default();
+        let mut array = ArrayBuilder::new(&empty);
+        for &(number, pointer) in pointers {
+            blob.pointer = pointer;
+            blob.add_sector(pointer.sector)?;
+            array.set(number, pointer)?;
+        }
+        if pointers.len() > 1 {
             let (root, tables) = array.finish(writer)?;
             blob.pointer = root.pointer;
             tables.iter().flatten().try_for_each(|it| blob.add_sector(it.pointer.sector))?;
@@ -107,8 +143,8 @@ impl Blob {
         Ok(blob)
     }
 
-    /// Reads the content into `bytes`, which has the blob's length.
-    pub(super) fn read(&mut self, reader: &mut Reader<'_>, bytes: &mut [u8]) -> DBResult<()> {
+    /// The pointers to its content, by the tables in the file.
+    fn elements(&mut self, reader: &mut Reader<'_>) -> DBResult<Vec<Numbered>> {
         let count = self.len.div_ceil(SECTOR as u32);
         let (mut levels, mut reach) = (0, 1u64);
         while reach < u64::from(count) {
@@ -124,6 +160,21 @@ impl Blob {
         for pointer in tables.chain(elements.iter().map(|(_, pointer)| *pointer)) {
             self.add_sector(pointer.sector)?;
         }
+        Ok(elements)
+    }
+
+    /// Claims its sectors for the blob; an error if one of them is another's, or not there.
+    pub(super) fn claim(&mut self, reader: &mut Reader<'_>) -> DBResult<()> {
+        let elements = self.elements(reader)?;
+        elements.iter().try_for_each(|(_, pointer)| {
+            let is_its_own = reader.see(pointer.sector)?;
+            if is_its_own { Ok(()) } else { Err(damaged(reader.path, pointer.sector)) }
+        })
+    }
+
+    /// Reads the content into `bytes`, which has the blob's length.
+    pub(super) fn read(&mut self, reader: &mut Reader<'_>, bytes: &mut [u8]) -> DBResult<()> {
+        let elements = self.elements(reader)?;
         reader.read(elements, &mut |(number, _), sector| {
             let part = bytes.chunks_mut(SECTOR).nth(number as usize).expect("it was counted");
             part.copy_from_slice(&sector[..part.len()]);

@@ -120,21 +120,28 @@ impl<'a> Reader<'a> {
         Ok(Reader { is_lenient: true, ..Reader::strict(file, path)? })
     }
 
-    /// Leaves a damaged sector out, if the reader is lenient.
-    pub(super) fn skip(&mut self, error: DBError) -> DBResult<()> {
+    /// Goes on without what cannot be read, if the reader is lenient, and counts the
+    /// sectors.
+    pub(super) fn skip(&mut self, count: u64, error: impl FnOnce() -> DBError) -> DBResult<()> {
         if !self.is_lenient {
-            return Err(error);
+            return Err(error());
         }
-        self.damaged += 1;
+        self.damaged += count;
         Ok(())
     }
 
+    /// The sectors of the file. No more pointers than these can lead to a sector each.
+    pub(super) fn sectors(&self) -> u32 {
+        u32::try_from(self.file_len / SECTOR as u64).unwrap_or(u32::MAX)
+    }
+
     /// Notes that a sector is read; false if it cannot be a block, or was read before.
-    fn see(&mut self, sector: u32) -> DBResult<bool> {
-        let Some(seen) = &mut self.seen else {
-            return Ok(true);
-        };
-        Ok((RESERVED..u32::MAX).contains(&sector) && seen.add(sector)?)
+    pub(super) fn see(&mut self, sector: u32) -> DBResult<bool> {
+        let is_there = (RESERVED..self.sectors()).contains(&sector);
+        match &mut self.seen {
+            Some(seen) => Ok(is_there && seen.add(sector)?),
+            None => Ok(true),
+        }
     }
 
     /// Reads sectors, given in any order, and calls `each` with every one of them.
@@ -144,7 +151,7 @@ impl<'a> Reader<'a> {
         each: &mut dyn FnMut(Numbered, &Sector) -> DBResult<()>,
     ) -> DBResult<()> {
         sort(&mut wanted, |(_, pointer)| pointer.sector);
-        let mut buffer = std::mem::take(&mut self.buffer);
+        let (mut buffer, path) = (std::mem::take(&mut self.buffer), self.path);
         let mut rest = &wanted[..];
         while let Some((_, BlockPointer { sector: first, .. })) = rest.first() {
             let within = |pair: &[Numbered]| {
@@ -164,13 +171,13 @@ impl<'a> Reader<'a> {
             for &(number, pointer) in row {
                 let content = sectors.get((pointer.sector - first) as usize);
                 match (&read, content) {
-                    (Err(error), _) => self.skip(DBError::io("read", self.path, error))?,
+                    (Err(error), _) => self.skip(1, || DBError::io("read", path, error))?,
                     (Ok(()), Some(content))
                         if pointer.fits(content) && self.see(pointer.sector)? =>
                     {
                         each((number, pointer), content)?;
                     }
-                    _ => self.skip(damaged(self.path, pointer.sector))?,
+                    _ => self.skip(1, || damaged(path, pointer.sector))?,
                 }
             }
             rest = after;

@@ -139,7 +139,7 @@ fn what_checkpoints_write_is_what_is_loaded() {
             model.change(&mut rng, 10 << (round / 5), 1 + 20 * round);
             model.save(&mut data, &old, &mut rng).unwrap();
             if rng.below(4) == 0 {
-                data.compact().unwrap();
+                data.compact(false).unwrap();
                 let content = model.blobs.values().map(|it| it.len() + 2000).sum::<usize>();
                 let sparse = model.blocks.len() * 512 * 3;
                 let most = (content + sparse) / 2 * 3 + 60_000;
@@ -356,4 +356,32 @@ fn forged_blobs_take_no_more_memory_than_the_file_has() {
     let records = forged.put(&records.try_into().unwrap());
     let table = forged.table(0, &[records]);
     forged.assert_refused(ArrayRoot::default(), ArrayRoot { levels: 1, pointer: table });
+}
+
+#[test]
+fn blobs_that_share_a_sector_and_blobs_asked_for_again_and_again_are_lost() {
+    let mut forged = Forged(vec![0; 8192]);
+    let content = forged.put(&[1; 512]);
+    let beyond = BlockPointer { sector: 1 << 20, ..content };
+    let mut records = [0; SECTOR];
+    for (at, blob) in [Blob::new(0, 500, content), Blob::new(1, 500, content)]
+        .iter()
+        .chain(&[Blob::new(2, 500, beyond), Blob::new(3, 5000, content)])
+        .enumerate()
+    {
+        records[at * 16..][..16].copy_from_slice(&blob.record());
+    }
+    let records = forged.put(&records);
+    let pointer = forged.table(0, &[records]);
+    let disk = SimDisk::new(0);
+    disk.place(path(), &forged.0);
+    let file = disk.open(path(), OpenMode::Read).unwrap();
+    let (blocks, records) = (ArrayRoot::default(), ArrayRoot { levels: 1, pointer });
+    let root = Root { sequence: 1, fields: FIELDS, blocks, records };
+    let found = ReadableSectors::read(&*file, path(), &root).unwrap();
+    let lens = |id| found.blob(id).unwrap().map(|bytes| bytes.len());
+    assert_eq!([0, 1, 2, 3].map(lens), [Some(500), None, None, None]);
+    let again = (0..100).filter(|_| lens(0).is_some()).count();
+    assert!((1..8).contains(&again), "{again} times");
+    assert_eq!(found.damaged, 0);
 }

@@ -7,7 +7,6 @@ use super::super::file::{DataFile, Fields, LogMark};
 use super::super::index::{ImagePart, Snapshot};
 use super::super::log::{Position, verify};
 use super::super::{image, log};
-use super::commit::LogWriter;
 use super::pressure::Attempt;
 use super::{CheckpointMode, Files, Journal};
 use crate::error::{DBError, DBResult};
@@ -127,15 +126,23 @@ impl Files {
         } else {
             Ok(())
         };
+        if done.is_ok() {
+            // If that fails, the file is as large as it was.
+            let _ = target.data.compact(true);
+        }
         self.file_bytes.store(target.data.bytes(), Ordering::Relaxed);
         let data = snapshot.image_meta().bytes;
         let pinned_epoch = snapshot.pinned_epoch();
         self.store.release_snapshot(snapshot, pinned_epoch);
-        done?;
         let mut log = self.writer()?.lock()?;
-        log.log.retire(position);
-        let LogWriter { log: records, limits, .. } = &mut *log;
-        limits.set(records, self.options.due_after(data));
+        let live = log.log.live_bytes();
+        if done.is_ok() {
+            log.log.retire(position);
+        }
+        let left = log.log.live_bytes();
+        log.space.note_checkpoint(&target.data, live - left, left);
+        done?;
+        log.limits.set(self.options.due_after(data));
         attempt.is_done = true;
         while log.log.shrink(self.options.small_log()) {
             drop(log); // for those who wait for it
@@ -170,7 +177,7 @@ impl Files {
         // Large numbers that were only read would take much memory now.
         if target.since != Some(0) {
             // If that fails, the log stays, to tell a torn root from a damaged one.
-            target.data.compact()?;
+            target.data.compact(false)?;
         }
         let log = log.lock()?.log.file();
         match log.is_at(&self.log_path) {

@@ -54,6 +54,9 @@ pub(crate) use replay::{has_records, identify, is_foreign, replay, salvage, veri
 /// The length of a log without records.
 pub(crate) const EMPTY_BYTES: u64 = START;
 
+/// Bytes that the file has from the first on, behind its header.
+const ROOM: u64 = if cfg!(minidb_shuttle) { 512 } else { 32 << 10 };
+
 /// A buffer with a larger capacity is not kept for the next flush.
 const SPARE_MAX: usize = 4 << 20;
 
@@ -88,6 +91,9 @@ pub(crate) struct Log {
     salt: u64,
     /// Bytes of zeros that are written ahead of the records.
     ahead: u64,
+    /// Zeros that are written with records that make the file longer: then the jump from
+    /// there needs no space.
+    pad: usize,
     /// The length of the file.
     bytes: u64,
     retired: u64,
@@ -105,8 +111,9 @@ pub(crate) struct Log {
     spare: Vec<u8>,
     /// The end of what the flush in flight writes, if there is one.
     in_flight: Option<u64>,
-    /// Up to where records may be written with no look for a better place.
-    room: u64,
+    /// The latest place for records, from where a jump led to it or it was looked at up to
+    /// the next place in use or the end of the file; empty if it is to be found anew.
+    room: Range<u64>,
     /// The live bytes before the last records retired.
     peak: u64,
     failed: Option<DBError>,
@@ -138,6 +145,7 @@ impl Log {
             path,
             salt: identity.salt,
             ahead,
+            pad: 0,
             bytes: START,
             retired: lsn,
             durable: lsn,
@@ -148,7 +156,7 @@ impl Log {
             pending: Vec::new(),
             spare: Vec::new(),
             in_flight: None,
-            room: 0,
+            room: 0..0,
             peak: 0,
             failed: None,
         })
@@ -159,6 +167,18 @@ impl Log {
         Log { path, ..self }
     }
 
+    /// Writes zeros to a log without records, if there is space: so that it takes some
+    /// records when the disk is full.
+    pub(crate) fn make_room(&mut self) -> DBResult<()> {
+        let zeros = filled(0, ROOM as usize)?;
+        if self.file.write(&zeros, START).is_err() {
+            let _ = self.file.set_len(START);
+            return Ok(());
+        }
+        (self.bytes, self.pad) = (START + ROOM, JUMP);
+        Ok(())
+    }
+
     /// Adds a commit in memory. Its payload is the parts in a row.
     pub(crate) fn append(&mut self, parts: &[&[u8]]) -> DBResult<()> {
         if let Some(error) = &self.failed {
@@ -166,7 +186,7 @@ impl Log {
         }
         let len: usize = parts.iter().map(|part| part.len()).sum();
         let size = HEAD + len.next_multiple_of(8);
-        self.pending.try_reserve(size)?;
+        self.pending.try_reserve(size + JUMP)?;
         self.extents.try_reserve(2)?; // for the jump to it, and that of a flush in flight
         let after = self.pending.len() + size;
         self.pending.extend_from_slice(&record::encode_head(Kind::Commit, self.end, len as u64));
@@ -242,16 +262,19 @@ impl Log {
             record::finalize(record, self.durable, self.salt);
             rest = after;
         }
-        let here = self.position(self.written).offset;
-        let offset = self.choose_offset(here, records.len() as u64);
+        let (here, len) = (self.position(self.written).offset, records.len() as u64);
+        let offset = self.choose_offset(here, len);
         let jump = (offset != here)
             .then(|| (here, record::encode_jump(self.written, offset, self.durable, self.salt)));
-        let end = offset + records.len() as u64;
+        let end = offset + len;
         let grows = end > self.bytes && self.ahead > 0;
         let zeros_end = if grows { (end + self.ahead).next_multiple_of(START) } else { end };
+        if len > 0 && end + self.pad as u64 > self.bytes {
+            records.resize(records.len() + self.pad, 0); // reserved
+        }
         let file = self.file.clone();
         let flush =
-            Flush { file, start: self.written, offset, records, jump, zeros: end..zeros_end };
+            Flush { file, start: self.written, len, offset, records, jump, zeros: end..zeros_end };
         self.in_flight = Some(flush.file_end().max(zeros_end));
         flush
     }
@@ -324,7 +347,7 @@ impl Log {
             self.file.write(&[0; HEAD][..reached as usize], offset)
         };
         let mut at = 0;
-        while at < flush.records.len() {
+        while at < flush.len as usize {
             erase(flush.offset + at as u64)?;
             at += record::size(&flush.records[at..]);
         }
@@ -399,6 +422,11 @@ impl Log {
         self.bytes
     }
 
+    /// Bytes of records that are written and not retired.
+    pub(crate) fn written_bytes(&self) -> u64 {
+        self.written - self.retired
+    }
+
     /// Bytes of records that are not retired.
     pub(crate) fn live_bytes(&self) -> u64 {
         self.end - self.retired
@@ -411,6 +439,8 @@ pub(crate) struct Flush {
     file: Arc<Box<dyn File>>,
     /// The lsn of the first record.
     start: u64,
+    /// The bytes of records; behind them there may be zeros.
+    len: u64,
     offset: u64,
     records: Vec<u8>,
     /// If the records are not behind the last ones, where the jump to them goes, and
@@ -469,7 +499,7 @@ impl Flush {
 
     /// The lsn after the records.
     pub(crate) fn end(&self) -> u64 {
-        self.start + self.records.len() as u64
+        self.start + self.len
     }
 
     /// The least length of the file once the flush is written.

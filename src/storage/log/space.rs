@@ -43,14 +43,33 @@ impl Log {
     /// Where the next records go, if they take `len` bytes: `here`, which is behind the
     /// last ones, or elsewhere, reached by a jump. A jump fits behind them in any case.
     pub(super) fn choose_offset(&mut self, here: u64, len: u64) -> u64 {
-        let need = len + JUMP as u64;
-        if here + need <= self.room || len == 0 {
+        // A flush that has failed leaves another place behind than the one of `here`.
+        let is_known = self.room.contains(&here) && here + len + JUMP as u64 <= self.room.end;
+        if is_known || len == 0 {
             return here;
         }
+        let offset = self.place(here, len);
+        let end = self.gap_end(if offset == here { here + 1 } else { offset }).min(self.bytes);
+        self.room = offset..end;
+        offset
+    }
+
+    /// Bytes that the file grows by if so many bytes of records are written next.
+    pub(crate) fn growth(&self, len: u64) -> u64 {
+        let here = self.position(self.written).offset;
+        (self.place(here, len) + len + JUMP as u64).saturating_sub(self.bytes)
+    }
+
+    fn place(&self, here: u64, len: u64) -> u64 {
+        let need = len + JUMP as u64;
         let lap = self.gap(need.max(WORTH_A_JUMP).max(self.live_bytes()));
         let limit = self.gap_end(here + 1);
-        let gap = || self.gap(need.max(WORTH_A_JUMP).max(self.bytes / PART));
-        let offset = if planted::is(Bug::LapOverLive) || lap == Some(START) {
+        let gap = || {
+            let wide = self.gap(need.max(WORTH_A_JUMP).max(self.bytes / PART));
+            // In a short log any gap is better than a longer log: its extents are few.
+            wide.or_else(|| self.gap(need.max(4 << 10)).filter(|_| self.bytes < 4 * WORTH_A_JUMP))
+        };
+        if planted::is(Bug::LapOverLive) || lap == Some(START) {
             START
         } else if here + need <= limit.min(self.bytes) {
             here
@@ -60,9 +79,7 @@ impl Log {
             here
         } else {
             self.used().map(|it| it.end).max().unwrap_or(here)
-        };
-        self.room = self.gap_end(if offset == here { here + 1 } else { offset }).min(self.bytes);
-        offset
+        }
     }
 
     /// Begins a lap where one is worth it, so that a checkpoint, from here on, needs nothing
@@ -81,7 +98,7 @@ impl Log {
             self.bytes = self.bytes.max(here + JUMP as u64);
             self.latest = None;
         }
-        self.room = 0;
+        self.room = 0..0;
     }
 
     /// Retires the records before a position, which are written and durable elsewhere: their
@@ -91,7 +108,7 @@ impl Log {
         self.peak = self.live_bytes();
         self.retired = self.retired.max(lsn);
         self.durable = self.durable.max(lsn);
-        self.room = 0;
+        self.room = 0..0;
         // Not the extent that ends just there, if replay begins at its jump.
         let begins = |next: &Position| *next == Position { lsn, offset };
         while self.extents.get(1).is_some_and(|it| it.lsn < self.retired || begins(it)) {
@@ -108,7 +125,7 @@ impl Log {
         let is_cut = end < self.bytes && self.file.set_len(end).is_ok();
         if is_cut {
             self.bytes = end;
-            self.room = 0;
+            self.room = 0..0;
         }
         is_cut && end > kept
     }

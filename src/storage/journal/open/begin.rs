@@ -36,7 +36,8 @@ impl Opening<'_> {
             generation: target.data.sequence() + 1,
             salt: if planted::is(Bug::LogNotRenewed) { 0 } else { self.random()? },
         };
-        let log = self.new_log(identity, found.lsn, file)?;
+        let mut log = self.new_log(identity, found.lsn, file)?;
+        log.make_room()?;
         // With this the name of a new database is on disk, too.
         let synced = self.disk.sync_folder(self.path);
         synced.map_err(failed("sync the folder of", self.path))?;
@@ -51,7 +52,8 @@ impl Opening<'_> {
             }
         }
         target.log = Some(identity);
-        let writer = LogWriter::new(log, self.options.due_after(data));
+        let mut writer = LogWriter::new(log, self.options.due_after(data));
+        writer.space.note_checkpoint(&target.data, 0, 0);
         let store = Store::new(found.index);
         if !self.options.no_sync {
             store.history().record_always()?;
