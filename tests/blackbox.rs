@@ -137,6 +137,11 @@ fn a_disk_may_be_full() {
 }
 
 #[test]
+fn the_address_space_may_be_limited() {
+    run_program(&["limit.c"], "blackbox-limit", None);
+}
+
+#[test]
 fn checkpoints_need_no_thread() {
     run_program(&["threads.c"], "blackbox-threads", None);
 }

@@ -1,5 +1,6 @@
 //! Memory: how much a store takes, and that it comes back.
 
+use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
 use minidb::{DB, InMemoryDB};
@@ -69,6 +70,78 @@ fn memory_comes_back_when_90_percent_are_deleted_in_random_order() {
     db.clear(None, None).unwrap();
     let empty = db.memory_bytes().unwrap();
     assert!(empty * 20 <= peak, "{empty} of {peak} bytes are left in an empty store");
+}
+
+/// What the store says that it holds is what the system sees, and comes back, if one value of
+/// a hundred remains beside each place where the others were.
+#[test]
+fn values_of_every_size_give_their_memory_back() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    join_no_pages();
+    for (key_len, len) in [(16, 100), (16, 1_000), (16, 1_100), (16, 3_000), (16, 4_500)]
+        .into_iter()
+        .chain([(16, 20_000), (16, 70_000), (16, 300_000), (900, 10), (2_000, 3_000)])
+    {
+        let db = InMemoryDB::new().unwrap();
+        let before = anonymous();
+        let count = (60_000_000 / (key_len + len)) as u64;
+        let key = |n: u64| format!("{:0key_len$}", n * 7_919 % 10_000_019);
+        let value = vec![b'v'; len];
+        (0..count).for_each(|n| db.put_with(key(n).as_bytes(), &value, |_| Ok(())).unwrap());
+        let check = |when: &str| {
+            let said = db.memory_bytes().unwrap();
+            let Some((before, now)) = before.zip(anonymous()) else { return said };
+            let seen = now.saturating_sub(before);
+            println!("{key_len} + {len}, {when}: {} KiB, {} seen", said >> 10, seen >> 10);
+            let differ = seen.abs_diff(said);
+            assert!(differ < seen / 10 + (3 << 20), "{said} bytes are said, {seen} seen");
+            said.max(seen)
+        };
+        let peak = check("full");
+        (0..count).filter(|n| n % 100 > 0).for_each(|n| {
+            db.delete_with(key(n).as_bytes(), |_| Ok(())).unwrap();
+        });
+        let left = check("a hundredth");
+        assert!(left * 4 <= peak, "{left} of {peak} bytes are left");
+        db.check().unwrap();
+        for n in (0..count).step_by(100) {
+            assert_eq!(db.get_with(key(n).as_bytes(), |it| it == Some(&value[..])), Ok(true));
+            db.put_with(key(n).as_bytes(), &value[len / 2..], |_| Ok(())).unwrap();
+        }
+        check("half of a hundredth");
+    }
+}
+
+/// A window of snapshots slides over random overwrites; then all are closed.
+#[test]
+fn the_holes_that_closed_snapshots_leave_are_given_back() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    join_no_pages();
+    let db = InMemoryDB::new().unwrap();
+    let count = 100_000;
+    let put = |n: u64| db.put_with(key(n).as_bytes(), &[n as u8; 100], |_| Ok(())).unwrap();
+    (0..count).for_each(put);
+    let (needed, seen) = (db.memory_bytes().unwrap(), anonymous());
+    let (mut snapshots, mut peak) = (VecDeque::new(), 0);
+    for n in 0..400_000 {
+        if n % 1_000 == 0 {
+            snapshots.truncate(9);
+            snapshots.push_front(db.snapshot().unwrap());
+        }
+        put(shuffled(n) % count);
+        peak = peak.max(db.memory_bytes().unwrap());
+    }
+    snapshots.clear();
+    let left = db.memory_bytes().unwrap();
+    println!("{needed} bytes before, {peak} at the peak, {left} with all snapshots closed");
+    assert!(peak > 2 * needed, "the test needs holes");
+    let most = needed * 13 / 10 + (1 << 20);
+    assert!(left <= most, "{left} bytes are held where {needed} are needed");
+    if let (Some(before), Some(now)) = (seen, anonymous()) {
+        let more = now.saturating_sub(before);
+        assert!(more <= most - needed + (2 << 20), "{more} bytes more are seen");
+    }
+    db.check().unwrap();
 }
 
 /// The store records what is committed beside an open transaction, in at most 16 MiB.

@@ -3,6 +3,7 @@
 //! The two kinds differ in one thing: whether a write passes a [`Journal`], which puts
 //! it into the log before the [`Store`] applies it. Reads go to the store alone.
 
+use std::cell::Cell;
 use std::fmt;
 use std::ops::Deref;
 
@@ -13,7 +14,7 @@ use super::journal::{Journal, Record};
 use super::snapshot::Snapshot;
 use super::store::Store;
 use crate::DB;
-use crate::error::DBResult;
+use crate::error::{DBError, DBResult};
 use crate::fallible;
 use crate::planted::{self, Bug};
 use crate::sync::Arc;
@@ -76,7 +77,9 @@ impl Database {
             None => self.store.put(key, value, old),
             Some(journal) => {
                 let record = Record::Change(Change::put(key, value)?);
-                journal.commit(record, |_| Ok(None), |store| store.put(key, value, old))
+                let old = Cell::new(Some(old));
+                let put = |store: &Store| store.put(key, value, |value| take(&old)?(value));
+                self.retry(|| journal.commit(record, |_| Ok(None), put))
             }
         }
     }
@@ -90,11 +93,27 @@ impl Database {
     ) -> DBResult<Option<T>> {
         match &self.journal {
             None => self.store.delete(key, old),
-            Some(journal) => journal.commit(
-                Record::Change(Change::delete(key)?),
-                |store| store.get_latest(key, |value| value.is_none().then_some(None)),
-                |store| store.delete(key, old),
-            ),
+            Some(journal) => {
+                let record = Record::Change(Change::delete(key)?);
+                let old = Cell::new(Some(old));
+                let is_missing = |value: Option<&[u8]>| value.is_none().then_some(None);
+                let delete = |store: &Store| store.delete(key, |value| take(&old)?(value));
+                self.retry(|| {
+                    journal.commit(record, |store| store.get_latest(key, is_missing), delete)
+                })
+            }
+        }
+    }
+
+    /// Makes a change. If memory is refused, it is made again when the snapshots of the
+    /// journal are gone, which keep memory.
+    fn retry<T>(&self, mut change: impl FnMut() -> DBResult<T>) -> DBResult<T> {
+        match (change(), &self.journal) {
+            (Err(DBError::OutOfMemory), Some(journal)) => {
+                journal.wait_for_snapshots()?;
+                change()
+            }
+            (done, _) => done,
         }
     }
 
@@ -103,7 +122,8 @@ impl Database {
         match &self.journal {
             Some(journal) if !planted::is(Bug::ClearNotLogged) => {
                 let record = Record::Change(Change::clear(from, to)?);
-                journal.commit(record, |_| Ok(None), |store| store.clear(from, to))
+                let clear = |store: &Store| store.clear(from, to);
+                self.retry(|| journal.commit(record, |_| Ok(None), clear))
             }
             _ => self.store.clear(from, to),
         }
@@ -130,11 +150,14 @@ impl Database {
         let change = Change::set(key, desired)?;
         match &self.journal {
             None => self.store.cas(key, expected, change),
-            Some(journal) => journal.commit(
-                Record::Change(change),
-                |store| store.get_latest(key, |value| (value != expected).then_some(false)),
-                |store| store.cas(key, expected, change),
-            ),
+            Some(journal) => {
+                let differs = |value: Option<&[u8]>| (value != expected).then_some(false);
+                let cas = |store: &Store| store.cas(key, expected, change);
+                self.retry(|| {
+                    let record = Record::Change(change);
+                    journal.commit(record, |store| store.get_latest(key, differs), cas)
+                })
+            }
         }
     }
 
@@ -162,15 +185,17 @@ impl Database {
         &self,
         payload: &[u8],
         begun: Option<u64>,
-        valid: impl FnOnce(Totals) -> DBResult<bool>,
+        valid: impl Fn(Totals) -> DBResult<bool>,
     ) -> DBResult<bool> {
         match &self.journal {
             None => self.store.apply_if(payload, begun, valid),
-            Some(journal) => journal.commit(
-                Record::Payload(payload),
-                |store| Ok((!valid(store.latest_totals()?)?).then_some(false)),
-                |store| store.apply_if(payload, begun, |_| Ok(true)),
-            ),
+            Some(journal) => self.retry(|| {
+                journal.commit(
+                    Record::Payload(payload),
+                    |store| Ok((!valid(store.latest_totals()?)?).then_some(false)),
+                    |store| store.apply_if(payload, begun, |_| Ok(true)),
+                )
+            }),
         }
     }
 
@@ -247,6 +272,11 @@ impl Database {
     pub(crate) fn check_files(&self) -> DBResult<()> {
         self.journal.as_ref().map_or(Ok(()), |journal| journal.check_files())
     }
+}
+
+/// Takes a closure that is called once. If it is gone, it was what the system refused memory.
+fn take<F>(once: &Cell<Option<F>>) -> DBResult<F> {
+    once.take().ok_or(DBError::OutOfMemory)
 }
 
 impl DB for Database {

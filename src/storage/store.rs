@@ -253,9 +253,10 @@ impl Store {
         if !valid(index.latest_totals())? {
             return Ok(false);
         }
-        index.batch(changes, |index| {
+        let done = index.batch(changes, |index| {
             Changes::of(payload).try_for_each(|change| index.apply_change(change?))
-        })?;
+        });
+        index.or_in_place(done, Changes::of(payload))?;
         index.committed();
         if self.history.is_watched() {
             let (commit, visible) = (index.latest_commit(), index.commits());
@@ -290,6 +291,8 @@ impl Store {
         let records = needed().then(recorded);
         // 4. Readers see all of it. A transaction may have begun just now.
         let mut index = index.attach();
+        let applied = index.or_in_place(applied, changes.clone());
+        let needed = || applied.is_ok() && self.history.needs_records(begun, at_once);
         let records = records.or_else(|| needed().then(recorded));
         if applied.is_ok() {
             index.committed();
@@ -393,6 +396,19 @@ fn few(payload: &[u8]) -> Option<usize> {
 }
 
 impl Index {
+    /// Makes the changes of a step that was refused memory in place: if they are deletions
+    /// only, and no snapshot sees what is to be deleted, they need none.
+    fn or_in_place(&mut self, done: DBResult<()>, mut changes: Changes<'_>) -> DBResult<()> {
+        let removes = |change: DBResult<Change<'_>>| {
+            change.is_ok_and(|change| !matches!(change.op(), Op::Put(..)))
+        };
+        let refused = done == Err(DBError::OutOfMemory);
+        if refused && changes.clone().all(removes) && !self.has_snapshots() {
+            return changes.try_for_each(|change| self.apply_change(change?));
+        }
+        done
+    }
+
     /// Makes one change of a commit.
     pub(super) fn apply_change(&mut self, change: Change<'_>) -> DBResult<()> {
         match change.op() {

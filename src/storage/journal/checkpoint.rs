@@ -75,6 +75,13 @@ impl Journal {
         }
     }
 
+    /// Waits until the checkpoint and the group in flight have ended, whose snapshots keep
+    /// memory.
+    pub(in super::super) fn wait_for_snapshots(&self) -> DBResult<()> {
+        drop(self.files.target.lock()?);
+        if self.files.options.no_sync { Ok(()) } else { self.sync() }
+    }
+
     /// Reads all there is on disk, and verifies every checksum.
     pub(in super::super) fn check_files(&self) -> DBResult<()> {
         let files = &*self.files;

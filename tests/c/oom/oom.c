@@ -207,6 +207,84 @@ static void a_full_store_can_be_emptied(void)
     close_store(db);
 }
 
+enum { ORDERS = 3 };
+
+/* The i-th of n numbers in an order: ascending, descending, or all over. */
+static int in_order(int order, int i, int n)
+{
+    return order == 0 ? i : order == 1 ? n - 1 - i : (int)(i * 7919ull % n);
+}
+
+static int length_of(int i)
+{
+    return i % 50 == 0 ? 3000 : 100;
+}
+
+/* Removes or overwrites entry i in one of several ways, which all need no memory. */
+static int free_entry(minidb_t *db, int i)
+{
+    char name[16];
+    minidb_t *txn;
+    int rc, len = length_of(i);
+
+    sprintf(name, "n%08d", i);
+    CHECK(minidb_put(db, name, 9, value + 1, len, NULL, NULL) == MINIDB_OK);
+    switch (i % 4) {
+    case 0:
+        return minidb_cas(db, name, 9, value, len, NULL, 0);
+    case 1:
+        CHECK(minidb_begin(db, &txn) == MINIDB_OK);
+        CHECK(minidb_delete(txn, name, 9, NULL, NULL) == MINIDB_OK);
+        rc = minidb_commit(txn);
+        minidb_close(txn);
+        return rc;
+    case 2:
+        return minidb_clear(db, name, 9, name, 10);
+    default:
+        return minidb_delete(db, name, 9, NULL, NULL);
+    }
+}
+
+/* Without any memory entries are removed in every order, one by one or many in one step. */
+static void freeing_needs_nothing(void)
+{
+    int order, i, rc;
+
+    for (order = 0; order <= ORDERS; order++) {
+        minidb_t *db = empty(), *txn;
+        char name[16];
+        int n = 0;
+        uint64_t count;
+
+        do {
+            if (n == 25000)
+                refuse_all(1);
+            sprintf(name, "n%08d", n);
+        } while (minidb_put(db, name, 9, value, length_of(n), NULL, NULL) == MINIDB_OK && ++n);
+        if (order < ORDERS) {
+            while (n % 7919 == 0)
+                n--; /* else it would be in no order */
+            for (i = 0; i < n; i++)
+                CHECK(free_entry(db, in_order(order, i, n)) == MINIDB_OK);
+        } else {
+            CHECK(minidb_clear(db, "n00000100", 9, "n00009000", 9) == MINIDB_OK);
+            CHECK(minidb_begin(db, &txn) == MINIDB_OK);
+            for (i = 9000; i < 9300; i++) {
+                sprintf(name, "n%08d", in_order(2, i, 24000));
+                rc = minidb_delete(txn, name, 9, NULL, NULL);
+                CHECK(rc == MINIDB_OK || rc == MINIDB_NOTFOUND);
+            }
+            CHECK(minidb_commit(txn) == MINIDB_OK);
+            minidb_close(txn);
+            CHECK(minidb_clear(db, NULL, 0, NULL, 0) == MINIDB_OK);
+        }
+        CHECK(minidb_stat(db, MINIDB_STAT_COUNT, &count) == MINIDB_OK && count <= 1);
+        refuse_all(0);
+        CHECK(minidb_check(db) == MINIDB_OK);
+        close_store(db);
+    }
+}
+
 /* Commits puts of so many new keys, as a transaction or as a batch. */
 static int commit_new(minidb_t *db, int *n, int keys, int packed_batch)
 {
@@ -396,10 +474,12 @@ int main(void)
     pack('x');
     pack('y');
     try_calls();
+    RUN(freeing_needs_nothing);
     open_flags = MINIDB_OPEN_NOSYNC;
     if (!in_memory())
         try_calls();
     RUN(a_full_store_can_be_emptied);
+    RUN(freeing_needs_nothing);
     RUN(a_full_store_takes_a_batch_or_refuses_it);
     RUN(a_read_loses_no_entry);
     RUN(what_a_snapshot_keeps_is_not_lost);

@@ -1,41 +1,18 @@
-//! The arena: chunks of address space with the frames of pages, and the table of blobs.
+//! The arena: the frames of pages, and the blobs.
 
-use std::alloc::{Layout, dealloc};
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use super::blobs::BlobTable;
 use super::latch::LEVEL;
-use super::page::{BlobId, HEADER, PageId, UNIT};
-use crate::os::memory::{HUGE_PAGE, Region};
-use crate::segments::Segments;
-use crate::sync::OnceLock;
-
-/// Units in the first chunk of the arena, and in the second; each later one is
-/// as large as all before it. So few chunks make a large arena, and the place
-/// of a page is found with one table lookup.
-pub(super) const FIRST_CHUNK_UNITS: u32 = (HUGE_PAGE / UNIT) as u32;
-/// Chunks until the 29 bits of a unit's number are used up, at 256 GiB.
-pub(super) const CHUNKS: usize = 18;
-
-pub(super) fn chunk_of(unit: u32) -> (usize, u32) {
-    let chunk = u32::BITS - (unit / FIRST_CHUNK_UNITS).leading_zeros();
-    let start = if chunk == 0 { 0 } else { FIRST_CHUNK_UNITS << (chunk - 1) };
-    (chunk as usize, start)
-}
-
-/// A blob: its allocation is one byte longer than `len`, for the NUL.
-#[derive(Debug, Default)]
-pub(super) struct Blob {
-    pub(super) start: AtomicPtr<u8>,
-    pub(super) len: AtomicU32,
-    pub(super) birth: AtomicU64,
-}
+use super::page::{HEADER, PageId, UNIT};
+use super::space::Chunks;
 
 /// The bytes of pages and blobs, shared by the live tree and its snapshots.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    pub(super) chunks: [OnceLock<Region>; CHUNKS],
-    pub(super) blobs: Segments<Blob, 64, 26>,
+    pub(super) chunks: Chunks,
+    pub(super) blobs: BlobTable,
 }
 
 /// A page in the arena: 16 bytes of header, and the body.
@@ -131,56 +108,9 @@ impl Memory {
     /// The frame of a page, checked to lie in the arena.
     #[inline(always)]
     pub(super) fn frame(&self, id: PageId) -> Frame<'_> {
-        let (chunk, first) = chunk_of(id.unit());
-        let region = self.chunks[chunk].get().expect("a page id from another store");
-        let offset = (id.unit() - first) as usize * UNIT;
-        assert!(offset + id.units() as usize * UNIT <= region.len(), "a page id beyond the arena");
-        // SAFETY: the offset was just checked to lie in the region.
-        let start = unsafe { region.start().as_ptr().add(offset) };
+        let (offset, len) = (id.unit() as usize * UNIT, id.units() as usize * UNIT);
+        let start = self.chunks.place(offset, len).expect("a page id from another store");
         Frame { start, id, memory: PhantomData }
-    }
-
-    pub(super) fn blob_entry(&self, id: BlobId) -> &Blob {
-        self.blobs.get(id.0).expect("a blob id from another store")
-    }
-
-    /// # Safety
-    ///
-    /// While the slice lives, nobody frees the blob.
-    pub(super) unsafe fn blob(&self, id: BlobId) -> &[u8] {
-        let blob = self.blob_entry(id);
-        let start = blob.start.load(Ordering::Relaxed);
-        assert!(!start.is_null(), "a blob that is not there");
-        // SAFETY: `start` and `len` were set together by `Pages::new_blob` for an
-        // allocation of len + 1 initialised bytes, which is there until freed.
-        unsafe { std::slice::from_raw_parts(start, blob.len.load(Ordering::Relaxed) as usize + 1) }
-    }
-
-    /// Frees a blob's bytes if there are any; returns how many.
-    ///
-    /// # Safety
-    ///
-    /// Nobody holds a slice of the blob.
-    pub(super) unsafe fn free_blob(&self, blob: &Blob) -> usize {
-        let start = blob.start.swap(std::ptr::null_mut(), Ordering::Relaxed);
-        if start.is_null() {
-            return 0;
-        }
-        let len = blob.len.load(Ordering::Relaxed) as usize + 1;
-        let layout = Layout::array::<u8>(len).expect("it was allocated with this layout");
-        // SAFETY: `new_blob` allocated it with this layout, and the null now in
-        // its place keeps it from being freed again.
-        unsafe { dealloc(start, layout) };
-        len
-    }
-}
-
-impl Drop for Memory {
-    fn drop(&mut self) {
-        for blob in self.blobs.iter() {
-            // SAFETY: with `self` going, nobody is left who could hold a slice.
-            unsafe { self.free_blob(blob) };
-        }
     }
 }
 

@@ -122,6 +122,11 @@ impl<M> Epochs<M> {
         birth <= self.newest
     }
 
+    /// Whether any snapshot is registered.
+    pub(crate) fn has_snapshots(&self) -> bool {
+        !self.live.is_empty()
+    }
+
     /// Whether a snapshot in use may see a page or blob born in an epoch.
     #[inline]
     pub(crate) fn is_still_frozen(&mut self, birth: u64) -> bool {

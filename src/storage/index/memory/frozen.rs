@@ -44,7 +44,7 @@ impl Frozen {
 
     /// The epoch in which a blob was made.
     pub(crate) fn blob_birth(&self, id: BlobId) -> u64 {
-        self.0.memory.blob_entry(id).birth.load(Ordering::Relaxed)
+        self.0.memory.blobs.birth(id)
     }
 }
 
@@ -55,11 +55,11 @@ impl Source for Frozen {
     }
 
     fn blob_with_nul(&self, id: BlobId) -> &[u8] {
-        let born = self.0.memory.blob_entry(id).birth.load(Ordering::Relaxed);
+        let born = self.0.memory.blobs.birth(id);
         assert!(born <= self.0.epoch, "a snapshot was led to a blob younger than itself");
         // SAFETY: the blob was made before this snapshot was taken, so it is not freed
         // while `self.0` lives.
-        unsafe { self.0.memory.blob(id) }
+        unsafe { self.0.memory.blobs.bytes(id) }
     }
 
     #[inline]

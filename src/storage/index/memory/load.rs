@@ -6,10 +6,9 @@
 
 use std::sync::atomic::Ordering;
 
-use super::arena::chunk_of;
 use super::epochs::Epochs;
 use super::page::{BlobId, HEADER, PageId, UNIT};
-use super::pages::{Pages, blob_memory};
+use super::pages::Pages;
 use crate::error::OutOfMemory;
 
 /// The epoch in which all restored pages were born; an image has ended it.
@@ -19,18 +18,16 @@ impl Pages {
     /// Room for `units` units and the blobs whose numbers are below `blobs`.
     pub(crate) fn restoring(units: u32, blobs: u32) -> Result<Pages, OutOfMemory> {
         let mut pages = Pages::new();
-        while units > 0 && chunk_of(units - 1).0 >= pages.chunks {
-            pages.add_chunk()?;
-        }
-        while blobs > 0 && pages.memory.blobs.get(blobs - 1).is_none() {
-            pages.add_blob_segment()?;
+        pages.space.reserve_to(&pages.memory.chunks, units as usize * UNIT)?;
+        while blobs > 0 && !pages.memory.blobs.has_number(BlobId(blobs - 1)) {
+            pages.blobs.add_segment(&pages.memory.blobs)?;
         }
         Ok(pages)
     }
 
     /// Loads one unit, for which room was reserved.
     pub(crate) fn load(&mut self, unit: u32, bytes: &[u8; UNIT]) {
-        assert!(self.slabs.is_empty(), "pages are loaded before any is claimed");
+        assert!(self.space.slabs.is_empty(), "pages are loaded before any is claimed");
         let start = self.memory.frame(PageId::new(unit, 1)).start();
         // SAFETY: the unit lies in the arena, and no page is there that anybody
         // could read.
@@ -45,27 +42,18 @@ impl Pages {
         len: u32,
         fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        assert!(!self.has_blob(id), "a blob is loaded once");
-        let start = blob_memory(len as usize)?;
-        self.set_blob(id, start, len);
-        // SAFETY: the allocation is new, and as long; zeros make it initialised.
-        let bytes = unsafe {
-            start.write_bytes(0, len as usize);
-            std::slice::from_raw_parts_mut(start, len as usize)
-        };
-        fill(bytes)
+        self.blobs.add(&self.memory.blobs, id, len, self.epochs.birth(), 0, fill)
     }
 
     /// Whether there is a blob with this number.
     pub(crate) fn has_blob(&self, id: BlobId) -> bool {
-        let blob = self.memory.blobs.get(id.0);
-        blob.is_some_and(|blob| !blob.start.load(Ordering::Relaxed).is_null())
+        self.memory.blobs.has(id)
     }
 
     /// Takes a loaded page into the tree, as a node on `level`. False if the page does
     /// not lie in the arena, or overlaps another.
     pub(crate) fn claim(&mut self, id: PageId, level: usize) -> bool {
-        if !self.slabs.claim(id.unit(), id.units()) {
+        if !self.space.slabs.claim(id.unit(), id.units()) {
             return false;
         }
         self.memory.frame(id).begin(RESTORED, id.end(), level as u32);
@@ -91,9 +79,6 @@ impl Pages {
     pub(crate) fn restored(&mut self, image: u64) {
         self.image = image;
         self.epochs = Epochs::after(RESTORED);
-        let memory = self.memory.clone();
-        self.free_blobs.retain(|&id| {
-            memory.blobs.get(id).is_none_or(|blob| blob.start.load(Ordering::Relaxed).is_null())
-        });
+        self.blobs.take_numbers(&self.memory.blobs);
     }
 }

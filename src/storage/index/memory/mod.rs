@@ -16,8 +16,9 @@
 //!    page is refused.
 //! 5. Threads that use the pages at the same time do so through [`views`].
 //!
-//! Where things are: [`arena`] has the bytes, [`slabs`] knows which are free, [`pages`]
-//! changes them for the live tree, [`frozen`] reads them for snapshots, [`views`] and
+//! Where things are: [`arena`] has the frames of pages and [`blobs`] the blobs; [`space`] maps
+//! memory for both, and [`slabs`] knows which of it is free; [`pages`] changes pages and blobs
+//! for the live tree, [`frozen`] reads them for snapshots, [`views`] and
 //! [`latch`] keep concurrent readers and the writer apart, [`load`] takes them from a file.
 //!
 //! With `tree/views.rs` this is the only unsafe code of the index. Its interface is safe for ids that
@@ -30,6 +31,7 @@
 #![allow(unsafe_code)] // the bytes of pages and blobs
 
 mod arena;
+mod blobs;
 mod epochs;
 mod frozen;
 mod latch;
@@ -37,6 +39,7 @@ mod load;
 mod page;
 mod pages;
 mod slabs;
+mod space;
 mod views;
 
 use std::sync::atomic::AtomicU32; // also in tests/loom, which has it from elsewhere
@@ -46,5 +49,5 @@ pub(crate) use frozen::{Frozen, Reader};
 pub(crate) use load::RESTORED;
 pub(crate) use page::{BODY_MAX, BlobId, HEADER, PageId, Source, UNIT, UNITS_MAX, round_body};
 pub(crate) use pages::Pages;
-pub(crate) use slabs::{CLASSES, SLAB_UNITS};
+pub(crate) use slabs::SLAB_UNITS;
 pub(crate) use views::{SharedPages, WriterPages};

@@ -1,15 +1,14 @@
 //! The pages and blobs of the live tree: allocating, editing, copying, releasing.
 
-use std::alloc::{Layout, alloc};
 use std::sync::atomic::Ordering;
 
-use super::arena::{Blob, FIRST_CHUNK_UNITS, Frame, Memory, chunk_of};
+use super::arena::{Frame, Memory};
+use super::blobs::{Blobs, RESERVE};
 use super::epochs::{Epochs, Item};
 use super::frozen::Frozen;
-use super::page::{BlobId, HEADER, PageId, Source, UNIT};
-use super::slabs::{SLAB_UNITS, Slabs};
+use super::page::{BlobId, HEADER, PageId, Source, UNIT, UNITS_MAX};
+use super::space::Space;
 use crate::error::OutOfMemory;
-use crate::os::memory::Region;
 use crate::sync::Arc;
 
 /// The pages and blobs of the live tree.
@@ -19,17 +18,14 @@ use crate::sync::Arc;
 #[derive(Debug)]
 pub(crate) struct Pages {
     pub(super) memory: Arc<Memory>,
-    pub(super) slabs: Slabs,
-    pub(super) chunks: usize,
-    /// Blob ids that can be used; room for all that were ever made is reserved.
-    pub(super) free_blobs: Vec<u32>,
-    blob_segments: usize,
-    blobs: usize,
-    blob_bytes: usize,
+    pub(super) space: Space,
+    pub(super) blobs: Blobs,
     pub(super) epochs: Epochs<Arc<Memory>>,
     /// The epoch that ended when the latest image was begun. The file of that image may
     /// hold pages born until then under their own names.
     pub(super) image: u64,
+    /// For so many changes that can do without no memory is asked for.
+    refusals: u32,
     /// Whether tests have the system refuse memory.
     #[cfg(test)]
     pub(crate) refusing: bool,
@@ -39,14 +35,11 @@ impl Pages {
     pub(crate) fn new() -> Pages {
         Pages {
             memory: Arc::default(),
-            slabs: Slabs::default(),
-            chunks: 0,
-            free_blobs: Vec::new(),
-            blob_segments: 0,
-            blobs: 0,
-            blob_bytes: 0,
+            space: Space::new(UNIT, true),
+            blobs: Blobs::new(),
             epochs: Epochs::new(),
             image: 0,
+            refusals: 0,
             #[cfg(test)]
             refusing: false,
         }
@@ -55,11 +48,39 @@ impl Pages {
     /// Reserves memory for `pages` pages.
     #[inline]
     pub(crate) fn reserve(&mut self, pages: usize) -> Result<(), OutOfMemory> {
-        // Each of them might be the first of a slab.
-        while self.slabs.spare() < pages {
-            self.add_chunk()?;
+        #[cfg(test)]
+        if self.refusing && self.space.slabs.spare() < pages {
+            return Err(OutOfMemory);
         }
-        Ok(())
+        self.space.reserve(&self.memory.chunks, pages)
+    }
+
+    /// Reserves memory for `pages` pages, unless the system has just refused it: for a change
+    /// that can do without.
+    pub(crate) fn reserve_if_cheap(&mut self, pages: usize) -> bool {
+        if self.space.slabs.spare() >= pages {
+            return true;
+        }
+        if self.refusals > 0 {
+            self.refusals -= 1;
+            return false;
+        }
+        let reserved = self.reserve(pages).is_ok();
+        if !reserved {
+            self.refusals = 256;
+        }
+        reserved
+    }
+
+    /// Whether a page whose body has `len` bytes can be had.
+    pub(crate) fn has_room(&self, len: usize) -> bool {
+        self.space.slabs.has_room(units_of(len), 0)
+    }
+
+    /// Whether a snapshot in use can see anything of the live tree, or of what it was.
+    pub(crate) fn has_snapshots(&mut self) -> bool {
+        self.epochs.unregister_newest();
+        self.epochs.has_snapshots()
     }
 
     /// Reserves memory for the notes about `count` releases.
@@ -68,33 +89,11 @@ impl Pages {
         self.epochs.reserve(count)
     }
 
-    #[cold]
-    pub(super) fn add_chunk(&mut self) -> Result<(), OutOfMemory> {
-        #[cfg(test)]
-        if self.refusing {
-            return Err(OutOfMemory);
-        }
-        let slot = self.memory.chunks.get(self.chunks).ok_or(OutOfMemory)?;
-        let units = FIRST_CHUNK_UNITS << self.chunks.saturating_sub(1);
-        if slot.get().is_none() {
-            let region = Region::map(units as usize * UNIT).ok_or(OutOfMemory)?;
-            // A small store should not take two MiB at once.
-            if self.chunks > 0 {
-                region.prefer_huge_pages();
-            }
-            slot.set(region).expect("chunks are added under &mut self");
-        }
-        self.slabs.grow((units / SLAB_UNITS) as usize)?;
-        self.chunks += 1;
-        Ok(())
-    }
-
     /// A new page for a node on `level`, whose body has at least `len` bytes. They are
     /// not cleared.
     pub(crate) fn alloc(&mut self, len: usize, level: usize) -> PageId {
-        let units = ((len + HEADER).div_ceil(UNIT)) as u32;
-        assert!((1..=8).contains(&units), "no page has {len} bytes");
-        let id = PageId::new(self.slabs.take(units), units);
+        let units = units_of(len);
+        let id = PageId::new(self.space.slabs.take(units), units);
         self.memory.frame(id).begin(self.epochs.birth(), id.end(), level as u32);
         self.epochs.changed();
         id
@@ -123,9 +122,14 @@ impl Pages {
         self.epochs.is_frozen(self.memory.frame(id).birth().load(Ordering::Relaxed))
     }
 
+    /// Whether a snapshot in use may see the page.
+    pub(crate) fn is_still_shared(&mut self, id: PageId) -> bool {
+        self.epochs.is_still_frozen(self.memory.frame(id).birth().load(Ordering::Relaxed))
+    }
+
     /// Whether a snapshot may see the blob.
     pub(crate) fn is_shared_blob(&self, id: BlobId) -> bool {
-        self.epochs.is_frozen(self.memory.blob_entry(id).birth.load(Ordering::Relaxed))
+        self.epochs.is_frozen(self.memory.blobs.birth(id))
     }
 
     /// Whether a page was made or edited since the newest snapshot that ever was, so that
@@ -185,7 +189,7 @@ impl Pages {
 
     /// Takes a blob out of the live tree.
     pub(crate) fn release_blob(&mut self, id: BlobId) {
-        let birth = self.memory.blob_entry(id).birth.load(Ordering::Relaxed);
+        let birth = self.memory.blobs.birth(id);
         self.retire(Item::Blob(id), birth);
     }
 
@@ -198,63 +202,43 @@ impl Pages {
     /// Frees an item that neither the live tree nor a live snapshot can reach.
     fn free(&mut self, item: Item) {
         match item {
-            Item::Page(id) => {
-                self.slabs.give(id.unit(), id.units());
-                while let Some(slab) = self.slabs.surplus() {
-                    let (chunk, first) = chunk_of(slab * SLAB_UNITS);
-                    let region = self.memory.chunks[chunk].get().expect("the page was in it");
-                    let offset = (slab * SLAB_UNITS - first) as usize * UNIT;
-                    // SAFETY: every page of the slab has been freed, so nothing refers
-                    // into it.
-                    unsafe { region.discard(offset, SLAB_UNITS as usize * UNIT) };
-                }
-            }
-            Item::Blob(id) => {
-                // SAFETY: neither the tree nor a snapshot leads to the blob, and `&mut self`
-                // ends all reads of the tree: nobody holds its bytes.
-                self.blob_bytes -= unsafe { self.memory.free_blob(self.memory.blob_entry(id)) };
-                self.blobs -= 1;
-                self.free_blobs.push(id.0);
-            }
+            // SAFETY: neither the tree nor a snapshot leads to the item, and `&mut self` ends
+            // all reads of the tree: nobody holds its bytes.
+            Item::Page(id) => unsafe {
+                self.space.give(&self.memory.chunks, id.unit(), id.units());
+            },
+            // SAFETY: as for a page.
+            Item::Blob(id) => unsafe { self.blobs.free(&self.memory.blobs, id) },
         }
     }
 
-    /// A new blob with a copy of the bytes.
-    pub(crate) fn new_blob(&mut self, bytes: &[u8]) -> Result<BlobId, OutOfMemory> {
+    /// A new blob with a copy of the bytes. If it `replaces` one of the same length, it may
+    /// take memory that is kept for that.
+    pub(crate) fn new_blob(&mut self, bytes: &[u8], replaces: bool) -> Result<BlobId, OutOfMemory> {
         let len = u32::try_from(bytes.len()).map_err(|_| OutOfMemory)?;
-        if self.free_blobs.is_empty() {
-            self.add_blob_segment()?;
-        }
         #[cfg(test)]
         if self.refusing {
             return Err(OutOfMemory);
         }
-        let start = blob_memory(bytes.len())?;
-        // SAFETY: the new allocation has room for `bytes`.
-        unsafe { start.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
-        let id = BlobId(self.free_blobs.pop().expect("there is one, as ensured above"));
-        self.set_blob(id, start, len);
+        let id = self.blobs.next(&self.memory.blobs)?;
+        let (birth, left) = (self.epochs.birth(), if replaces { 0 } else { RESERVE });
+        self.blobs.add(&self.memory.blobs, id, len, birth, left, |to| {
+            to.copy_from_slice(bytes);
+            Ok::<(), OutOfMemory>(())
+        })?;
+        self.epochs.changed();
         Ok(id)
     }
 
-    pub(super) fn set_blob(&mut self, id: BlobId, start: *mut u8, len: u32) {
-        let blob = self.memory.blob_entry(id);
-        blob.start.store(start, Ordering::Relaxed);
-        blob.len.store(len, Ordering::Relaxed);
-        blob.birth.store(self.epochs.birth(), Ordering::Relaxed);
-        self.blobs += 1;
-        self.blob_bytes += len as usize + 1;
+    /// Overwrites a blob with as many bytes, if no snapshot can see it. Returns whether it did.
+    pub(crate) fn overwrite_blob(&mut self, id: BlobId, bytes: &[u8]) -> bool {
+        if self.epochs.is_still_frozen(self.memory.blobs.birth(id)) {
+            return false;
+        }
+        // SAFETY: no snapshot reads the blob, and `&mut self` ends all reads of the tree.
+        unsafe { self.memory.blobs.overwrite(id, bytes, self.epochs.birth()) };
         self.epochs.changed();
-    }
-
-    #[cold]
-    pub(super) fn add_blob_segment(&mut self) -> Result<(), OutOfMemory> {
-        let ids = self.memory.blobs.grow(self.blob_segments)?;
-        // Room for every id there is, so that freeing a blob never allocates.
-        self.free_blobs.try_reserve(ids.end as usize)?;
-        self.free_blobs.extend(ids.rev());
-        self.blob_segments += 1;
-        Ok(())
+        true
     }
 
     /// Notes that an image of a snapshot is begun.
@@ -331,15 +315,13 @@ impl Pages {
 
     /// Bytes of memory held, snapshots included.
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.slabs.resident_bytes()
-            + self.blob_bytes
-            + self.free_blobs.capacity() * (size_of::<u32>() + size_of::<Blob>())
-            + self.epochs.memory_bytes()
+        let (pages, blobs) = (self.space.slabs.resident_bytes(), self.blobs.memory_bytes());
+        pages + blobs + self.epochs.memory_bytes()
     }
 
     /// Number of pages and of blobs there are; for the invariants.
     pub(crate) fn population(&self) -> (usize, usize) {
-        (self.slabs.pages(), self.blobs)
+        (self.space.slabs.items(), self.blobs.count)
     }
 
     /// Number of pages and blobs kept for snapshots only; for the invariants.
@@ -348,17 +330,11 @@ impl Pages {
     }
 }
 
-/// Memory for a blob of `len` bytes, with the NUL after them.
-pub(crate) fn blob_memory(len: usize) -> Result<*mut u8, OutOfMemory> {
-    let layout = Layout::array::<u8>(len + 1).map_err(|_| OutOfMemory)?;
-    // SAFETY: the layout has at least one byte.
-    let start = unsafe { alloc(layout) };
-    if start.is_null() {
-        return Err(OutOfMemory);
-    }
-    // SAFETY: the new allocation has one byte more than `len`.
-    unsafe { start.add(len).write(0) };
-    Ok(start)
+/// Units of a page whose body has at least `len` bytes.
+fn units_of(len: usize) -> u32 {
+    let units = (len + HEADER).div_ceil(UNIT);
+    assert!((1..=UNITS_MAX).contains(&units), "no page has {len} bytes");
+    units as u32
 }
 
 /// Notes that no live snapshot sees a page that is edited: it is as if made now.
@@ -388,6 +364,6 @@ impl Source for Pages {
 
     fn blob_with_nul(&self, id: BlobId) -> &[u8] {
         // SAFETY: freeing a blob takes a `&mut Pages`.
-        unsafe { self.memory.blob(id) }
+        unsafe { self.memory.blobs.bytes(id) }
     }
 }

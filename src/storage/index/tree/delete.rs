@@ -8,7 +8,8 @@ use super::super::node::inner::{self, Inner, InnerMut};
 use super::super::node::key::Key;
 use super::super::node::leaf::{Leaf, LeafMut};
 use super::path::Path;
-use super::{Index, value};
+use super::put::with_slack;
+use super::{Index, Tree, value};
 use crate::error::OutOfMemory;
 
 /// A node that uses less than this is joined with a neighbour ...
@@ -28,12 +29,12 @@ impl Index {
         key: &[u8],
         old: impl FnOnce(&[u8]) -> Result<T, E>,
     ) -> Result<Option<T>, E> {
-        self.begin(2)?;
         let key = Key::new(key);
         let (mut path, leaf) = self.tree.path_to(&self.pages, key);
         let Ok(at) = Leaf::new(self.pages.page(leaf)).find(&self.pages, key) else {
             return Ok(None);
         };
+        self.begin_without_growth(leaf)?;
         let result = old(value(Leaf::new(self.pages.page(leaf)), &self.pages, at))?;
         let leaf = self.make_path_writable(&mut path, leaf);
         self.remove_entry(leaf, at);
@@ -48,25 +49,31 @@ impl Index {
         to: Option<&[u8]>,
     ) -> Result<(), OutOfMemory> {
         if from.is_none() && to.is_none() {
-            self.pages.reserve(1)?;
-            let (pages, blobs) = self.pages.population();
-            self.pages.reserve_notes(pages + blobs)?;
+            if self.pages.has_snapshots() {
+                self.pages.reserve(1)?;
+                let (pages, blobs) = self.pages.population();
+                self.pages.reserve_notes(pages + blobs)?;
+            }
             self.release_tree(false);
             self.plant();
             return Ok(());
         }
         let from = Key::new(from.unwrap_or_default());
         let to = to.map(Key::new);
-        self.atomically(|index| {
+        let clear = |index: &mut Index| {
             while index.clear_leaf(from, to)? {}
             Ok(())
-        })
+        };
+        match self.atomically(clear) {
+            // Without memory for copies: nothing is refused that no snapshot can see.
+            Err(OutOfMemory) if !self.pages.has_snapshots() => clear(self),
+            done => done,
+        }
     }
 
     /// Removes the entries of a range from the first leaf that has any. Returns whether
     /// there may be more.
     fn clear_leaf(&mut self, from: Key<'_>, to: Option<Key<'_>>) -> Result<bool, OutOfMemory> {
-        self.begin(2)?;
         let (mut path, mut leaf) = self.tree.path_to(&self.pages, from);
         let find = |index: &Index, leaf: PageId, key: Key<'_>| {
             let leaf = Leaf::new(index.pages.page(leaf));
@@ -84,6 +91,7 @@ impl Index {
         if start >= end {
             return Ok(false);
         }
+        self.begin_without_growth(leaf)?;
         self.pages.reserve_notes(2 * (end - start + 2 * self.tree.height + 4))?;
         let leaf = self.make_path_writable(&mut path, leaf);
         for at in (start..end).rev() {
@@ -107,17 +115,26 @@ impl Index {
         let node = Leaf::new(self.pages.page(leaf));
         let (used, len) = (node.used(), node.len());
         if len == 0 && path.len() > 0 {
-            self.pages.release(leaf);
-            return self.remove_child(path, path.len() - 1);
+            let is_only_child = |depth| Inner::new(self.pages.page(path.at(depth).0)).len() == 0;
+            if !(0..path.len()).all(is_only_child) {
+                self.pages.release(leaf);
+                return self.remove_child(path, path.len() - 1);
+            }
+            // The last leaf of all is the root of the empty tree.
+            (0..path.len()).for_each(|depth| self.pages.release(path.at(depth).0));
+            self.tree = Tree { root: leaf, height: 0, long_keys: false };
+            return self.settle_leaf(&Path::new(leaf), leaf);
         }
         if used < SMALL && path.len() > 0 && self.join_leaf(path) {
             return;
         }
         if round_body(used + SLACK) + SHRINK <= leaf.body_len() {
             let plan = Leaf::new(self.pages.page(leaf)).part(0..len, None);
-            let page = self.build_leaf(leaf, 0..len, plan, None);
-            self.pages.release(leaf);
-            self.replace_child(path, path.len(), page);
+            if self.pages.has_room(with_slack(plan.len)) {
+                let page = self.build_leaf(leaf, 0..len, plan, None);
+                self.pages.release(leaf);
+                self.replace_child(path, path.len(), page);
+            }
         }
     }
 
@@ -135,11 +152,12 @@ impl Index {
         for (left, pair) in self.pairs(path, path.len() - 1).into_iter().flatten() {
             let [first, second] = pair.map(|page| Leaf::new(self.pages.page(page)));
             let plan = first.joined(second);
-            if plan.len > JOINED_MAX {
+            let body = round_body(plan.len + SLACK);
+            if plan.len > JOINED_MAX || !self.pages.has_room(body) {
                 continue;
             }
             let prefix = if first.len() > 0 { first } else { second }.inline_key(0);
-            let page = self.pages.alloc(round_body(plan.len + SLACK), 0);
+            let page = self.pages.alloc(body, 0);
             let (to, from) = self.pages.edit_from(page, pair);
             let mut to = LeafMut::init(to, &prefix[..plan.prefix]);
             for from in from.map(Leaf::new) {
@@ -179,12 +197,9 @@ impl Index {
             tail.into_iter().for_each(|id| self.pages.release_blob(id));
             return self.settle_inner(path, depth);
         }
-        // That was its only child.
+        // That was its only child, and the tree has others.
         self.pages.release(node);
-        match depth.checked_sub(1) {
-            Some(up) => self.remove_child(path, up),
-            None => self.plant(),
-        }
+        self.remove_child(path, depth - 1);
     }
 
     /// Joins, shrinks or drops the node at a depth of a path from which a child has gone.
@@ -200,9 +215,11 @@ impl Index {
         if round_body(used + SLACK) + SHRINK <= node.body_len() {
             let inner = Inner::new(self.pages.page(node));
             let (first, branches) = (inner.child(0), inner.branches());
-            let page = self.build_inner(path.len() - depth, first, &branches);
-            self.pages.release(node);
-            self.replace_child(path, depth, page);
+            if self.pages.has_room(with_slack(inner::built_len(&branches))) {
+                let page = self.build_inner(path.len() - depth, first, &branches);
+                self.pages.release(node);
+                self.replace_child(path, depth, page);
+            }
         }
     }
 
@@ -218,7 +235,8 @@ impl Index {
             branches.push((parent.separator(left), second.child(0)));
             branches.append(&mut second.branches());
             // With another prefix they may take more than they did.
-            if inner::built_len(&branches) > JOINED_MAX {
+            let len = inner::built_len(&branches);
+            if len > JOINED_MAX || !self.pages.has_room(with_slack(len)) {
                 continue;
             }
             let page = self.build_inner(path.len() - up - 1, first.child(0), &branches);

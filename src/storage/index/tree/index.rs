@@ -11,6 +11,9 @@ use super::totals::Counters;
 use super::{Position, Snapshot, Totals, Tree, Visitor, walk};
 use crate::error::OutOfMemory;
 
+/// Slabs that are left to changes which add nothing.
+const RESERVE: usize = 16;
+
 /// The live tree. `&mut Index` changes anything; threads that use it at the same time have
 /// a [`super::SharedView`] or the [`super::WriterView`].
 #[derive(Debug)]
@@ -82,6 +85,11 @@ impl Index {
         Ok(Snapshot { frozen, tree: self.tree, totals })
     }
 
+    /// Whether any snapshot is in use.
+    pub(crate) fn has_snapshots(&mut self) -> bool {
+        self.pages.has_snapshots()
+    }
+
     /// Unregisters the snapshot of an epoch, if it was dropped.
     pub(crate) fn unregister(&mut self, epoch: u64) {
         self.pages.unregister(epoch);
@@ -98,19 +106,38 @@ impl Index {
         self.pages.collect(limit)
     }
 
-    /// Reserves memory for a change of one leaf, before it is begun: from then on the
-    /// system can refuse blobs only. At worst each level is copied, and then splits in
-    /// two (`each` is 3 pages) or is joined (2). Where a put is refused a deletion may
-    /// still do, which gives memory back.
+    /// Reserves memory for a change that adds to one leaf, before it is begun: from then on
+    /// the system can refuse blobs only. At worst each level is copied, and then splits in
+    /// two. Some memory is left for the changes that add nothing.
     #[inline]
-    pub(super) fn begin(&mut self, each: usize) -> Result<(), OutOfMemory> {
+    pub(super) fn begin(&mut self) -> Result<(), OutOfMemory> {
         if self.in_batch {
             return Ok(());
         }
         self.pages.collect_some();
-        let pages = each * (self.tree.height + 1) + 2;
-        self.pages.reserve(pages)?;
+        let pages = 3 * (self.tree.height + 1) + 2;
+        self.pages.reserve(pages + RESERVE)?;
         self.pages.reserve_notes(2 * pages) // with each page a blob may go
+    }
+
+    /// Reserves memory for a change of a leaf that adds nothing to it. It needs copies of the
+    /// pages on its path that a snapshot can see. Then each level may be joined, or moved to a
+    /// smaller page; without memory for that it stays as it is.
+    #[inline]
+    pub(super) fn begin_without_growth(&mut self, leaf: PageId) -> Result<(), OutOfMemory> {
+        if self.in_batch {
+            return Ok(());
+        }
+        self.pages.collect_some();
+        let levels = self.tree.height + 1;
+        self.pages.reserve_if_cheap(2 * levels + 2);
+        let pages = if self.pages.is_still_shared(leaf) {
+            self.pages.reserve(levels)?;
+            2 * levels + 2
+        } else {
+            levels + 2
+        };
+        self.pages.reserve_notes(2 * pages)
     }
 
     /// Applies a batch of `changes` puts and deletions whose entries need no blobs:
@@ -140,7 +167,7 @@ impl Index {
     fn reserve_batch(&mut self, changes: usize) -> Result<(), OutOfMemory> {
         let pages = changes * (3 * (self.tree.height + 2) + 2);
         // The pages fill slabs, but for one slab of each size.
-        let slabs = pages * memory::UNITS_MAX / memory::SLAB_UNITS as usize + memory::CLASSES;
+        let slabs = pages * memory::UNITS_MAX / memory::SLAB_UNITS as usize + memory::UNITS_MAX;
         self.pages.reserve(slabs)?;
         self.pages.reserve_notes(2 * pages)
     }

@@ -18,6 +18,11 @@ use crate::fallible::copy;
 /// insertion need not move it again.
 const SLACK: usize = 384;
 
+/// The body length of the page for a node that takes `len` bytes.
+pub(super) fn with_slack(len: usize) -> usize {
+    round_body(len + SLACK).min(BODY_MAX)
+}
+
 impl Index {
     /// Sets the value of a key. First shows `old` the value that is there, and returns the
     /// result of `old`; an error from it stops the put.
@@ -43,15 +48,21 @@ impl Index {
         (key, value): (&[u8], &[u8]),
         old: impl FnOnce(Option<&[u8]>) -> Result<T, E>,
     ) -> Result<T, E> {
-        self.begin(3)?;
         match Leaf::new(self.pages.page(leaf)).find(&self.pages, parts) {
             Ok(at) => {
-                let result =
-                    old(Some(value_of(Leaf::new(self.pages.page(leaf)), &self.pages, at)))?;
+                let before = value_of(Leaf::new(self.pages.page(leaf)), &self.pages, at);
+                if before.len() == value.len() {
+                    self.begin_without_growth(leaf)?;
+                } else {
+                    self.begin()?;
+                }
+                let before = value_of(Leaf::new(self.pages.page(leaf)), &self.pages, at);
+                let result = old(Some(before))?;
                 self.put_over(&mut path, leaf, at, parts, value)?;
                 Ok(result)
             }
             Err(at) => {
+                self.begin()?;
                 let result = old(None)?;
                 self.put_new(&mut path, leaf, at, parts, value)?;
                 self.totals.add_entry(key.len() + value.len());
@@ -69,7 +80,7 @@ impl Index {
         key: Key<'_>,
         value: &[u8],
     ) -> Result<(), OutOfMemory> {
-        let new = self.new_value(value)?;
+        let new = self.new_value(value, false)?;
         let entry = match self.new_tail(key.tail) {
             Ok(tail) => NewEntry { key, tail, value: new },
             Err(error) => {
@@ -97,13 +108,17 @@ impl Index {
         key: Key<'_>,
         value: &[u8],
     ) -> Result<(), OutOfMemory> {
-        let new = self.new_value(value)?;
         let old = Leaf::new(self.pages.page(leaf)).entry(at);
         let tail = old.tail;
         let (old_len, old_blob) = match old.value {
             Value::Inline(bytes) => (bytes.len(), None),
             Value::Blob(id) => (self.pages.blob(id).len(), Some(id)),
         };
+        let same_len = old_len == value.len();
+        if old_blob.is_some_and(|id| same_len && self.pages.overwrite_blob(id, value)) {
+            return Ok(());
+        }
+        let new = self.new_value(value, same_len)?;
         let leaf = self.make_path_writable(path, leaf);
         if !LeafMut::new(self.pages.edit(leaf)).replace(at, new) {
             let removed = LeafMut::new(self.pages.edit(leaf)).remove(at);
@@ -122,13 +137,13 @@ impl Index {
         Ok(())
     }
 
-    /// The value in the form that a leaf holds.
+    /// The value in the form that a leaf holds. It `replaces` one of the same length, or not.
     #[inline]
-    fn new_value<'a>(&mut self, value: &'a [u8]) -> Result<Value<'a>, OutOfMemory> {
+    fn new_value<'a>(&mut self, value: &'a [u8], replaces: bool) -> Result<Value<'a>, OutOfMemory> {
         if value.len() <= INLINE_VALUE {
             return Ok(Value::Inline(value));
         }
-        Ok(Value::Blob(self.pages.new_blob(value)?))
+        Ok(Value::Blob(self.pages.new_blob(value, replaces)?))
     }
 
     fn release_value(&mut self, value: Value<'_>) {
@@ -139,7 +154,7 @@ impl Index {
 
     #[inline]
     fn new_tail(&mut self, tail: &[u8]) -> Result<Option<BlobId>, OutOfMemory> {
-        if tail.is_empty() { Ok(None) } else { self.pages.new_blob(tail).map(Some) }
+        if tail.is_empty() { Ok(None) } else { self.pages.new_blob(tail, false).map(Some) }
     }
 
     /// Inserts an entry at `at` in a writable leaf at the end of a writable path. Changes
@@ -234,7 +249,7 @@ impl Index {
         plan: LeafLayout,
         new: Option<(usize, &NewEntry<'_>)>,
     ) -> PageId {
-        let page = self.pages.alloc(round_body(plan.len + SLACK).min(BODY_MAX), 0);
+        let page = self.pages.alloc(with_slack(plan.len), 0);
         let (to, [from]) = self.pages.edit_from(page, [from]);
         let from = Leaf::new(from);
         let some_key = match new {
@@ -276,7 +291,7 @@ impl Index {
         }
         let tail = &right_tail[..=common_prefix(left_tail, right_tail)];
         let tail = copy(tail)?; // a blob is not made while one is read
-        let tail = self.pages.new_blob(&tail)?;
+        let tail = self.pages.new_blob(&tail, false)?;
         Ok(Separator { inline: right, tail: Some(tail) })
     }
 
@@ -325,7 +340,7 @@ impl Index {
         branches: &[Branch],
     ) -> PageId {
         let len = inner::built_len(branches);
-        let page = self.pages.alloc(round_body(len + SLACK).min(BODY_MAX), level);
+        let page = self.pages.alloc(with_slack(len), level);
         InnerMut::build(self.pages.edit(page), first, branches);
         page
     }
