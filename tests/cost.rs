@@ -180,6 +180,113 @@ fn a_file_that_is_overwritten_for_ever_stays_small() {
     assert_eq!(db.get(&key(7)).unwrap(), Some(value(7 ^ (rounds - 1)).to_vec()));
 }
 
+/// The length of the data file.
+fn len_of(folder: &Folder) -> u64 {
+    std::fs::metadata(folder.file("cost.db")).unwrap().len()
+}
+
+#[test]
+fn a_file_shrinks_while_it_is_open() {
+    let folder = Folder::new("shrinking");
+    let options = Options::new().no_sync().no_threads();
+    let db = PersistentDB::open(folder.file("cost.db"), options.clone()).unwrap();
+    fill(&db, 0..20_000, 0);
+    db.checkpoint().unwrap();
+    // Long values and short ones, so that what stays lies before, between and behind.
+    let burst = 200u64;
+    for n in 0..burst {
+        db.put(format!("burst {n}").as_bytes(), &vec![n as u8; 1 << 20]).unwrap();
+        fill(&db, n * 100..n * 100 + 100, 1);
+    }
+    db.checkpoint().unwrap();
+    assert!(len_of(&folder) > burst << 20);
+    (0..burst).for_each(|n| drop(db.delete(format!("burst {n}").as_bytes()).unwrap()));
+    let lens: Vec<u64> = (0..8)
+        .map(|_| {
+            db.checkpoint().unwrap();
+            len_of(&folder)
+        })
+        .collect();
+    println!("{lens:?}");
+    assert!(lens[0] <= lens[7] + (burst << 20) && lens.is_sorted_by(|one, next| one >= next));
+    assert!(lens[7] * 10 < db.data_bytes().unwrap() * 25 + 10 * (1 << 19), "{lens:?}");
+    db.check().unwrap();
+    drop(db);
+    let db = PersistentDB::open(folder.file("cost.db"), options).unwrap();
+    db.check().unwrap();
+    assert_eq!(db.count().unwrap(), 20_000);
+    assert_eq!(db.get(&key(7)).unwrap(), Some(value(7 ^ 1).to_vec()));
+}
+
+#[test]
+fn a_closed_file_holds_little_more_than_a_value_that_was_overwritten_often() {
+    let folder = Folder::new("rewritten");
+    let options = Options::new().no_sync().no_threads();
+    let len = 3 << 20;
+    for every in [1, 5, 100] {
+        let db = PersistentDB::open(folder.file("cost.db"), options.clone()).unwrap();
+        for n in 0..30u8 {
+            db.put(b"large", &vec![n; len]).unwrap();
+            if n % every == 0 {
+                db.checkpoint().unwrap();
+            }
+        }
+        let open = len_of(&folder);
+        drop(db);
+        println!("{open} bytes, closed {}", len_of(&folder));
+        assert!(open < 3 * len as u64 && len_of(&folder) * 100 < len as u64 * 110);
+    }
+}
+
+/// Bytes of the data file and of the log, on disk.
+fn lengths(folder: &Folder) -> (u64, u64) {
+    let len = |name| std::fs::metadata(folder.file(name)).map_or(0, |it| it.len());
+    (len("cost.db"), len("cost.db-log"))
+}
+
+#[test]
+fn file_and_log_have_a_bound_while_all_is_overwritten() {
+    let small = 256 << 10;
+    for options in [Options::new().no_sync(), Options::new().no_sync().no_threads()] {
+        let folder = Folder::new("bound");
+        let count = if cfg!(debug_assertions) { 50_000 } else { 300_000 };
+        let options = options.checkpoint_bytes(small);
+        let db = PersistentDB::open(folder.file("cost.db"), options).unwrap();
+        fill(&db, 0..count, 0);
+        let (data, mut most) = (count * 116, (0, 0, 0));
+        for round in 1..8 {
+            for from in (0..count).step_by(1_000) {
+                // In another order than that of the keys, and than that of the last round.
+                fill(&db, (from..from + 1_000).map(|n| n * 7_919 % count), round);
+                let (file, log) = lengths(&folder);
+                most = most.max((file + log, file, log));
+            }
+        }
+        println!("{data} bytes of data, at most {most:?} (both, file, log)");
+        assert!(most.0 < 4 * data + (2 << 20), "file and log have {most:?} bytes for {data}");
+        db.check().unwrap();
+    }
+}
+
+#[test]
+fn a_log_is_small_again_after_a_burst() {
+    for options in [Options::new(), Options::new().no_sync()] {
+        let folder = Folder::new("burst");
+        let options = options.no_threads();
+        let db = PersistentDB::open(folder.file("cost.db"), options).unwrap();
+        let value = vec![1; 1 << 20];
+        (0..50).for_each(|n| drop(db.put(&key(n), &value).unwrap()));
+        assert!(lengths(&folder).1 > 50 << 20);
+        db.clear(None, None).unwrap();
+        (0..2).for_each(|_| db.checkpoint().unwrap());
+        let (_, log) = lengths(&folder);
+        assert!(log <= 2 << 20, "the log has {log} bytes");
+        (0..50).for_each(|n| drop(db.put(&key(n), b"").unwrap()));
+        db.check().unwrap();
+        assert_eq!(db.count(), Ok(50));
+    }
+}
+
 #[test]
 fn opening_and_replaying_are_fast_and_can_be_watched() {
     let folder = Folder::new("opening");

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-/// Bytes of zeros that are written ahead in a log that is synced often.
-const AHEAD: u64 = if cfg!(minidb_shuttle) { 4 << 10 } else { 1 << 20 };
+/// The length of a log that need not be shorter.
+const SMALL_LOG: u64 = if cfg!(minidb_shuttle) { 4 << 10 } else { 1 << 20 };
 
-/// Bytes of log at which a checkpoint is due, unless the data file has more.
+/// Bytes of log at which a checkpoint is due, unless there are many data.
 const CHECKPOINT_BYTES: u64 = 64 << 20;
 
 /// How a database is opened. By default it is read and written, created if it is
@@ -84,8 +84,8 @@ impl Options {
         self
     }
 
-    /// Makes a checkpoint whenever the log has so many bytes, or as many as the
-    /// file if that has more; 64 MiB by default.
+    /// Makes a checkpoint whenever the log has so many bytes, or five eighths of those of all
+    /// keys and values if that is more; 64 MiB by default.
     pub fn checkpoint_bytes(mut self, bytes: u64) -> Options {
         self.checkpoint_bytes = bytes;
         self
@@ -98,14 +98,15 @@ impl Options {
         self
     }
 
-    /// Live bytes of log at which a checkpoint is due beside a data file of `file` bytes.
-    pub(super) fn due_after(&self, file: u64) -> u64 {
-        self.checkpoint_bytes.max(file.min(self.checkpoint_bytes.saturating_mul(1024)))
+    /// Live bytes of log at which a checkpoint is due beside `data` bytes of keys and values.
+    pub(super) fn due_after(&self, data: u64) -> u64 {
+        let due = data / 8 * 5;
+        self.checkpoint_bytes.max(due.min(self.checkpoint_bytes.saturating_mul(1024)))
     }
 
-    /// Bytes of zeros that are written ahead: few, if the log is to stay short.
-    pub(super) fn ahead(&self) -> u64 {
-        AHEAD.min(self.checkpoint_bytes)
+    /// Bytes of a small log, which are kept, and with sync written ahead as zeros.
+    pub(super) fn small_log(&self) -> u64 {
+        SMALL_LOG.min(self.checkpoint_bytes)
     }
 
     pub(super) fn tell(&self, progress: Progress) {

@@ -22,7 +22,7 @@ enum Planted {
     OnDisk(DiskBug),
 }
 
-const BUGS: [Planted; 31] = {
+const BUGS: [Planted; 32] = {
     use Planted::{InEngine, OnDisk};
     [
         InEngine(Bug::AcknowledgedBeforeSync),
@@ -41,6 +41,7 @@ const BUGS: [Planted; 31] = {
         InEngine(Bug::FreedTooEarly),
         InEngine(Bug::RetiredTooEarly),
         InEngine(Bug::LapOverLive),
+        InEngine(Bug::LogCutForOneRoot),
         InEngine(Bug::LogNotRenewed),
         InEngine(Bug::LogBegunTooEarly),
         InEngine(Bug::LogNamedTooEarly),

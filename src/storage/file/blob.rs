@@ -15,7 +15,7 @@ use super::array::{Array, ArrayBuilder, ArrayRoot, FANOUT};
 use super::io::{Reader, Writer, damaged};
 use super::pointer::{BlockPointer, Numbered, POINTER, SECTOR, Sector, sort};
 use crate::error::{DBResult, OutOfMemory};
-use crate::fallible::push;
+use crate::fallible::{collect, push};
 
 /// Records in a sector.
 pub(super) const RECORDS: u32 = (SECTOR / RECORD) as u32;
@@ -98,17 +98,44 @@ impl Blob {
     /// Writes a blob.
     pub(super) fn write(id: u32, bytes: &[u8], writer: &mut Writer<'_>) -> DBResult<Blob> {
         let len = u32::try_from(bytes.len()).expect("no value is as long");
-        let mut blob = Blob::new(id, len, BlockPointer::default());
-        let empty = Array::default();
-        let mut array = ArrayBuilder::new(&empty);
+        let mut pointers = Vec::new();
         for (number, part) in (0..).zip(bytes.chunks(SECTOR)) {
             let mut sector = [0; SECTOR];
             sector[..part.len()].copy_from_slice(part);
-            blob.pointer = writer.write(&sector)?;
-            blob.add_sector(blob.pointer.sector)?;
-            array.set(number, blob.pointer)?;
+            push(&mut pointers, (number, writer.write(&sector)?))?;
         }
-        if bytes.len() > SECTOR {
+        Blob::of(id, len, &pointers, writer)
+    }
+
+    /// Writes a blob anew but for those sectors of its content that the writer keeps.
+    pub(super) fn relocate(
+        &self,
+        reader: &mut Reader<'_>,
+        writer: &mut Writer<'_>,
+    ) -> DBResult<Blob> {
+        let mut far = Blob::new(self.id, self.len, self.pointer).elements(reader)?;
+        let is_near = |it: &Numbered| it.1.sector < writer.limit;
+        let mut pointers = collect(far.iter().copied().filter(is_near))?;
+        far.retain(|it| !is_near(it));
+        pointers.iter().try_for_each(|(_, pointer)| writer.keep(pointer.sector))?;
+        reader.read(far, &mut |(number, _), sector| {
+            Ok(push(&mut pointers, (number, writer.write(sector)?))?)
+        })?;
+        sort(&mut pointers, |(number, _)| *number);
+        Blob::of(self.id, self.len, &pointers, writer)
+    }
+
+    /// A blob whose content these pointers lead to, with its tables, which are written.
+    fn of(id: u32, len: u32, pointers: &[Numbered], writer: &mut Writer<'_>) -> DBResult<Blob> {
+        let mut blob = Blob::new(id, len, BlockPointer::default());
+        let empty = Array::default();
+        let mut array = ArrayBuilder::new(&empty);
+        for &(number, pointer) in pointers {
+            blob.pointer = pointer;
+            blob.add_sector(pointer.sector)?;
+            array.set(number, pointer)?;
+        }
+        if pointers.len() > 1 {
             let (root, tables) = array.finish(writer)?;
             blob.pointer = root.pointer;
             tables.iter().flatten().try_for_each(|it| blob.add_sector(it.pointer.sector))?;

@@ -13,11 +13,14 @@ use super::blob::{self, Blob, RECORDS};
 use super::io::{Reader, Writer, offset};
 use super::pointer::{BlockPointer, SECTOR, Sector, hash};
 use super::root::{Fields, Root};
-use super::space::{Bits, RESERVED};
+use super::space::{Bits, RESERVED, SLACK};
 use crate::error::{DBError, DBResult, text};
-use crate::fallible::{collect, filled, push};
+use crate::fallible::{collect, push};
 use crate::planted::{self, Bug};
 use crate::sort::{heap_sort, merge};
+
+/// A file in use shrinks by up to as many sectors at a time: 32 MiB.
+const STEP: u32 = 1 << 16;
 
 /// A checkpoint in the making: what the next root will reach.
 #[derive(Debug)]
@@ -157,9 +160,8 @@ impl Checkpoint<'_> {
             self.put_blocks(block, block + 1, std::slice::from_ref(sector))
         })?;
         for blob in blobs.iter().filter(|blob| !is_near(blob)) {
-            let mut bytes = filled(0, blob.len as usize)?;
-            Blob::new(blob.id, blob.len, blob.pointer).read(&mut reader, &mut bytes)?;
-            self.put_blob(blob.id, &bytes)?;
+            let blob = blob.relocate(&mut reader, &mut self.writer)?;
+            push(&mut self.new_blobs, blob)?;
         }
         Ok(())
     }
@@ -264,13 +266,23 @@ impl DataFile {
     }
 
     /// Moves what lies at the end to free sectors before it and cuts the file
-    /// off, if that makes it notably smaller.
-    pub(crate) fn compact(&mut self) -> DBResult<()> {
+    /// off, if that makes it notably smaller. A file that is in use may be over twice as
+    /// large as its content, and shrinks in steps.
+    pub(crate) fn compact(&mut self, in_use: bool) -> DBResult<()> {
         // A file with the same content needs so many sectors, and some more.
         let tables = self.blocks.levels.iter().chain(&self.records.levels).map(Vec::len);
         let more = tables.sum::<usize>() as u32 + 2 * RECORDS + RESERVED;
-        let limit = self.space.used_count().saturating_add(more);
-        if self.space.end() / 8 * 7 <= limit {
+        let (used, end) = (self.space.used_count(), self.space.end());
+        let least = used.saturating_add(used / 32).saturating_add(more); // for tables of blobs
+        let (most, limit) = if in_use {
+            (
+                (least / 8).saturating_mul(17).saturating_add(SLACK),
+                least.max(end.saturating_sub(STEP)),
+            )
+        } else {
+            ((least / 7).saturating_mul(8), least)
+        };
+        if end <= most {
             return Ok(());
         }
         self.space.begin(true);

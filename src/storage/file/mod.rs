@@ -37,7 +37,7 @@ use array::{Array, ArrayRoot};
 use blob::Blob;
 use io::{Reader, damaged};
 use pointer::{Numbered, SECTOR, Sector};
-use space::{Bits, Space};
+use space::{Bits, RESERVED, Space};
 
 use crate::error::{DBError, DBResult};
 use crate::fallible::{collect, filled};
@@ -183,6 +183,11 @@ impl DataFile {
     /// The sequence number of the newest root.
     pub(crate) fn sequence(&self) -> u64 {
         self.root.sequence
+    }
+
+    /// Bytes of the file that the newest root reaches, with the root slots.
+    pub(crate) fn used_bytes(&self) -> u64 {
+        io::offset(self.space.used_count() + RESERVED).min(self.bytes())
     }
 
     /// Length of the file in bytes.

@@ -14,7 +14,7 @@ const GROUP: u32 = 8;
 
 /// A file grows rather than fill small gaps, so that sectors written together lie
 /// together: up to twice what it holds and as many sectors more.
-const SLACK: u32 = 1 << 9;
+pub(super) const SLACK: u32 = 1 << 9;
 
 /// A set of numbers, of sectors for example.
 #[derive(Debug, Default)]

@@ -139,7 +139,7 @@ fn what_checkpoints_write_is_what_is_loaded() {
             model.change(&mut rng, 10 << (round / 5), 1 + 20 * round);
             model.save(&mut data, &old, &mut rng).unwrap();
             if rng.below(4) == 0 {
-                data.compact().unwrap();
+                data.compact(false).unwrap();
                 let content = model.blobs.values().map(|it| it.len() + 2000).sum::<usize>();
                 let sparse = model.blocks.len() * 512 * 3;
                 let most = (content + sparse) / 2 * 3 + 60_000;

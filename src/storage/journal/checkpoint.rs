@@ -57,6 +57,26 @@ impl CheckpointTarget {
         self.since = Some(snapshot.checkpoint_epoch());
         Ok(())
     }
+
+    /// Folds the log up to a position, whose state the snapshot is, into the data file.
+    fn fold(
+        &mut self,
+        snapshot: &Snapshot,
+        Position { lsn, offset }: Position,
+        synced: bool,
+    ) -> DBResult<()> {
+        let mark =
+            |log::Identity { generation, salt, .. }| LogMark { generation, salt, offset, synced };
+        let (fields, log) = (*self.data.fields(), self.log.map(mark));
+        if lsn != fields.lsn {
+            self.checkpoint(snapshot, lsn, log)?;
+        } else if fields.log.is_some_and(|old| old.offset != offset) {
+            self.data.mark(Fields { log, ..fields })?;
+        }
+        // If that fails, the file is as large as it was.
+        let _ = self.data.compact(true);
+        Ok(())
+    }
 }
 
 impl Journal {
@@ -102,7 +122,8 @@ impl Journal {
 impl Files {
     /// The published state, and where in the log it ends.
     fn checkpoint_snapshot(&self) -> DBResult<(Snapshot, Position)> {
-        let log = self.writer()?.lock()?;
+        let mut log = self.writer()?.lock()?;
+        log.log.begin_lap();
         let lsn = if self.options.no_sync { log.log.written() } else { log.log.durable() };
         Ok((self.store.freeze_for_checkpoint()?, log.log.position(lsn)))
     }
@@ -113,29 +134,48 @@ impl Files {
         self.writer()?;
         let mut attempt = Attempt { files: self, is_done: false };
         let mut target = self.target.lock()?;
-        let (snapshot, Position { lsn, offset }) = self.checkpoint_snapshot()?;
+        let (snapshot, position) = self.checkpoint_snapshot()?;
         if planted::is(Bug::RetiredTooEarly) {
-            self.writer()?.lock()?.log.retire(lsn);
+            self.writer()?.lock()?.log.retire(position);
         }
-        let mut done = Ok(());
-        if lsn != target.data.fields().lsn {
-            let mark = target.log.map(|log::Identity { generation, salt, .. }| LogMark {
-                generation,
-                salt,
-                offset,
-                synced: !self.options.no_sync,
-            });
-            done = target.checkpoint(&snapshot, lsn, mark);
-            self.file_bytes.store(target.data.bytes(), Ordering::Relaxed);
-        }
+        let done = target.fold(&snapshot, position, !self.options.no_sync);
+        self.file_bytes.store(target.data.bytes(), Ordering::Relaxed);
+        let data = snapshot.image_meta().bytes;
         let pinned_epoch = snapshot.pinned_epoch();
         self.store.release_snapshot(snapshot, pinned_epoch);
-        done?;
         let mut log = self.writer()?.lock()?;
-        log.log.retire(lsn);
-        log.set_limits(self.options.due_after(target.data.bytes()));
+        let live = log.log.live_bytes();
+        if done.is_ok() {
+            log.log.retire(position);
+        }
+        let left = log.log.live_bytes();
+        log.space.note_checkpoint(&target.data, live - left, left);
+        done?;
+        log.limits.set(self.options.due_after(data));
         attempt.is_done = true;
-        Ok(())
+        drop(log);
+        self.shrink_log(&mut target)
+    }
+
+    /// Gives back the end of a log that is longer than it need be.
+    fn shrink_log(&self, target: &mut CheckpointTarget) -> DBResult<()> {
+        let least = self.options.small_log();
+        if !self.writer()?.lock()?.log.is_long(least) {
+            return Ok(());
+        }
+        // The root before would need the end of the log, should the newest be damaged.
+        if !planted::is(Bug::LogCutForOneRoot) {
+            target.data.mark(*target.data.fields())?;
+        }
+        loop {
+            // One part at a time, for the sake of those who wait for the lock.
+            let mut log = self.writer()?.lock()?;
+            let is_done = !log.log.shrink(least);
+            self.log_bytes.store(log.log.bytes(), Ordering::Relaxed);
+            if is_done {
+                return Ok(());
+            }
+        }
     }
 
     /// Folds everything into the data file, so that it alone holds the database.
@@ -163,7 +203,7 @@ impl Files {
         // Large numbers that were only read would take much memory now.
         if target.since != Some(0) {
             // If that fails, the log stays, to tell a torn root from a damaged one.
-            target.data.compact()?;
+            target.data.compact(false)?;
         }
         let log = log.lock()?.log.file();
         match log.is_at(&self.log_path) {

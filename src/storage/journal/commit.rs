@@ -19,6 +19,7 @@ use super::super::index::Snapshot;
 use super::super::log::Log;
 use super::super::store::Store;
 use super::pressure::{Due, Limits};
+use super::space::{Space, Weight};
 use super::{CheckpointMode, Files, Journal};
 use crate::error::{DBError, DBResult};
 use crate::fallible::shared;
@@ -36,6 +37,7 @@ pub(super) struct LogWriter {
     next: Option<Arc<Group>>,
     in_flight: Option<InFlight>,
     pub(super) limits: Limits,
+    pub(super) space: Space,
 }
 
 /// Commits that become durable with one sync: their outcome, once it is known.
@@ -63,20 +65,18 @@ pub(super) type LogGuard<'a> = MutexGuard<'a, LogWriter>;
 impl LogWriter {
     /// A writer of a log that a checkpoint is to retire at `size` live bytes.
     pub(super) fn new(log: Log, size: u64) -> LogWriter {
-        let (pending, limits) = (Arc::default(), Limits::default());
-        let mut writer = LogWriter { log, pending, next: None, in_flight: None, limits };
-        writer.set_limits(size);
-        writer
-    }
-
-    /// Has the next checkpoint retire the log at `size` live bytes.
-    pub(super) fn set_limits(&mut self, size: u64) {
-        self.limits.set(&self.log, size);
+        let (mut limits, space) = (Limits::default(), Space::default());
+        limits.set(size);
+        LogWriter { log, pending: Arc::default(), next: None, in_flight: None, limits, space }
     }
 
     /// The tasks of a commit that was just appended.
-    fn due(&mut self, files: &Files) -> Option<Due> {
-        files.due(&self.log, &mut self.limits)
+    fn due(&mut self) -> Option<Due> {
+        self.limits.due(&self.log)
+    }
+
+    fn has_space(&mut self, weight: Weight) -> bool {
+        self.space.suffices(&self.log, weight)
     }
 
     /// Adds a record to the pending group, for a commit that `waits` for that, or not.
@@ -113,12 +113,13 @@ impl Journal {
     ) -> DBResult<T> {
         let files = &*self.files;
         // 1. Commits have one order: that in which they hold this lock.
-        let mut log = files.lock_log()?;
+        let (mut log, has_space) = self.lock_log_for(record)?;
         // 2. An answer may rest on commits that are not durable yet.
         if let Some(answer) = answer(&files.store)? {
             files.wait_durable(log)?;
             return Ok(answer);
         }
+        has_space?; // a full disk refuses only what would change something
         // 3. Logged first ...
         if let Err(error) = files.log_record(&mut log, record) {
             drop(log);
@@ -132,7 +133,7 @@ impl Journal {
                 return Err(error);
             }
         };
-        let due = log.due(files);
+        let due = log.due();
         // 5. With sync, the group is flushed, and published or rolled back.
         let durable = files.wait_durable(log);
         // 6. A commit that makes the log long has it folded, and waits if that is too slow.
@@ -144,6 +145,31 @@ impl Journal {
         }
         durable.map_err(|error| self.make_space(error))?;
         Ok(result)
+    }
+
+    /// Locks the log for a commit, and says whether there is space for it: if not, a
+    /// checkpoint is made first.
+    fn lock_log_for(&self, record: Record<'_>) -> DBResult<(LogGuard<'_>, DBResult<()>)> {
+        let weight = match record {
+            Record::Change(change) => Weight::of_change(change),
+            Record::Payload(payload) => Weight::of_payload(payload),
+        };
+        let files = &*self.files;
+        let mut log = files.lock_log()?;
+        let mut has_space = log.has_space(weight);
+        if !has_space && log.log.live_bytes() > 0 {
+            drop(log);
+            self.request_checkpoint(CheckpointMode::Inline);
+            log = files.lock_log()?;
+            has_space = log.has_space(weight);
+        }
+        log.space.note_commit(weight);
+        if has_space || weight.is_deletion() {
+            return Ok((log, Ok(())));
+        }
+        let path = files.path.display();
+        let full = format!("{path}: what is left of the disk is kept for deletions");
+        Ok((log, Err(DBError::Full(full))))
     }
 
     /// Makes space by a checkpoint if there was none for a commit.

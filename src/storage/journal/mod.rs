@@ -15,13 +15,15 @@
 //! 5. Damage is found, not passed on: what was read from files had its checksum.
 //!
 //! Where things are: [`open`] opens and recovers, [`commit`] has the life of a commit,
-//! [`checkpoint`] makes checkpoints and closes, [`worker`] is the thread for them, and
-//! [`pressure`] bounds the log while they are behind.
+//! [`checkpoint`] makes checkpoints and closes, [`worker`] is the thread for them,
+//! [`pressure`] bounds the log while they are behind, and [`space`] keeps the space that they
+//! need.
 
 mod checkpoint;
 mod commit;
 mod open;
 mod pressure;
+mod space;
 #[cfg(test)]
 mod tests;
 mod worker;

@@ -15,10 +15,6 @@ use std::time::Duration;
 use super::super::log::Log;
 use super::{CheckpointMode, Files};
 use crate::planted::{self, Bug};
-use crate::sync::atomic::Ordering;
-
-/// After so many bytes of log the free space of the disk is looked at.
-const LOOK: u64 = if cfg!(minidb_shuttle) { 1 << 10 } else { 32 << 10 };
 
 /// The longest pause of a commit that does not wait for the end of a checkpoint, in ms.
 const PAUSE_MS: u64 = 20;
@@ -30,12 +26,8 @@ pub(super) struct Limits {
     size: u64,
     /// A checkpoint is due,
     checkpoint_at: u64,
-    /// the free space of the disk is looked at,
-    space_at: u64,
     /// commits are slowed.
     slow_at: u64,
-    /// The least of these limits.
-    least: u64,
     /// Checkpoints that have ended.
     ended: u64,
 }
@@ -49,11 +41,9 @@ pub(super) struct Due {
 
 impl Limits {
     /// Sets the limits after a checkpoint, for a next one after `size` live bytes.
-    pub(super) fn set(&mut self, log: &Log, size: u64) {
+    pub(super) fn set(&mut self, size: u64) {
         let (slow_at, ended) = (size.saturating_mul(2), self.ended);
-        let space_at = log.live_bytes() + LOOK;
-        *self = Limits { size, checkpoint_at: size, space_at, slow_at, least: 0, ended };
-        self.find_least();
+        *self = Limits { size, checkpoint_at: size, slow_at, ended };
     }
 
     /// The pause of a commit, and whether it lasts until a checkpoint ends.
@@ -65,45 +55,27 @@ impl Limits {
         Some((Duration::from_millis(ms), over >= most))
     }
 
-    fn find_least(&mut self) {
-        self.least = self.checkpoint_at.min(self.space_at).min(self.slow_at);
+    /// The tasks of a commit that holds the log's lock.
+    #[inline]
+    pub(super) fn due(&mut self, log: &Log) -> Option<Due> {
+        let live = log.live_bytes();
+        if live < self.checkpoint_at.min(self.slow_at) { None } else { self.find_due(log, live) }
+    }
+
+    #[cold]
+    fn find_due(&mut self, log: &Log, live: u64) -> Option<Due> {
+        let pause = self.pause(log);
+        let checkpoint = match pause {
+            Some((_, true)) => CheckpointMode::Urgent,
+            _ => CheckpointMode::Background,
+        };
+        // One commit requests it, and not the next one again, should it fail.
+        self.checkpoint_at = live.saturating_add(self.size);
+        Some(Due { checkpoint, pause: pause.is_some() })
     }
 }
 
 impl Files {
-    /// The tasks of a commit that holds the log's lock. The worker may be too late with a
-    /// checkpoint where there might soon be no space for one, and so never again any.
-    #[inline]
-    pub(super) fn due(&self, log: &Log, limits: &mut Limits) -> Option<Due> {
-        if log.live_bytes() < limits.least { None } else { self.find_due(log, limits) }
-    }
-
-    #[cold]
-    fn find_due(&self, log: &Log, limits: &mut Limits) -> Option<Due> {
-        let live = log.live_bytes();
-        let pause = limits.pause(log);
-        let mut checkpoint = match pause {
-            Some((_, true)) => Some(CheckpointMode::Urgent),
-            None if live < limits.checkpoint_at => None,
-            _ => Some(CheckpointMode::Background),
-        };
-        if live >= limits.space_at {
-            limits.space_at = live.saturating_add(LOOK);
-            // No more than all anew, and no more than some sectors for each change.
-            let all = self.file_bytes.load(Ordering::Relaxed).saturating_add(live * 3);
-            let needed = all.min(live * 100) + 4 * LOOK;
-            if log.file().free_space() < needed {
-                checkpoint = Some(CheckpointMode::Inline);
-            }
-        }
-        if checkpoint.is_some() {
-            // One commit requests it, and not the next one again, should it fail.
-            limits.checkpoint_at = live.saturating_add(limits.size);
-        }
-        limits.find_least();
-        checkpoint.map(|checkpoint| Due { checkpoint, pause: pause.is_some() })
-    }
-
     /// Pauses a commit that is done if the checkpoints are behind, until one ends at most.
     #[cold]
     pub(super) fn pause(&self) {
@@ -135,7 +107,6 @@ impl Drop for Attempt<'_> {
             limits.ended += 1;
             if !self.is_done {
                 limits.slow_at = limits.slow_at.max(live.saturating_add(limits.size));
-                limits.find_least();
             }
             self.files.checkpointed.notify_all();
         }

@@ -11,7 +11,7 @@
 //! [`Log::finish_flush`] takes its outcome. The caller holds a lock around the log;
 //! a flush in flight needs none.
 //!
-//! The space of retired records at the head of the file is used again. The records
+//! The space of retired records is used again ([`space`]). The records
 //! then stand in several extents, each of which ends with a jump to the next:
 //!
 //! ```text
@@ -33,6 +33,7 @@
 
 mod record;
 mod replay;
+mod space;
 #[cfg(test)]
 mod tests;
 
@@ -41,7 +42,7 @@ use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use crate::error::{DBError, DBResult};
+use crate::error::{DBError, DBResult, text};
 use crate::fallible::filled;
 use crate::os::disk::File;
 use crate::planted::{self, Bug};
@@ -53,8 +54,9 @@ pub(crate) use replay::{has_records, identify, is_foreign, replay, salvage, veri
 /// The length of a log without records.
 pub(crate) const EMPTY_BYTES: u64 = START;
 
-/// Free bytes at the head of the file that are worth a jump back.
-const WORTH_A_JUMP: u64 = if cfg!(minidb_shuttle) { 1 << 10 } else { 64 << 10 };
+/// Bytes that the file has from the first on, behind its header.
+const ROOM: u64 = if cfg!(minidb_shuttle) { 512 } else { 32 << 10 };
+
 /// A buffer with a larger capacity is not kept for the next flush.
 const SPARE_MAX: usize = 4 << 20;
 
@@ -89,6 +91,9 @@ pub(crate) struct Log {
     salt: u64,
     /// Bytes of zeros that are written ahead of the records.
     ahead: u64,
+    /// Zeros that are written with records that make the file longer: then the jump from
+    /// there needs no space.
+    pad: usize,
     /// The length of the file.
     bytes: u64,
     retired: u64,
@@ -104,8 +109,13 @@ pub(crate) struct Log {
     pending: Vec<u8>,
     /// An empty buffer for the records after the next flush.
     spare: Vec<u8>,
-    /// Whether a flush is in flight.
-    in_flight: bool,
+    /// The end of what the flush in flight writes, if there is one.
+    in_flight: Option<u64>,
+    /// The latest place for records, from where a jump led to it or it was looked at up to
+    /// the next place in use or the end of the file; empty if it is to be found anew.
+    room: Range<u64>,
+    /// The live bytes before the last records retired.
+    peak: u64,
     failed: Option<DBError>,
 }
 
@@ -135,6 +145,7 @@ impl Log {
             path,
             salt: identity.salt,
             ahead,
+            pad: 0,
             bytes: START,
             retired: lsn,
             durable: lsn,
@@ -144,7 +155,9 @@ impl Log {
             extents: VecDeque::from([Position { lsn, offset: START }]),
             pending: Vec::new(),
             spare: Vec::new(),
-            in_flight: false,
+            in_flight: None,
+            room: 0..0,
+            peak: 0,
             failed: None,
         })
     }
@@ -154,6 +167,18 @@ impl Log {
         Log { path, ..self }
     }
 
+    /// Writes zeros to a log without records, if there is space: so that it takes some
+    /// records when the disk is full.
+    pub(crate) fn make_room(&mut self) -> DBResult<()> {
+        let zeros = filled(0, ROOM as usize)?;
+        if self.file.write(&zeros, START).is_err() {
+            let _ = self.file.set_len(START);
+            return Ok(());
+        }
+        (self.bytes, self.pad) = (START + ROOM, JUMP);
+        Ok(())
+    }
+
     /// Adds a commit in memory. Its payload is the parts in a row.
     pub(crate) fn append(&mut self, parts: &[&[u8]]) -> DBResult<()> {
         if let Some(error) = &self.failed {
@@ -161,7 +186,7 @@ impl Log {
         }
         let len: usize = parts.iter().map(|part| part.len()).sum();
         let size = HEAD + len.next_multiple_of(8);
-        self.pending.try_reserve(size)?;
+        self.pending.try_reserve(size + JUMP)?;
         self.extents.try_reserve(2)?; // for the jump to it, and that of a flush in flight
         let after = self.pending.len() + size;
         self.pending.extend_from_slice(&record::encode_head(Kind::Commit, self.end, len as u64));
@@ -188,7 +213,10 @@ impl Log {
             self.end = lsn;
             return Ok(());
         }
-        assert!(!self.in_flight && self.durable <= lsn, "an append is rolled back too late");
+        assert!(
+            self.in_flight.is_none() && self.durable <= lsn,
+            "an append is rolled back too late"
+        );
         let offset = self.position(lsn).offset;
         self.end = lsn;
         self.written = lsn;
@@ -226,8 +254,7 @@ impl Log {
     /// Takes all pending records, to be written without the log's lock. At most one
     /// flush is in flight.
     pub(crate) fn begin_flush(&mut self) -> Flush {
-        assert!(!self.in_flight, "one flush is in flight at a time");
-        self.in_flight = true;
+        assert!(self.in_flight.is_none(), "one flush is in flight at a time");
         let mut records = std::mem::replace(&mut self.pending, std::mem::take(&mut self.spare));
         let mut rest = &mut records[..];
         while !rest.is_empty() {
@@ -235,43 +262,21 @@ impl Log {
             record::finalize(record, self.durable, self.salt);
             rest = after;
         }
-        let here = self.position(self.written).offset;
-        let offset = self.choose_offset(here, records.len() as u64);
+        let (here, len) = (self.position(self.written).offset, records.len() as u64);
+        let offset = self.choose_offset(here, len);
         let jump = (offset != here)
             .then(|| (here, record::encode_jump(self.written, offset, self.durable, self.salt)));
-        let end = offset + records.len() as u64;
+        let end = offset + len;
         let grows = end > self.bytes && self.ahead > 0;
         let zeros_end = if grows { (end + self.ahead).next_multiple_of(START) } else { end };
+        if len > 0 && end + self.pad as u64 > self.bytes {
+            records.resize(records.len() + self.pad, 0); // reserved
+        }
         let file = self.file.clone();
-        Flush { file, start: self.written, offset, records, jump, zeros: end..zeros_end }
-    }
-
-    /// Where the next records go, if they take `len` bytes: `here`, which is behind the
-    /// last ones, or elsewhere, reached by a jump. A jump fits behind them in any case.
-    fn choose_offset(&self, here: u64, len: u64) -> u64 {
-        if len == 0 {
-            return here;
-        }
-        let len = len + JUMP as u64;
-        let (mut lowest, mut limit, mut top) = (here, u64::MAX, here + JUMP as u64);
-        for (i, extent) in self.extents.iter().enumerate() {
-            let live = extent.offset + self.retired.saturating_sub(extent.lsn);
-            lowest = lowest.min(live);
-            if let Some(next) = self.extents.get(i + 1) {
-                top = top.max(extent.offset + (next.lsn - extent.lsn) + JUMP as u64);
-                if live >= here {
-                    limit = limit.min(live);
-                }
-            }
-        }
-        let free = lowest - START;
-        if planted::is(Bug::LapOverLive) || free >= len.max(WORTH_A_JUMP).max(self.live_bytes()) {
-            START
-        } else if here + len <= limit {
-            here
-        } else {
-            top
-        }
+        let flush =
+            Flush { file, start: self.written, len, offset, records, jump, zeros: end..zeros_end };
+        self.in_flight = Some(flush.file_end().max(zeros_end));
+        flush
     }
 
     /// Ends a flush. If it has failed, its records are dropped with all that were
@@ -279,7 +284,7 @@ impl Log {
     /// [`DBError::OutOfMemory`] the log goes on without them; after any other error
     /// it has failed.
     pub(crate) fn finish_flush(&mut self, flush: Flush, outcome: Outcome) -> DBResult<()> {
-        self.in_flight = false;
+        self.in_flight = None;
         let done = self.complete(&flush, outcome);
         if done.is_err() {
             self.drop_pending();
@@ -342,7 +347,7 @@ impl Log {
             self.file.write(&[0; HEAD][..reached as usize], offset)
         };
         let mut at = 0;
-        while at < flush.records.len() {
+        while at < flush.len as usize {
             erase(flush.offset + at as u64)?;
             at += record::size(&flush.records[at..]);
         }
@@ -362,7 +367,7 @@ impl Log {
         }
         if let Err(error) = outcome {
             let error = self.fail(DBError::io("sync", &self.path, &error));
-            if !self.in_flight {
+            if self.in_flight.is_none() {
                 self.drop_pending();
             }
             return Err(error);
@@ -390,23 +395,12 @@ impl Log {
         let error = match error {
             DBError::Full(why) => DBError::Io(why),
             DBError::OutOfMemory => {
-                DBError::Io(format!("cannot write {}: out of memory", self.path.display()))
+                let path = self.path.display();
+                DBError::Io(text(format_args!("cannot write {path}: out of memory")))
             }
             other => other,
         };
         self.failed.get_or_insert(error).clone()
-    }
-
-    /// Retires the records before `lsn`, which are written and durable elsewhere: their
-    /// space may be used again.
-    pub(crate) fn retire(&mut self, lsn: u64) {
-        assert!(lsn <= self.written, "a record is retired that is not written");
-        self.retired = self.retired.max(lsn);
-        self.durable = self.durable.max(lsn);
-        // Not the extent that ends just there: replay may begin at its jump.
-        while self.extents.get(1).is_some_and(|next| next.lsn < self.retired) {
-            self.extents.pop_front();
-        }
     }
 
     /// Where replay can begin to find the record with this lsn, which is not retired,
@@ -428,6 +422,11 @@ impl Log {
         self.bytes
     }
 
+    /// Bytes of records that are written and not retired.
+    pub(crate) fn written_bytes(&self) -> u64 {
+        self.written - self.retired
+    }
+
     /// Bytes of records that are not retired.
     pub(crate) fn live_bytes(&self) -> u64 {
         self.end - self.retired
@@ -440,6 +439,8 @@ pub(crate) struct Flush {
     file: Arc<Box<dyn File>>,
     /// The lsn of the first record.
     start: u64,
+    /// The bytes of records; behind them there may be zeros.
+    len: u64,
     offset: u64,
     records: Vec<u8>,
     /// If the records are not behind the last ones, where the jump to them goes, and
@@ -498,7 +499,7 @@ impl Flush {
 
     /// The lsn after the records.
     pub(crate) fn end(&self) -> u64 {
-        self.start + self.records.len() as u64
+        self.start + self.len
     }
 
     /// The least length of the file once the flush is written.

@@ -71,15 +71,15 @@ pub(crate) fn replay(
         return Err(missing());
     }
     let mut scan = Scan::new(file, path, identity.salt)?;
-    // All records in use fit in the file, so a greater lsn is none of theirs.
+    // As far as replay goes on from here: all records in use fit in the file.
     let last = start.lsn.saturating_add(scan.window.file_len);
     let mut reach = lsn;
     let found = scan.next(|head| {
-        let next = (lsn..last).contains(&head.lsn);
-        if next {
+        if (lsn..last).contains(&head.lsn) {
             reach = reach.max(head.end());
         }
-        next && head.durable > lsn && !planted::is(Bug::DurableIgnored)
+        // The log may have given back those before it, if the newest root is not read.
+        head.lsn >= lsn && head.durable > lsn && !planted::is(Bug::DurableIgnored)
     })?;
     match found {
         Found::Nothing => Ok(Replayed { lsn, dropped_bytes: reach - lsn }),

@@ -19,6 +19,7 @@ impl Opening<'_> {
     pub(super) fn begin(&self, mut found: Found, file: &dyn File) -> DBResult<Opened> {
         let mut target = CheckpointTarget { data: found.data, since: found.since, log: None };
         let snapshot = found.index.checkpoint_snapshot()?;
+        let data = snapshot.image_meta().bytes;
         if planted::is(Bug::LogBegunTooEarly) {
             target.since = None; // the checkpoint comes last then
         }
@@ -35,7 +36,8 @@ impl Opening<'_> {
             generation: target.data.sequence() + 1,
             salt: if planted::is(Bug::LogNotRenewed) { 0 } else { self.random()? },
         };
-        let log = self.new_log(identity, found.lsn, file)?;
+        let mut log = self.new_log(identity, found.lsn, file)?;
+        log.make_room()?;
         // With this the name of a new database is on disk, too.
         let synced = self.disk.sync_folder(self.path);
         synced.map_err(failed("sync the folder of", self.path))?;
@@ -50,7 +52,8 @@ impl Opening<'_> {
             }
         }
         target.log = Some(identity);
-        let writer = LogWriter::new(log, self.options.due_after(target.data.bytes()));
+        let mut writer = LogWriter::new(log, self.options.due_after(data));
+        writer.space.note_checkpoint(&target.data, 0, 0);
         let store = Store::new(found.index);
         if !self.options.no_sync {
             store.history().record_always()?;
@@ -64,7 +67,7 @@ impl Opening<'_> {
     /// permissions of the data file. It gets its name once its header is on disk; so a file of
     /// that name that is no log is not minidb's.
     fn new_log(&self, identity: Identity, lsn: u64, like: &dyn File) -> DBResult<Log> {
-        let ahead = if self.options.no_sync { 0 } else { self.options.ahead() };
+        let ahead = if self.options.no_sync { 0 } else { self.options.small_log() };
         let create = |file, path: &Path| Log::create(file, path.to_owned(), identity, lsn, ahead);
         if planted::is(Bug::LogNotRenewed)
             && let Some(old) = self.open_log(self.log_path, OpenMode::Write)?
