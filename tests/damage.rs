@@ -16,6 +16,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::env;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -58,9 +59,6 @@ type Contents = BTreeMap<Vec<u8>, Vec<u8>>;
 const FILE: &str = "/db";
 const LOG: &str = "/db-log";
 
-/// Where the log's records begin.
-const RECORDS: usize = 4096;
-
 /// A file and its log, if there is one.
 #[derive(Clone, PartialEq, Eq)]
 struct Pair {
@@ -90,8 +88,10 @@ struct Subject {
     earlier: Vec<(usize, Pair)>,
     /// The contents after so many commits.
     states: Vec<Contents>,
-    /// Where the log ended after them.
-    ends: Vec<usize>,
+    /// How many of them had changed anything, and so were logged.
+    logged: Vec<u64>,
+    /// The bytes of the log of each record after those that are folded.
+    records: Vec<Vec<Range<usize>>>,
     /// How many are in the file, and how many records of the log prove to have
     /// been durable.
     folded: usize,
@@ -123,6 +123,32 @@ fn pair_of(disk: &SimDisk) -> Pair {
         log.truncate((end_of(log) + 100).min(log.len()));
     }
     Pair { file: disk.contents(Path::new(FILE)).unwrap_or_default(), log }
+}
+
+/// The records that replay reads, in its order: the bytes of each, and of jumps to it.
+fn records(pair: &Pair) -> Vec<Vec<Range<usize>>> {
+    let Some(log) = &pair.log else { return Vec::new() };
+    let get = |bytes: &[u8], at: usize| {
+        let word = bytes.get(at..at + 8).map(|it| it.try_into().unwrap());
+        word.map_or(0, u64::from_le_bytes)
+    };
+    let root = [0, 4096].into_iter().max_by_key(|slot| get(&pair.file, slot + 16)).unwrap();
+    let (mut lsn, mut at) = (get(&pair.file, root + 40), get(&pair.file, root + 72) as usize);
+    let (mut found, mut jumps) = (Vec::new(), Vec::new());
+    loop {
+        let (kind, len) = (get(log, at + 24) >> 56, get(log, at + 24) << 8 >> 8);
+        if get(log, at + 8) != lsn || kind == 0 {
+            return found;
+        }
+        let size = 32 + (len as usize).next_multiple_of(8);
+        jumps.push(at..at + size);
+        if kind == 2 {
+            at = get(log, at + 32) as usize;
+        } else {
+            found.push(std::mem::take(&mut jumps));
+            (lsn, at) = (lsn + size as u64, at + size);
+        }
+    }
 }
 
 /// Where the last record ends, which has no zeros at its own.
@@ -175,7 +201,8 @@ impl Subject {
             pair: pair_of(&disk),
             earlier: Vec::new(),
             states: vec![Contents::new()],
-            ends: vec![RECORDS],
+            logged: vec![0],
+            records: Vec::new(),
             folded: 0,
             durable: 0,
         };
@@ -183,8 +210,7 @@ impl Subject {
         for n in 1..=commits {
             commit(&db, &mut contents, &mut rng).unwrap();
             subject.states.push(contents.clone());
-            let log = disk.contents(Path::new(LOG)).unwrap();
-            subject.ends.push(end_of(&log));
+            subject.logged.push(db.commits().unwrap());
             if n % 20 == 0 {
                 subject.earlier.push((n, pair_of(&disk)));
             }
@@ -192,7 +218,6 @@ impl Subject {
                 6 if n * 10 % commits == 0 && left == Reopened => {
                     drop(db);
                     subject.earlier.push((n, pair_of(&disk)));
-                    subject.ends.fill(RECORDS); // this is another log
                     subject.folded = n;
                     db = open(&disk, options(left)).unwrap();
                 }
@@ -213,6 +238,7 @@ impl Subject {
             subject.folded = commits;
         }
         subject.pair = pair_of(&disk);
+        subject.records = records(&subject.pair);
         subject
     }
 
@@ -220,11 +246,17 @@ impl Subject {
         self.states.len() - 1
     }
 
-    /// How many commits are whole if the log is damaged from there on.
-    fn whole_at(&self, at: usize) -> usize {
-        let whole = self.ends.partition_point(|&end| end <= at);
-        // Nobody reads what was folded into the file.
-        if whole <= self.folded { self.last() } else { whole - 1 }
+    /// How many commits are whole if these bytes of the log are damaged.
+    fn whole_without(&self, damaged: Range<usize>) -> usize {
+        let is_hit = |it: &Range<usize>| it.start < damaged.end && damaged.start < it.end;
+        match self.records.iter().position(|record| record.iter().any(is_hit)) {
+            // The latest of those that had logged as many.
+            Some(whole) => {
+                let logged = self.logged[self.folded] + whole as u64;
+                self.logged.partition_point(|it| *it <= logged) - 1
+            }
+            None => self.last(), // nobody reads what was folded into the file
+        }
     }
 
     /// Opens damaged files, which may hold what there was after `least` commits or
@@ -328,7 +360,7 @@ fn a_changed_byte_is_found_or_does_no_harm() {
             for byte in others(pair.log.as_ref().unwrap()[at], &mut rng) {
                 pair.log.as_mut().unwrap()[at] = byte;
                 let what = format!("{:?}: byte {at} of the log is {byte}", subject.left);
-                damage(&pair, subject.whole_at(at).max(subject.durable), &what);
+                damage(&pair, subject.whole_without(at..at + 1).max(subject.durable), &what);
             }
         }
         println!("{:?}: {refused} refused, {opened} opened", subject.left);
@@ -363,7 +395,7 @@ fn a_file_that_was_cut_off_is_refused() {
             // without sync even the retired ones need not have been on disk.
             let least = match subject.left {
                 CrashedNoSync => subject.folded,
-                _ => subject.whole_at(len).max(subject.folded),
+                _ => subject.whole_without(len..usize::MAX).max(subject.folded),
             };
             subject.try_open(&pair, least.min(subject.last()), &what);
         }
@@ -387,7 +419,11 @@ fn sectors_in_each_others_place_are_found() {
                 low[one * 512..][..512].swap_with_slice(&mut high[..512]);
                 let what = format!("{:?}, log {of_log}: {one} and {other}", subject.left);
                 let least = match of_log {
-                    true => subject.whole_at(one * 512).min(subject.whole_at(other * 512)),
+                    true => [one, other]
+                        .map(|it| subject.whole_without(it * 512..it * 512 + 512))
+                        .into_iter()
+                        .min()
+                        .unwrap(),
                     false => subject.last(),
                 };
                 subject.try_open(&pair, least.max(subject.folded), &what);
@@ -416,7 +452,8 @@ fn garbage_is_found() {
             bytes[start..start + len].copy_from_slice(&garbage);
             let what =
                 format!("{:?}, {round}: log {of_log}, {len} bytes from {start}", subject.left);
-            let least = if of_log { subject.whole_at(start) } else { subject.last() };
+            let least =
+                if of_log { subject.whole_without(start..start + len) } else { subject.last() };
             subject.try_open(&pair, least, &what);
         }
     }
