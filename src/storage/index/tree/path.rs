@@ -83,7 +83,7 @@ impl Path {
 
 impl Tree {
     /// The leaf that a key belongs to, and the path to it.
-    #[inline(always)] // so that the path is built where it stays
+    #[inline(never)] // it would stand in each of its callers
     pub(super) fn path_to(&self, source: &impl Source, key: Key<'_>) -> (Path, PageId) {
         self.record_path(source, |inner| inner.find(source, key))
     }

@@ -99,7 +99,7 @@ impl Index {
     }
 
     /// Sets the value of entry `at`, whose key is `key`.
-    #[inline(always)]
+    #[inline(never)] // it would stand in each caller of `put`
     fn put_over(
         &mut self,
         path: &mut Path,
