@@ -37,9 +37,11 @@ fn options(flags: u32) -> Options {
 
 /// Opens the database file at `path`, creating it if need be, or, with `path`
 /// NULL or ":memory:", a new empty database in memory, which goes with its
-/// last handle. While a file is open its log lies beside it (beside its
-/// target, if `path` is a symbolic link), named like it with "-log" added;
-/// after the last close the file alone holds everything and may be copied (if
+/// last handle. From the first change to the last close, the log of a file
+/// lies beside it (beside its target, if `path` is a symbolic link), named
+/// like it with "-log" added. A file that was closed is not written to before
+/// that change; one that is new, or was left by a crash, is when it is opened.
+/// After the last close the file alone holds everything and may be copied (if
 /// the log could not be folded in, on a full disk say, it is still there, and
 /// both together do). An empty file is an empty database; a file that needs
 /// its log, and finds it missing, is MINIDB_CORRUPT. What has the log's name,

@@ -29,6 +29,47 @@ static void a_file_is_created_if_need_be(void)
     file_holds("a", "k=v");
 }
 
+/* A database that is opened to be written is not written to before its first change. */
+static void opening_writes_nothing(void)
+{
+    static const uint32_t flags[] = {0, NOSYNC, EXISTING};
+    size_t i;
+
+    make("a", "k=v m=w");
+    for (i = 0; i < sizeof flags / sizeof *flags; i++) {
+        struct stat before, after;
+        minidb_t *db, *view;
+
+        CHECK(stat("a", &before) == 0);
+        db = opened("a", flags[i]);
+        HOLDS(db, "k=v m=w");
+        OK(minidb_snapshot(db, &view));
+        HOLDS(view, "k=v m=w");
+        minidb_close(view);
+        OK(minidb_begin(db, &view));
+        HOLDS(view, "k=v m=w");
+        OK(minidb_commit(view));
+        minidb_close(view);
+        OK(minidb_sync(db));
+        OK(minidb_checkpoint(db));
+        OK(minidb_check(db));
+        FILES("a");
+        minidb_close(db);
+        CHECK(stat("a", &after) == 0);
+        CHECK(before.st_size == after.st_size);
+        CHECK(before.st_mtim.tv_sec == after.st_mtim.tv_sec);
+        CHECK(before.st_mtim.tv_nsec == after.st_mtim.tv_nsec);
+        CHECK(before.st_ctim.tv_sec == after.st_ctim.tv_sec);
+        CHECK(before.st_ctim.tv_nsec == after.st_ctim.tv_nsec);
+        db = opened("a", flags[i]);
+        fill(db, "n=x");
+        FILES("a a-log");
+        OK(minidb_delete(db, "n", 1, NULL, NULL));
+        minidb_close(db);
+        FILES("a");
+    }
+}
+
 /* What each combination does where there is a file, and where there is none. */
 static void each_combination_of_flags_does_what_they_say(void)
 {
@@ -403,6 +444,7 @@ static void a_refusal_leaves_no_lock_and_no_log_behind(void)
 int main(void)
 {
     RUN_ALONE(a_file_is_created_if_need_be);
+    RUN_ALONE(opening_writes_nothing);
     RUN_ALONE(each_combination_of_flags_does_what_they_say);
     RUN_ALONE(unknown_flags_are_refused);
     RUN_ALONE(the_text_has_the_path);

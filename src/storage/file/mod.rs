@@ -175,6 +175,11 @@ impl DataFile {
         DataFile::load_root(file, path, self.root, &mut Discard).map(drop)
     }
 
+    /// The file itself.
+    pub(crate) fn file(&self) -> &dyn File {
+        &*self.file
+    }
+
     /// The fields of the newest root.
     pub(crate) fn fields(&self) -> &Fields {
         &self.root.fields

@@ -107,7 +107,7 @@ impl Journal {
         let files = &*self.files;
         let target = files.target.lock()?;
         target.data.verify()?;
-        let (Some(log), Some(identity)) = (&files.log, &target.log) else {
+        let (Some(log), Some(identity)) = (files.log.get(), &target.log) else {
             return Ok(());
         };
         // While the data file is locked nothing is retired, and so not overwritten.
@@ -131,7 +131,10 @@ impl Files {
     /// Makes a checkpoint: the published state goes to the data file, and what the log
     /// has of it is retired.
     pub(super) fn checkpoint(&self) -> DBResult<()> {
-        self.writer()?;
+        self.refuse_if_read_only()?;
+        if self.log.get().is_none() {
+            return Ok(()); // nothing was committed
+        }
         let mut attempt = Attempt { files: self, is_done: false };
         let mut target = self.target.lock()?;
         let (snapshot, position) = self.checkpoint_snapshot()?;
@@ -180,7 +183,7 @@ impl Files {
 
     /// Folds everything into the data file, so that it alone holds the database.
     pub(super) fn close(&self) -> DBResult<()> {
-        let Some(log) = &self.log else {
+        let Some(log) = self.log.get() else {
             return Ok(());
         };
         let mut target = self.target.lock()?;

@@ -15,6 +15,7 @@
 use std::mem::replace;
 
 use super::super::change::Change;
+use super::super::file::DataFile;
 use super::super::index::Snapshot;
 use super::super::log::Log;
 use super::super::store::Store;
@@ -63,10 +64,11 @@ pub(in super::super) enum Record<'a> {
 pub(super) type LogGuard<'a> = MutexGuard<'a, LogWriter>;
 
 impl LogWriter {
-    /// A writer of a log that a checkpoint is to retire at `size` live bytes.
-    pub(super) fn new(log: Log, size: u64) -> LogWriter {
-        let (mut limits, space) = (Limits::default(), Space::default());
+    /// A writer of a log without records, which a checkpoint is to retire at `size` live bytes.
+    pub(super) fn new(log: Log, data: &DataFile, size: u64) -> LogWriter {
+        let (mut limits, mut space) = (Limits::default(), Space::default());
         limits.set(size);
+        space.note_checkpoint(data, 0, 0);
         LogWriter { log, pending: Arc::default(), next: None, in_flight: None, limits, space }
     }
 
@@ -184,8 +186,8 @@ impl Journal {
     /// Waits until every commit so far is on disk.
     pub(in super::super) fn sync(&self) -> DBResult<()> {
         let files = &*self.files;
-        if files.log.is_none() {
-            return Ok(()); // nothing is ever written
+        if files.log.get().is_none() {
+            return Ok(()); // nothing was committed
         }
         let log = files.lock_log()?;
         if !files.options.no_sync {
@@ -309,7 +311,7 @@ impl Drop for Flight<'_> {
         if planted::is(Bug::FlightForgotten) {
             return;
         }
-        if let Some(log) = &self.files.log {
+        if let Some(log) = self.files.log.get() {
             let mut log = log.lock_ignoring_poison();
             log.log.abandon(DBError::Internal);
             self.files.end_flight(&mut log, Err(DBError::Internal));

@@ -40,7 +40,7 @@ use super::store::Store;
 use crate::error::{DBError, DBResult, text};
 use crate::os::disk::Disk;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{Arc, Condvar, Mutex};
+use crate::sync::{Arc, Condvar, Mutex, OnceLock};
 use checkpoint::CheckpointTarget;
 use commit::LogWriter;
 
@@ -56,8 +56,9 @@ struct Files {
     path: PathBuf,
     log_path: PathBuf,
     options: Options,
-    /// None if the database was opened read-only.
-    log: Option<Mutex<LogWriter>>,
+    /// Set by the first commit, or by opening where something must be made safe; never if
+    /// the database was opened read-only.
+    log: OnceLock<Mutex<LogWriter>>,
     /// Notified when the group in flight has its outcome.
     flushed: Condvar,
     /// Notified when a checkpoint ends, well or not.
@@ -87,17 +88,25 @@ impl Journal {
 
     /// Refuses a database that was opened read-only.
     pub(super) fn refuse_if_read_only(&self) -> DBResult<()> {
-        self.files.writer().map(drop)
+        self.files.refuse_if_read_only()
     }
 }
 
 impl Files {
-    /// The log writer, unless the database was opened read-only.
+    fn refuse_if_read_only(&self) -> DBResult<()> {
+        if !self.options.read_only {
+            return Ok(());
+        }
+        let path = self.path.display();
+        Err(DBError::ReadOnly(text(format_args!("{path} was opened read-only"))))
+    }
+
+    /// The log writer, whose log is made if there is none yet.
     fn writer(&self) -> DBResult<&Mutex<LogWriter>> {
-        self.log.as_ref().ok_or_else(|| {
-            let path = self.path.display();
-            DBError::ReadOnly(text(format_args!("{path} was opened read-only")))
-        })
+        match self.log.get() {
+            Some(log) => Ok(log),
+            None => self.begin_log(),
+        }
     }
 }
 

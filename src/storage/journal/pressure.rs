@@ -100,7 +100,7 @@ pub(super) struct Attempt<'a> {
 
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
-        if let Some(log) = &self.files.log {
+        if let Some(log) = self.files.log.get() {
             let mut log = log.lock_ignoring_poison();
             let live = log.log.live_bytes();
             let limits = &mut log.limits;

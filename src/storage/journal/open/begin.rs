@@ -1,25 +1,26 @@
 //! The start of writing to a database that was read: a checkpoint makes safe what recovery
 //! has found, and a new log takes the place of the old one.
 
+use std::cell::RefCell;
 use std::io;
 use std::path::Path;
 
 use super::super::super::log::{self, Log};
-use super::super::super::store::Store;
 use super::{
-    CheckpointTarget, Fields, Found, Identity, LogMark, LogWriter, Opened, Opening, expect_log,
-    failed, in_the_way,
+    CheckpointTarget, DataFile, Fields, Files, Found, Identity, LogMark, LogWriter, Opened,
+    Opening, expect_log, failed, in_the_way,
 };
 use crate::error::{DBError, DBResult};
 use crate::os::disk::{File, OpenMode, unfinished};
 use crate::planted::{self, Bug};
+use crate::sync::atomic::Ordering;
+use crate::sync::{Mutex, Rank};
 
 impl Opening<'_> {
     /// Makes the state that was found safe in the data file, and begins a new log.
-    pub(super) fn begin(&self, mut found: Found, file: &dyn File) -> DBResult<Opened> {
+    pub(super) fn begin(&self, mut found: Found) -> DBResult<Opened> {
         let mut target = CheckpointTarget { data: found.data, since: found.since, log: None };
         let snapshot = found.index.checkpoint_snapshot()?;
-        let data = snapshot.image_meta().bytes;
         if planted::is(Bug::LogBegunTooEarly) {
             target.since = None; // the checkpoint comes last then
         }
@@ -31,36 +32,35 @@ impl Opening<'_> {
         if target.since.is_some() && (found.needs_log || !found.other_is_whole) {
             target.checkpoint(&snapshot, found.lsn, None)?;
         }
+        let (log, identity, mark) = self.log_after(&target.data, found.lsn)?;
+        match target.since {
+            None => target.checkpoint(&snapshot, found.lsn, Some(mark))?,
+            Some(_) => target.name_log(mark)?,
+        }
+        target.log = Some(identity);
+        let bytes = snapshot.image_meta().bytes;
+        let store = self.store(found.index)?;
+        let pinned_epoch = snapshot.pinned_epoch();
+        store.release_snapshot(snapshot, pinned_epoch);
+        let writer = LogWriter::new(log, &target.data, self.options.due_after(bytes));
+        Ok((target, store, Some(writer)))
+    }
+
+    /// Makes a new log that goes on from a data file at `lsn`. Returns how a root names it.
+    fn log_after(&self, data: &DataFile, lsn: u64) -> DBResult<(Log, Identity, LogMark)> {
         let identity = Identity {
-            database: target.data.fields().database,
-            generation: target.data.sequence() + 1,
+            database: data.fields().database,
+            generation: data.sequence() + 1,
             salt: if planted::is(Bug::LogNotRenewed) { 0 } else { self.random()? },
         };
-        let mut log = self.new_log(identity, found.lsn, file)?;
+        let mut log = self.new_log(identity, lsn, data.file())?;
         log.make_room()?;
         // With this the name of a new database is on disk, too.
         let synced = self.disk.sync_folder(self.path);
         synced.map_err(failed("sync the folder of", self.path))?;
         let Identity { generation, salt, .. } = identity;
-        let offset = log.position(found.lsn).offset;
-        let mark = LogMark { generation, salt, offset, synced: true };
-        match target.since {
-            None => target.checkpoint(&snapshot, found.lsn, Some(mark))?,
-            Some(_) => {
-                let fields = Fields { log: Some(mark), ..*target.data.fields() };
-                target.data.mark(fields)?;
-            }
-        }
-        target.log = Some(identity);
-        let mut writer = LogWriter::new(log, self.options.due_after(data));
-        writer.space.note_checkpoint(&target.data, 0, 0);
-        let store = Store::new(found.index);
-        if !self.options.no_sync {
-            store.history().record_always()?;
-        }
-        let pinned_epoch = snapshot.pinned_epoch();
-        store.release_snapshot(snapshot, pinned_epoch);
-        Ok((target, store, Some(writer)))
+        let offset = log.position(lsn).offset;
+        Ok((log, identity, LogMark { generation, salt, offset, synced: true }))
     }
 
     /// Makes a new log in the place of the old one, which nothing needs any more, with the
@@ -120,6 +120,47 @@ impl Opening<'_> {
         };
         expect_log(&*file, path, short)?; // again: only now it is locked
         self.disk.remove(path).map_err(failed("remove", path))
+    }
+}
+
+impl CheckpointTarget {
+    /// Has the newest root name a log.
+    fn name_log(&mut self, mark: LogMark) -> DBResult<()> {
+        self.data.mark(Fields { log: Some(mark), ..*self.data.fields() })
+    }
+}
+
+impl Files {
+    /// Sets the log writer; there is none.
+    pub(super) fn set_log(&self, writer: LogWriter) {
+        self.log_bytes.store(writer.log.bytes(), Ordering::Relaxed);
+        let _ = self.log.set(Mutex::ranked(Rank::Log, writer));
+    }
+
+    /// Makes the log of a database that had none when it was opened, for its first commit.
+    #[cold]
+    pub(in super::super) fn begin_log(&self) -> DBResult<&Mutex<LogWriter>> {
+        self.refuse_if_read_only()?;
+        let mut target = self.target.lock()?;
+        if self.log.get().is_none() {
+            let opening = Opening {
+                disk: &*self.disk,
+                path: &self.path,
+                log_path: &self.log_path,
+                options: &self.options,
+                log: RefCell::default(),
+            };
+            let (mut log, identity, mark) =
+                opening.log_after(&target.data, target.data.fields().lsn)?;
+            if let Err(error) = target.name_log(mark) {
+                log.abandon(error); // a root on disk may need this log
+            }
+            target.log = Some(identity);
+            let due = self.options.due_after(self.store.latest_totals()?.bytes);
+            self.set_log(LogWriter::new(log, &target.data, due));
+        }
+        drop(target);
+        self.log.get().ok_or(DBError::Internal)
     }
 }
 

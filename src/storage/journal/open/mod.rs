@@ -3,7 +3,8 @@
 //! The newest root tells whether the log holds more than the data file does. If so the
 //! log is replayed, and a checkpoint makes it safe in the data file before anything else
 //! is written: recovery never goes on with a log that it has found, and all that it
-//! publishes is on disk. Then a new log begins, and a root names it ([`begin`]).
+//! publishes is on disk. Then a new log begins, and a root names it ([`begin`]). Where
+//! the data file has everything, and was closed, nothing is written before the first commit.
 //!
 //! A log is made before the first root that names it. So where a root is torn, a log
 //! without records whose generation is that root's tells an interruption from damage.
@@ -25,7 +26,7 @@ use super::{CheckpointTarget, Files, Journal, LogWriter};
 use crate::error::{DBError, DBResult};
 use crate::os::disk::{Disk, File, OpenMode, unfinished};
 use crate::sync::atomic::AtomicU64;
-use crate::sync::{Arc, Condvar, Mutex, Rank};
+use crate::sync::{Arc, Condvar, Mutex, OnceLock, Rank};
 
 /// The greatest length of a data file before its first root is written: two root slots, and
 /// the few sectors of an empty tree.
@@ -54,7 +55,14 @@ struct Found {
     has_log: bool,
 }
 
-/// A database, its data file, and its log unless it is only read.
+impl Found {
+    /// The data file has everything, and nothing is in doubt.
+    fn is_folded(&self) -> bool {
+        self.since.is_some() && !self.needs_log && self.other_is_whole && !self.has_log
+    }
+}
+
+/// A database, its data file, and its log unless it is only read, or begins later.
 type Opened = (CheckpointTarget, Arc<Store>, Option<LogWriter>);
 
 /// A database that is being opened.
@@ -92,8 +100,8 @@ impl Journal {
         let files = Files {
             store: store.clone(),
             file_bytes: AtomicU64::new(target.data.bytes()),
-            log_bytes: AtomicU64::new(log.as_ref().map_or(0, |it| it.log.bytes())),
-            log: log.map(|log| Mutex::ranked(Rank::Log, log)),
+            log_bytes: AtomicU64::new(0),
+            log: OnceLock::new(),
             flushed: Condvar::default(),
             checkpointed: Condvar::default(),
             target: Mutex::ranked(Rank::DataFile, target),
@@ -102,6 +110,9 @@ impl Journal {
             log_path,
             options,
         };
+        if let Some(log) = log {
+            files.set_log(log);
+        }
         Ok((store, Arc::new(Journal { files: Arc::new(files) })))
     }
 }
@@ -142,12 +153,12 @@ impl Opening<'_> {
     fn run(&self) -> DBResult<Opened> {
         let (file, created) = self.lock()?;
         let file: std::sync::Arc<dyn File> = file.into();
-        let opened = self.find(file.clone()).and_then(|found| {
-            if !self.options.read_only {
-                return self.begin(found, &*file);
+        let opened = self.find(file).and_then(|found| {
+            if !self.options.read_only && !found.is_folded() {
+                return self.begin(found);
             }
             let target = CheckpointTarget { data: found.data, since: found.since, log: None };
-            Ok((target, Store::new(found.index), None))
+            Ok((target, self.store(found.index)?, None))
         });
         if opened.is_err() && created {
             let _ = self.remove_created(); // as far as can be
@@ -346,6 +357,14 @@ impl Opening<'_> {
             other_is_whole: true,
             has_log: false,
         })
+    }
+
+    fn store(&self, index: Index) -> DBResult<Arc<Store>> {
+        let store = Store::new(index);
+        if !self.options.no_sync && !self.options.read_only {
+            store.history().record_always()?;
+        }
+        Ok(store)
     }
 
     fn random(&self) -> DBResult<u64> {
