@@ -198,14 +198,16 @@ static void survives_a_crash(void)
     minidb_t *db;
 
     copy_file("db", "crashed");
-    copy_file("db-log", "crashed-log");
+    if (exists("db-log")) /* it was made */
+        copy_file("db-log", "crashed-log");
     db = open_file("crashed", MINIDB_OPEN_READONLY);
     if (uncertain == NULL || number(db, MINIDB_STAT_DATA_BYTES) ==
                                  bytes_of_model())
         holds_all(db, &model);
     OK(minidb_check(db));
     minidb_close(db);
-    CHECK(unlink("crashed") == 0 && unlink("crashed-log") == 0);
+    CHECK(unlink("crashed") == 0);
+    unlink("crashed-log");
 }
 
 /* Takes a step. Returns whether the database can be written on. */

@@ -132,8 +132,8 @@ impl Files {
     /// has of it is retired.
     pub(super) fn checkpoint(&self) -> DBResult<()> {
         self.refuse_if_read_only()?;
-        if self.log.get().is_none() {
-            return Ok(()); // nothing was committed
+        if self.begun()?.is_none() {
+            return Ok(());
         }
         let mut attempt = Attempt { files: self, is_done: false };
         let mut target = self.target.lock()?;

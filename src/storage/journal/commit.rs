@@ -186,8 +186,8 @@ impl Journal {
     /// Waits until every commit so far is on disk.
     pub(in super::super) fn sync(&self) -> DBResult<()> {
         let files = &*self.files;
-        if files.log.get().is_none() {
-            return Ok(()); // nothing was committed
+        if files.begun()?.is_none() {
+            return Ok(());
         }
         let log = files.lock_log()?;
         if !files.options.no_sync {

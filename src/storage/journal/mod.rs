@@ -59,6 +59,8 @@ struct Files {
     /// Set by the first commit, or by opening where something must be made safe; never if
     /// the database was opened read-only.
     log: OnceLock<Mutex<LogWriter>>,
+    /// The error that every write gets once the log could not be made: files are in doubt.
+    log_failed: OnceLock<DBError>,
     /// Notified when the group in flight has its outcome.
     flushed: Condvar,
     /// Notified when a checkpoint ends, well or not.
@@ -99,6 +101,11 @@ impl Files {
         }
         let path = self.path.display();
         Err(DBError::ReadOnly(text(format_args!("{path} was opened read-only"))))
+    }
+
+    /// The log writer, if anything was committed, or had to be made safe.
+    fn begun(&self) -> DBResult<Option<&Mutex<LogWriter>>> {
+        self.log_failed.get().map_or(Ok(self.log.get()), |error| Err(error.clone()))
     }
 
     /// The log writer, whose log is made if there is none yet.

@@ -10,7 +10,7 @@ use super::{
     CheckpointTarget, DataFile, Fields, Files, Found, Identity, LogMark, LogWriter, Opened,
     Opening, expect_log, failed, in_the_way,
 };
-use crate::error::{DBError, DBResult};
+use crate::error::{DBError, DBResult, text};
 use crate::os::disk::{File, OpenMode, unfinished};
 use crate::planted::{self, Bug};
 use crate::sync::atomic::Ordering;
@@ -142,25 +142,31 @@ impl Files {
     pub(in super::super) fn begin_log(&self) -> DBResult<&Mutex<LogWriter>> {
         self.refuse_if_read_only()?;
         let mut target = self.target.lock()?;
-        if self.log.get().is_none() {
-            let opening = Opening {
-                disk: &*self.disk,
-                path: &self.path,
-                log_path: &self.log_path,
-                options: &self.options,
-                log: RefCell::default(),
-            };
-            let (mut log, identity, mark) =
-                opening.log_after(&target.data, target.data.fields().lsn)?;
-            if let Err(error) = target.name_log(mark) {
-                log.abandon(error); // a root on disk may need this log
+        if self.begun()?.is_none() {
+            let made = self.make_log(&mut target);
+            if let Err(error @ (DBError::Io(_) | DBError::Internal)) = &made {
+                let _ = self.log_failed.set(error.clone());
             }
-            target.log = Some(identity);
-            let due = self.options.due_after(self.store.latest_totals()?.bytes);
-            self.set_log(LogWriter::new(log, &target.data, due));
+            self.set_log(made?);
         }
         drop(target);
         self.log.get().ok_or(DBError::Internal)
+    }
+
+    fn make_log(&self, target: &mut CheckpointTarget) -> DBResult<LogWriter> {
+        let opening = Opening {
+            disk: &*self.disk,
+            path: &self.path,
+            log_path: &self.log_path,
+            options: &self.options,
+            log: RefCell::default(),
+        };
+        let bytes = self.store.latest_totals()?.bytes;
+        let (log, identity, mark) = opening.log_after(&target.data, target.data.fields().lsn)?;
+        // If that fails, a root on disk may need the log, which stays.
+        target.name_log(mark).map_err(|error| DBError::Io(text(format_args!("{error}"))))?;
+        target.log = Some(identity);
+        Ok(LogWriter::new(log, &target.data, self.options.due_after(bytes)))
     }
 }
 

@@ -102,6 +102,7 @@ impl Journal {
             file_bytes: AtomicU64::new(target.data.bytes()),
             log_bytes: AtomicU64::new(0),
             log: OnceLock::new(),
+            log_failed: OnceLock::new(),
             flushed: Condvar::default(),
             checkpointed: Condvar::default(),
             target: Mutex::ranked(Rank::DataFile, target),
