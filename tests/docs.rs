@@ -12,7 +12,7 @@ use support::{files, root};
 /// All documents, with their paths in the repository.
 fn documents() -> Vec<(String, String)> {
     let mut paths = files("docs", "md");
-    paths.extend(["README.md", "CHANGELOG.md"].map(|name| root().join(name)));
+    paths.extend(["README.md", "CHANGELOG.md", "CONTRIBUTING.md"].map(|name| root().join(name)));
     let read = |path: &PathBuf| {
         let name = path.file_name().expect("a file has a name").to_string_lossy().into_owned();
         (name, fs::read_to_string(path).expect("documents are text"))
