@@ -6,8 +6,9 @@ mod support;
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
-use support::{files, root};
+use support::{files, have, root, run, scratch};
 
 /// All documents, with their paths in the repository.
 fn documents() -> Vec<(String, String)> {
@@ -136,6 +137,22 @@ fn every_link_leads_somewhere() {
         }
     }
     assert!(links > 20, "the test sees the links");
+}
+
+#[test]
+fn the_header_is_a_manual_without_a_warning() {
+    if !have("doxygen") {
+        return;
+    }
+    let pages = scratch("doxygen");
+    let settings = fs::read_to_string(root().join("docs/Doxyfile")).expect("they are there");
+    let file = pages.join("Doxyfile");
+    fs::write(&file, format!("{settings}\nOUTPUT_DIRECTORY = \"{}\"\n", pages.display())).unwrap();
+    run(Command::new("doxygen").arg(file).current_dir(root()));
+    let page = fs::read_to_string(pages.join("html/minidb_8h.html")).expect("it is made");
+    for name in ["minidb_salvage", "MINIDB_STR", "minidb_visit", "One handle type"] {
+        assert!(page.contains(name), "{name} is not in the manual");
+    }
 }
 
 #[test]
