@@ -1,7 +1,7 @@
 //! The sizes that README states, in bytes for an entry, beside those that are measured.
 //!
-//! What is counted depends on no clock, but for checkpoints that a thread of their own makes:
-//! those decide how much of what is overwritten is still kept.
+//! The counts depend on no clock, but for those with checkpoints in the background: their pace
+//! decides how much is kept of the entries that are overwritten.
 
 mod support;
 

@@ -119,7 +119,7 @@ impl Checkout {
             "-O1 -Wall -Wextra -Wpedantic -Werror -pthread -Iinclude -L{libraries} \
              -Wl,-rpath,{libraries} -Wl,--no-as-needed -lminidb -o app"
         );
-        // What `make install` without a DESTDIR and ldconfig would have done.
+        // The loader and pkg-config find it there, as without a DESTDIR and after ldconfig.
         let found = self.0.join("installed/usr/local/lib").display().to_string();
         let (extension, program, arguments) = match &block.tag[..] {
             "c" => ("c", "cc", format!("-std=c99 {native}")),
