@@ -137,8 +137,9 @@ impl Checkout {
         };
         let source = format!("app.{extension}");
         fs::write(self.0.join(&source), &block.code).expect("the folder can be written");
-        let cffi = block.code.contains("import cffi");
-        if !have(program) || cffi && !has_cffi() {
+        let names = |tool: &str| block.code.contains(tool);
+        let lacks_cffi = names("import cffi") && !has_cffi();
+        if !have(program) || names("pkg-config") && !have("pkg-config") || lacks_cffi {
             return None;
         }
         let mut command = self.command(program);
