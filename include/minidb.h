@@ -1,4 +1,5 @@
-/*
+/**
+ * @file
  * minidb: an embeddable ordered key-value store.
  *
  * One handle type, three kinds of view. A `minidb_t *` is a database
@@ -51,9 +52,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/** The version of this header; minidb_version returns that of the library. */
 #define MINIDB_VERSION "0.1.0"
+/** The first number of the version. */
 #define MINIDB_VERSION_MAJOR 0
+/** The second number of the version. */
 #define MINIDB_VERSION_MINOR 1
+/** The third number of the version. */
 #define MINIDB_VERSION_PATCH 0
 
 /* Define MINIDB_STATIC on Windows when linking the static library. */
@@ -65,10 +70,10 @@
 #endif
 #endif
 
-/* As a length: the argument is a NUL-terminated string. */
+/** As a length: the argument is a NUL-terminated string. */
 #define MINIDB_STR ((size_t)-1)
 
-/* The longest key or value, in bytes. */
+/** The longest key or value, in bytes. */
 #define MINIDB_MAX_LEN 2147483647
 
 #ifdef __cplusplus

@@ -1,13 +1,20 @@
 //! minidb: an embeddable ordered key-value store.
 //!
-//! The product is a C library (`libminidb`, `minidb.h`); this crate is where it
-//! is made, and can be used from Rust as it is:
+//! The crate is the source of a C library (`libminidb`, `minidb.h`), and a Rust library of
+//! its own:
 //!
 //! ```
 //! use minidb::{DB, InMemoryDB};
 //!
-//! let db = InMemoryDB::new()?;
-//! db.put(b"user-1", br#"{"first_name": "John", "last_name": "Doe"}"#)?;
+//! let db = InMemoryDB::new()?; // or PersistentDB::open("app.db", Options::new())?
+//! db.write_all([("apple", "green"), ("cherry", "red")])?;
+//! assert_eq!(db.put(b"apple", b"red")?, Some(b"green".to_vec())); // the previous value
+//!
+//! let mut txn = db.begin()?;
+//! let colour = txn.get(b"cherry")?.unwrap_or_default();
+//! txn.put(b"plum", &colour)?;
+//! assert!(txn.commit()?); // false if another commit changed what it read
+//!
 //! for entry in db.iter()? {
 //!     let (key, value) = entry?;
 //!     println!("{}: {}", key.escape_ascii(), value.escape_ascii());

@@ -38,7 +38,7 @@ impl Watch for Counting {
 fn counted(folder: &Folder, options: Options) -> (PersistentDB, Arc<Counting>) {
     let counting = Arc::new(Counting::default());
     let disk = Arc::new(Watched(counting.clone()));
-    (PersistentDB::open_on(disk, &folder.file("cost.db"), options).unwrap(), counting)
+    (PersistentDB::open_on(disk, folder.file("cost.db"), options).unwrap(), counting)
 }
 
 /// Key number `n`: the order of the keys is fixed, and spreads any row of numbers evenly.

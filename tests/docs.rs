@@ -6,16 +6,17 @@ mod support;
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
-use support::{files, root};
+use support::{files, have, root, run, scratch};
 
 /// All documents, with their paths in the repository.
 fn documents() -> Vec<(String, String)> {
     let mut paths = files("docs", "md");
-    paths.extend(["README.md", "CHANGELOG.md"].map(|name| root().join(name)));
+    paths.extend(["README.md", "CHANGELOG.md", "CONTRIBUTING.md"].map(|name| root().join(name)));
     let read = |path: &PathBuf| {
-        let name = path.file_name().expect("a file has a name").to_string_lossy().into_owned();
-        (name, fs::read_to_string(path).expect("documents are text"))
+        let name = path.strip_prefix(root()).expect("it is in the repository");
+        (name.display().to_string(), fs::read_to_string(path).expect("documents are text"))
     };
     paths.iter().map(read).collect()
 }
@@ -106,6 +107,51 @@ fn a_name_is_found_where_it_is_defined() {
     }
     for name in ["Database::free", "Database::put", "Other::get", "put", "Kind::put", "Database"] {
         assert!(!defines(text, name), "{name} is not there");
+    }
+}
+
+/// The anchors of a document, as GitHub makes them of its titles.
+fn anchors(text: &str) -> Vec<String> {
+    let titles = text.lines().filter(|line| line.starts_with('#'));
+    let kept = |c: &char| c.is_alphanumeric() || *c == ' ' || *c == '-';
+    let anchor = |title: &str| title.to_lowercase().chars().filter(kept).collect::<String>();
+    titles.map(|line| anchor(line.trim_start_matches('#').trim()).replace(' ', "-")).collect()
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let mut links = 0;
+    for (document, text) in documents() {
+        let prose: String = text.split("```").step_by(2).collect();
+        let targets = prose.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for target in targets.filter(|it| !it.starts_with("https://")) {
+            let (path, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let folder = root().join(&document).parent().expect("it is in a folder").to_owned();
+            let file = if path.is_empty() { root().join(&document) } else { folder.join(path) };
+            assert!(file.exists(), "{document}: nothing is at {target}");
+            if !anchor.is_empty() {
+                let text = fs::read_to_string(file).expect("documents are text");
+                assert!(anchors(&text).iter().any(|it| it == anchor), "{document}: no {target}");
+            }
+            links += 1;
+        }
+    }
+    assert!(links > 20, "the test sees the links");
+}
+
+#[test]
+fn the_header_is_a_manual_without_a_warning() {
+    if !have("doxygen") {
+        return;
+    }
+    let pages = scratch("doxygen");
+    let settings = fs::read_to_string(root().join("docs/Doxyfile")).expect("they are there");
+    let file = pages.join("Doxyfile");
+    fs::write(&file, format!("{settings}\nOUTPUT_DIRECTORY = \"{}\"\n", pages.display())).unwrap();
+    run(Command::new("doxygen").arg(file).current_dir(root()));
+    let page = fs::read_to_string(pages.join("html/minidb_8h.html")).expect("it is made");
+    for name in ["minidb_salvage", "MINIDB_STR", "minidb_visit", "One handle type"] {
+        assert!(page.contains(name), "{name} is not in the manual");
     }
 }
 

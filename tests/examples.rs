@@ -132,36 +132,6 @@ fn the_tests_of_the_cpp_face() {
     }
 }
 
-/// The code blocks of the README in a language.
-fn readme(language: &str) -> Vec<String> {
-    let text = fs::read_to_string(root().join("README.md")).expect("the README is there");
-    let blocks = text.split("```").skip(1).step_by(2);
-    blocks
-        .filter_map(|block| block.strip_prefix(&format!("{language}\n")))
-        .map(str::to_owned)
-        .collect()
-}
-
-#[test]
-fn those_in_the_readme() {
-    let dir = scratch("readme");
-    let [c] = &readme("c")[..] else { panic!("one program in C") };
-    fs::write(dir.join("app.c"), c).expect("the folder can be written");
-    let mut cc = Command::new("cc");
-    cc.args(["-Wall", "-Wextra", "-Werror", "app.c", "-o", "app", "-lminidb"]).current_dir(&dir);
-    cc.arg("-I").arg(root().join("include")).arg("-L").arg(library_dir());
-    run(cc.arg(format!("-Wl,-rpath,{}", library_dir().display())));
-    let app = run(Command::new(dir.join("app")).current_dir(&dir));
-    assert_eq!(app, "It was John before.\n");
-    assert!(dir.join("app.db").exists() && !dir.join("app.db-log").exists());
-
-    let [script] = &readme("python")[..] else { panic!("one script in Python") };
-    if have("python3") {
-        let printed = run(python(&example("python")).args(["-c", script]));
-        assert_eq!(printed, "b'green'\nb'cherry' b'red'\n2 now, 3 before\n");
-    }
-}
-
 fn python(dir: &Path) -> Command {
     let mut python = Command::new("python3");
     python.env("MINIDB_LIBRARY", shared_library()).env("PYTHONDONTWRITEBYTECODE", "1");

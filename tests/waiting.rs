@@ -90,7 +90,7 @@ const ENTRIES: u32 = 5_000;
 fn filled(folder: &Folder, options: Options) -> (PersistentDB, Arc<Gate>) {
     let gate = Arc::new(Gate::default());
     let disk = Arc::new(Watched(gate.clone()));
-    let db = PersistentDB::open_on(disk, &folder.file("db"), options).unwrap();
+    let db = PersistentDB::open_on(disk, folder.file("db"), options).unwrap();
     let keys: Vec<_> = (0..ENTRIES).map(u32::to_be_bytes).collect();
     db.write_all(keys.iter().map(|key| (&key[..], &b"1"[..]))).unwrap();
     db.checkpoint().unwrap();
@@ -214,7 +214,7 @@ fn nobody_waits_for_a_backup() {
     let (db, gate) = filled(&folder, Options::new());
     let disk = Watched(gate.clone());
     gate.hold("copy-unfinished", 0);
-    let backup = || db.snapshot().unwrap().backup_on(&disk, &folder.file("copy")).unwrap();
+    let backup = || db.snapshot().unwrap().backup_on(&disk, folder.file("copy")).unwrap();
     beside(&gate, backup, || {
         write(&db);
         db.checkpoint().unwrap();

@@ -16,12 +16,12 @@ impl Snapshot {
     /// appears there complete or not at all; [`DBError::Exists`] if there is a
     /// file already.
     pub fn backup(&self, path: impl AsRef<Path>) -> DBResult<()> {
-        self.backup_on(&System, path.as_ref())
+        self.backup_on(&System, path)
     }
 
     /// Writes a backup as [`Snapshot::backup`] does, to a given disk.
-    pub fn backup_on(&self, disk: &dyn Disk, path: &Path) -> DBResult<()> {
-        NewFile::create(disk, path)?.finish(self)
+    pub fn backup_on(&self, disk: &dyn Disk, path: impl AsRef<Path>) -> DBResult<()> {
+        NewFile::create(disk, path.as_ref())?.finish(self)
     }
 }
 

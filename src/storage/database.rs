@@ -33,10 +33,12 @@ pub struct Database {
 }
 
 /// The payload of a commit that puts entries.
-fn puts<'a>(entries: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> DBResult<Vec<u8>> {
+fn puts(
+    entries: impl IntoIterator<Item = (impl AsRef<[u8]>, impl AsRef<[u8]>)>,
+) -> DBResult<Vec<u8>> {
     let mut payload = Vec::new();
     for (key, value) in entries {
-        Change::put(key, value)?.add_to(&mut payload)?;
+        Change::put(key.as_ref(), value.as_ref())?.add_to(&mut payload)?;
     }
     Ok(payload)
 }
@@ -163,9 +165,17 @@ impl Database {
 
     /// Puts every entry in one atomic step; of entries with the same key the last one
     /// counts.
-    pub fn write_all<'a>(
+    ///
+    /// ```
+    /// # use minidb::{DB, InMemoryDB};
+    /// # let db = InMemoryDB::new()?;
+    /// db.write_all([("apple", "red"), ("plum", "blue")])?;
+    /// assert_eq!(db.count()?, 2);
+    /// # Ok::<(), minidb::DBError>(())
+    /// ```
+    pub fn write_all(
         &self,
-        entries: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
+        entries: impl IntoIterator<Item = (impl AsRef<[u8]>, impl AsRef<[u8]>)>,
     ) -> DBResult<()> {
         let payload = puts(entries)?;
         if planted::is(Bug::HalfBatch) {

@@ -20,12 +20,12 @@ use crate::os::disk::Disk;
 ///
 /// # let folder = std::env::temp_dir().join(format!("minidb-doc-{}", std::process::id()));
 /// # std::fs::create_dir_all(&folder).unwrap();
-/// # let path = folder.join("app.db");
-/// let db = PersistentDB::open(&path, Options::new())?;
+/// # std::env::set_current_dir(&folder).unwrap();
+/// let db = PersistentDB::open("app.db", Options::new())?;
 /// db.put(b"user-1", b"John")?; // on disk when this returns
 /// drop(db);
 ///
-/// let db = PersistentDB::open(&path, Options::new().existing())?;
+/// let db = PersistentDB::open("app.db", Options::new().existing())?;
 /// assert_eq!(db.get(b"user-1")?, Some(b"John".to_vec()));
 /// # drop(db);
 /// # std::fs::remove_dir_all(&folder).unwrap();
@@ -38,16 +38,16 @@ impl PersistentDB {
     /// Opens the database file at `path`.
     pub fn open(path: impl AsRef<Path>, options: Options) -> DBResult<PersistentDB> {
         let disk = std::sync::Arc::new(crate::os::system::System);
-        PersistentDB::open_on(disk, path.as_ref(), options)
+        PersistentDB::open_on(disk, path, options)
     }
 
     /// Opens the database file at `path` on a disk of the caller's making.
     pub fn open_on(
         disk: std::sync::Arc<dyn Disk>,
-        path: &Path,
+        path: impl AsRef<Path>,
         options: Options,
     ) -> DBResult<PersistentDB> {
-        let (store, journal) = Journal::open(disk, path, options)?;
+        let (store, journal) = Journal::open(disk, path.as_ref(), options)?;
         Ok(PersistentDB(Database::new(store, Some(journal))))
     }
 }

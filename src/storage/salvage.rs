@@ -78,13 +78,13 @@ pub struct Salvaged {
 ///
 /// # let folder = std::env::temp_dir().join(format!("minidb-salvage-{}", std::process::id()));
 /// # std::fs::create_dir_all(&folder).unwrap();
-/// # let (damaged, new) = (folder.join("app.db"), folder.join("new.db"));
-/// # let db = PersistentDB::open(&damaged, Options::new())?;
+/// # std::env::set_current_dir(&folder).unwrap();
+/// # let db = PersistentDB::open("app.db", Options::new())?;
 /// # (0..100u8).try_for_each(|n| db.put(&[n], &[n; 100]).map(drop))?;
 /// # drop(db);
-/// let found = minidb::salvage(&damaged, &new)?;
+/// let found = minidb::salvage("app.db", "new.db")?;
 /// println!("{} entries are found, {} are lost or older", found.entries, found.lost);
-/// let db = PersistentDB::open(&new, Options::new().existing())?;
+/// let db = PersistentDB::open("new.db", Options::new().existing())?;
 /// assert_eq!(db.count()?, found.entries);
 /// # assert_eq!((found.entries, found.lost, found.damaged_roots), (100, 0, 0));
 /// # drop(db);
@@ -92,16 +92,20 @@ pub struct Salvaged {
 /// # Ok::<(), minidb::DBError>(())
 /// ```
 pub fn salvage(damaged: impl AsRef<Path>, new: impl AsRef<Path>) -> DBResult<Salvaged> {
-    salvage_on(&System, damaged.as_ref(), new.as_ref())
+    salvage_on(&System, damaged, new)
 }
 
 /// Salvages as [`salvage`] does, on a given disk.
-pub fn salvage_on(disk: &dyn Disk, damaged: &Path, new: &Path) -> DBResult<Salvaged> {
-    let (path, file) = open_to_read(disk, damaged)?;
+pub fn salvage_on(
+    disk: &dyn Disk,
+    damaged: impl AsRef<Path>,
+    new: impl AsRef<Path>,
+) -> DBResult<Salvaged> {
+    let (path, file) = open_to_read(disk, damaged.as_ref())?;
     let file = LenientFile(file);
     // A newer version is refused, and so is a file in the way, before all is read.
     Roots::read(&file, &path)?;
-    let new = NewFile::create(disk, new)?;
+    let new = NewFile::create(disk, new.as_ref())?;
     let (roots, damaged_roots) = readable_roots(&file, &path)?;
     let salvaged = Salvaged { damaged_roots, ..Salvaged::default() };
     let db = InMemoryDB::new()?;

@@ -99,7 +99,7 @@ pub fn options() -> Options {
 }
 
 pub fn open(disk: &SimDisk, options: Options) -> PersistentDB {
-    PersistentDB::open_on(std::sync::Arc::new(disk.clone()), "db".as_ref(), options).unwrap()
+    PersistentDB::open_on(std::sync::Arc::new(disk.clone()), "db", options).unwrap()
 }
 
 /// What a thread knows to be durable, and when it learned that.

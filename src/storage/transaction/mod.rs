@@ -261,13 +261,14 @@ impl Transaction {
     }
 
     /// Puts every entry, or none if one cannot be.
-    pub fn write_all<'a>(
+    pub fn write_all(
         &mut self,
-        entries: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
+        entries: impl IntoIterator<Item = (impl AsRef<[u8]>, impl AsRef<[u8]>)>,
     ) -> DBResult<()> {
         self.db.refuse_if_read_only()?;
         let before = (self.payload.len(), self.writes);
-        let done = entries.into_iter().try_for_each(|(key, value)| self.put(key, value));
+        let done =
+            entries.into_iter().try_for_each(|(key, value)| self.put(key.as_ref(), value.as_ref()));
         if done.is_err() {
             self.payload.truncate(before.0);
             self.writes = before.1;

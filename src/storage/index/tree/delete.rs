@@ -30,7 +30,8 @@ impl Index {
         old: impl FnOnce(&[u8]) -> Result<T, E>,
     ) -> Result<Option<T>, E> {
         let key = Key::new(key);
-        let (mut path, leaf) = self.tree.path_to(&self.pages, key);
+        let find = |inner: Inner<'_>| inner.find(&self.pages, key);
+        let (mut path, leaf) = self.tree.record_path(&self.pages, find);
         let Ok(at) = Leaf::new(self.pages.page(leaf)).find(&self.pages, key) else {
             return Ok(None);
         };

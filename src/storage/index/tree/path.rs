@@ -83,7 +83,7 @@ impl Path {
 
 impl Tree {
     /// The leaf that a key belongs to, and the path to it.
-    #[inline(never)] // it would stand in each of its callers
+    #[inline(never)] // most callers have the time for a call
     pub(super) fn path_to(&self, source: &impl Source, key: Key<'_>) -> (Path, PageId) {
         self.record_path(source, |inner| inner.find(source, key))
     }
@@ -93,8 +93,9 @@ impl Tree {
         self.record_path(source, Inner::len)
     }
 
-    #[inline(always)]
-    fn record_path<'a>(
+    /// The leaf to which `choose` leads from the root, and the path to it.
+    #[inline(always)] // so that the path is built where it stays
+    pub(super) fn record_path<'a>(
         &self,
         source: &'a impl Source,
         choose: impl Fn(Inner<'a>) -> usize,
