@@ -243,6 +243,7 @@ static void the_log_is_for_those_whom_the_file_is_for(void)
     } else {
         CHECK(chown("a", 65534, 65534) == 0);
         db = opened("a", 0);
+        fill(db, "k=x");
         CHECK(stat("a-log", &file) == 0);
         CHECK(file.st_uid == 65534 && file.st_gid == 65534);
         minidb_close(db);
@@ -260,6 +261,7 @@ static void what_an_interruption_left_of_a_log_goes(void)
     write_file("a-log-unfinished", text, 4096);
     file_holds("a", "k=v");
     db = opened("a", 0);
+    fill(db, "k=v");
     FILES("a a-log");
     minidb_close(db);
     FILES("a");
