@@ -51,7 +51,7 @@ struct Found {
     needs_log: bool,
     /// The older root slot is whole.
     other_is_whole: bool,
-    /// A log lies there, needed or not: the database was not closed, or not quite.
+    /// A log lies there, needed, unfinished or not: the database was not closed, or not quite.
     has_log: bool,
 }
 
@@ -269,7 +269,7 @@ impl Opening<'_> {
         let len = file.len().map_err(failed("read", self.path))?;
         let roots = Roots::read(&*file, self.path)?;
         let log = self.find_log()?;
-        self.refuse_to_replace(log.as_ref(), roots.newest())?;
+        let is_unfinished = self.refuse_to_replace(log.as_ref(), roots.newest())?;
         let Some(fields) = roots.newest().copied() else {
             return self.find_empty(file, len, &roots, log.as_ref());
         };
@@ -292,7 +292,7 @@ impl Opening<'_> {
             lsn: fields.lsn,
             needs_log: fields.log.is_some(),
             other_is_whole: roots.other_is_whole,
-            has_log: log.is_some(),
+            has_log: log.is_some() || is_unfinished,
         };
         if let (Some(mark), Some(log)) = (fields.log, log) {
             self.replay(&mut found, &fields, mark, &*log.file)?;
@@ -301,16 +301,18 @@ impl Opening<'_> {
     }
 
     /// Refuses if a new log would replace a file that may be of use to somebody: one that is
-    /// no log, or a log with commits of another database.
-    fn refuse_to_replace(&self, log: Option<&FoundLog>, fields: Option<&Fields>) -> DBResult<()> {
+    /// no log, or a log with commits of another database. Returns whether an unfinished log
+    /// lies there.
+    fn refuse_to_replace(&self, log: Option<&FoundLog>, fields: Option<&Fields>) -> DBResult<bool> {
         if self.options.read_only {
-            return Ok(());
+            return Ok(false);
         }
-        let unfinished = unfinished(self.log_path);
-        if let Some(file) = self.open_log(&unfinished, OpenMode::Read)? {
-            expect_log(&*file, &unfinished, log::EMPTY_BYTES)?;
+        let path = unfinished(self.log_path);
+        let unfinished = self.open_log(&path, OpenMode::Read)?;
+        if let Some(file) = &unfinished {
+            expect_log(&**file, &path, log::EMPTY_BYTES)?;
         }
-        let Some(log) = log else { return Ok(()) };
+        let Some(log) = log else { return Ok(unfinished.is_some()) };
         let is_other = |it: Identity| fields.is_some_and(|fields| fields.database != it.database);
         match log.identity {
             Some(identity) if log.has_records && is_other(identity) => {
@@ -318,7 +320,7 @@ impl Opening<'_> {
                 let what = "holds commits of another database, and is in the way of a log";
                 Err(DBError::Corrupt(format!("{name} {what}")))
             }
-            _ => expect_log(&*log.file, self.log_path, 0),
+            _ => expect_log(&*log.file, self.log_path, 0).map(|()| true),
         }
     }
 
