@@ -251,7 +251,10 @@ impl DataFile {
     /// Writes another root that reaches what the newest one does.
     pub(crate) fn mark(&mut self, fields: Fields) -> DBResult<()> {
         let root = Root { sequence: self.root.sequence + 1, fields, ..self.root };
-        self.write_root(&root)?;
+        if let Err(error) = self.write_root(&root) {
+            self.space.strand();
+            return Err(error);
+        }
         self.root = root;
         Ok(())
     }

@@ -184,7 +184,7 @@ impl Files {
     /// Folds everything into the data file, so that it alone holds the database.
     pub(super) fn close(&self) -> DBResult<()> {
         let Some(log) = self.log.get() else {
-            return Ok(());
+            return self.clear_leftovers();
         };
         let mut target = self.target.lock()?;
         let failed = log.lock()?.log.failed();

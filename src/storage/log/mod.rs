@@ -167,16 +167,13 @@ impl Log {
         Log { path, ..self }
     }
 
-    /// Writes zeros to a log without records, if there is space: so that it takes some
+    /// Writes zeros to a log without records, if there is space for them: so that it takes some
     /// records when the disk is full.
-    pub(crate) fn make_room(&mut self) -> DBResult<()> {
-        let zeros = filled(0, ROOM as usize)?;
-        if self.file.write(&zeros, START).is_err() {
-            let _ = self.file.set_len(START);
-            return Ok(());
+    pub(crate) fn make_room(&mut self) {
+        match filled(0, ROOM as usize).map(|zeros| self.file.write(&zeros, START)) {
+            Ok(Ok(())) => (self.bytes, self.pad) = (START + ROOM, JUMP),
+            _ => drop(self.file.set_len(START)),
         }
-        (self.bytes, self.pad) = (START + ROOM, JUMP);
-        Ok(())
     }
 
     /// Adds a commit in memory. Its payload is the parts in a row.

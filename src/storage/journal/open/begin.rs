@@ -54,10 +54,12 @@ impl Opening<'_> {
             salt: if planted::is(Bug::LogNotRenewed) { 0 } else { self.random()? },
         };
         let mut log = self.new_log(identity, lsn, data.file())?;
-        log.make_room()?;
+        log.make_room();
         // With this the name of a new database is on disk, too.
-        let synced = self.disk.sync_folder(self.path);
-        synced.map_err(failed("sync the folder of", self.path))?;
+        self.disk.sync_folder(self.path).map_err(|error| {
+            let path = self.path.display(); // as with all syncs, no lack of space passes
+            DBError::Io(text(format_args!("cannot sync the folder of {path}: {error}")))
+        })?;
         let Identity { generation, salt, .. } = identity;
         let offset = log.position(lsn).offset;
         Ok((log, identity, LogMark { generation, salt, offset, synced: true }))
@@ -153,14 +155,21 @@ impl Files {
         self.log.get().ok_or(DBError::Internal)
     }
 
+    fn opening(&self) -> Opening<'_> {
+        let (disk, path, log_path) = (&*self.disk, &*self.path, &*self.log_path);
+        Opening { disk, path, log_path, options: &self.options, log: RefCell::default() }
+    }
+
+    /// Removes what is left of a log that could not be made.
+    pub(in super::super) fn clear_leftovers(&self) -> DBResult<()> {
+        if self.options.read_only || self.begun()?.is_some() {
+            return Ok(());
+        }
+        self.opening().clear_away(&unfinished(&self.log_path), log::EMPTY_BYTES)
+    }
+
     fn make_log(&self, target: &mut CheckpointTarget) -> DBResult<LogWriter> {
-        let opening = Opening {
-            disk: &*self.disk,
-            path: &self.path,
-            log_path: &self.log_path,
-            options: &self.options,
-            log: RefCell::default(),
-        };
+        let opening = self.opening();
         let bytes = self.store.latest_totals()?.bytes;
         let (log, identity, mark) = opening.log_after(&target.data, target.data.fields().lsn)?;
         // If that fails, a root on disk may need the log, which stays.

@@ -235,7 +235,11 @@ impl Opening<'_> {
     fn open_log(&self, path: &Path, how: OpenMode) -> DBResult<Option<Box<dyn File>>> {
         let file = match self.disk.open(path, how) {
             Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let target = self.disk.resolve(path).map_err(failed("look at", path))?;
+                // A link to nowhere would be in the way of a log, too.
+                return if target == path { Ok(None) } else { Err(in_the_way(path)) };
+            }
             Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
                 return Err(in_the_way(path));
             }
