@@ -404,6 +404,7 @@ static void the_last_handle_unlocks_the_file(void)
     make("a", "k=v");
     for (last = 0; last < 3; last++) {
         db = opened("a", 0);
+        fill(db, "k=v");
         snapshot = snapshot_of(db);
         cursor = cursor_on(db);
         CHECK(number(db, MINIDB_STAT_HANDLES) == 3);
