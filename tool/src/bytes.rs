@@ -21,8 +21,8 @@ impl Encoding {
     pub fn encode(self, bytes: &[u8], text: &mut Vec<u8>) {
         match self {
             Encoding::Escaped => escape(bytes, text),
-            Encoding::Hex => text.extend_from_slice(HEXLOWER.encode(bytes).as_bytes()),
-            Encoding::Base64 => text.extend_from_slice(BASE64.encode(bytes).as_bytes()),
+            Encoding::Hex => append(&HEXLOWER, bytes, text),
+            Encoding::Base64 => append(&BASE64, bytes, text),
         }
     }
 
@@ -38,6 +38,12 @@ impl Encoding {
                 .map_err(|_| format!("{} is not base64 with padding", printable(text))),
         }
     }
+}
+
+fn append(digits: &data_encoding::Encoding, bytes: &[u8], text: &mut Vec<u8>) {
+    let end = text.len();
+    text.resize(end + digits.encode_len(bytes.len()), 0);
+    digits.encode_mut(bytes, &mut text[end..]);
 }
 
 /// Bytes for a message: escaped.

@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::bytes::Encoding;
 use crate::failure::{Done, Failure};
+use crate::formats::Format;
 use crate::output::Style;
 
 const BYTES_HELP: &str = "\
@@ -45,6 +46,9 @@ pub struct Common {
     /// Print no message where the answer is no (exit code 1)
     #[arg(long, short, global = true)]
     pub quiet: bool,
+    /// Print a line about long work each second where no terminal could show a bar
+    #[arg(long, global = true)]
+    pub progress: bool,
 }
 
 fn seconds(text: &str) -> Result<std::time::Duration, String> {
@@ -81,6 +85,30 @@ pub enum Command {
     /// Print the number of keys
     #[command(after_help = COUNT)]
     Count(OnFile<Count>),
+    /// Print numbers about a database, and the sizes of its keys and values as bars
+    #[command(after_help = STAT)]
+    Stat(OnFile<Stat>),
+    /// Read all of a database and verify it
+    #[command(after_help = CHECK)]
+    Check(OnFile<Check>),
+    /// Write all entries to the standard output
+    #[command(after_help = DUMP)]
+    Dump(OnFile<Dump>),
+    /// Store entries from the standard input; the file is made if there is none
+    #[command(after_help = LOAD)]
+    Load(OnFile<Load>),
+    /// Copy a database to a new file
+    #[command(after_help = BACKUP)]
+    Backup(OnFile<Backup>),
+    /// Fold the log into the file, and make the file as small as can be
+    #[command(after_help = COMPACT)]
+    Compact(OnFile<Compact>),
+    /// Write what can be read of a damaged file and its log to a new file
+    #[command(after_help = SALVAGE)]
+    Salvage(Salvage),
+    /// Read commands, without FILE, and run them on one database
+    #[command(after_help = SHELL)]
+    Shell(OnFile<Shell>),
     /// Print completions for a shell
     #[command(after_help = COMPLETIONS)]
     Completions(Completions),
@@ -107,6 +135,39 @@ only DESIRED is given; with --remove the key is removed, and only EXPECTED is gi
 Example: minidb cas app.db user-1 Jane Janet";
 const SCAN: &str = "Example: minidb scan app.db --prefix user- --limit 10";
 const COUNT: &str = "Example: minidb count app.db";
+const STAT: &str = "Example: minidb stat app.db";
+const CHECK: &str = "\
+Prints ok, or exits with code 1 and says what is damaged.
+
+Example: minidb check app.db";
+const DUMP: &str = "\
+Every format keeps every byte.
+
+Example: minidb dump app.db > app.jsonl";
+const LOAD: &str = "\
+Entries are stored in steps, each of which is atomic; a key that is there gets its new value. \
+At a line that cannot be read the load ends with exit code 2, and all entries before it are \
+stored.
+
+Example: minidb load app.db < app.jsonl";
+const BACKUP: &str = "Example: minidb backup app.db copy.db";
+const COMPACT: &str = "Example: minidb compact app.db";
+const SALVAGE: &str = "\
+The damaged file stays as it is. What is printed says how many entries the new file has, how \
+many are lost, and how many come from an older state; how many of the two roots and of the \
+other sectors are damaged; how many commits come from the log, at how many places commits are \
+missing from it, and whether (1 or 0) it is missing itself.
+
+Example: minidb salvage damaged.db new.db";
+const SHELL: &str = "\
+The database stays open, and is made if it is not there. A line is a command as on the command \
+line; an argument with spaces stands in quotes, in which escapes count as elsewhere. A line \
+that begins with # is a comment. TAB completes, help helps, and the end of the file ends the \
+shell, as exit does. From a terminal, lines are kept in ~/.minidb_history, or in the file that \
+MINIDB_HISTORY names; if that is empty, they are not. If lines do not come from a terminal, \
+the exit code is the greatest of those of all commands.
+
+Example: minidb shell app.db";
 const COMPLETIONS: &str = "Example: minidb completions bash";
 const MAN: &str = "Example: minidb man";
 
@@ -198,16 +259,15 @@ pub struct Del {
 }
 
 #[derive(Args)]
-#[command(override_usage = "\
-minidb cas [OPTIONS] <FILE> <KEY> <EXPECTED> <DESIRED>
-       minidb cas [OPTIONS] <FILE> <KEY> --absent <DESIRED>
-       minidb cas [OPTIONS] <FILE> <KEY> --remove <EXPECTED>")]
 pub struct Cas {
     #[arg(allow_negative_numbers = true)]
     pub key: OsString,
-    /// The value that there must be, and the one to set
-    #[arg(value_name = "VALUE", num_args = 1..=2, required = true, allow_negative_numbers = true)]
-    pub values: Vec<OsString>,
+    /// The value that there must be
+    #[arg(allow_negative_numbers = true)]
+    pub expected: OsString,
+    /// The value to set
+    #[arg(allow_negative_numbers = true, required_unless_present_any = ["absent", "remove"])]
+    pub desired: Option<OsString>,
     /// The key must not be there
     #[arg(long, conflicts_with = "remove")]
     pub absent: bool,
@@ -256,13 +316,127 @@ pub struct Count {
 }
 
 #[derive(Args)]
+pub struct Stat {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct Check {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The form of a dump.
+#[derive(Args, Clone, Copy)]
+pub struct DumpSettings {
+    #[arg(long, value_enum, default_value = "jsonl")]
+    pub format: Format,
+    #[command(flatten)]
+    pub written: Written,
+    /// The first line of csv or tsv names the columns
+    #[arg(long)]
+    pub header: bool,
+}
+
+#[derive(Args)]
+pub struct Dump {
+    #[command(flatten)]
+    pub settings: DumpSettings,
+    /// In dbdump, the size of the map that mdb_load is to make
+    #[arg(long, value_name = "BYTES")]
+    pub mapsize: Option<u64>,
+    /// Write to a new file, not to the standard output
+    #[arg(long, short, value_name = "PATH")]
+    pub output: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct Load {
+    #[command(flatten)]
+    pub settings: DumpSettings,
+    /// Read a file, not the standard input
+    #[arg(long, short, value_name = "PATH")]
+    pub input: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct Backup {
+    /// The new file
+    pub new: PathBuf,
+}
+
+#[derive(Args)]
+pub struct Compact {}
+
+#[derive(Args)]
+pub struct Salvage {
+    /// The damaged database file
+    pub damaged: PathBuf,
+    /// The new file
+    pub new: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct Shell {
+    /// Open the database only to read it
+    #[arg(long)]
+    pub read_only: bool,
+}
+
+/// A line of the shell.
+#[derive(Parser)]
+#[command(name = "minidb", bin_name = "", no_binary_name = true, disable_help_flag = true)]
+#[command(disable_help_subcommand = false, subcommand_value_name = "COMMAND")]
+pub struct Line {
+    #[command(subcommand)]
+    pub command: LineCommand,
+}
+
+#[derive(Subcommand)]
+pub enum LineCommand {
+    /// Print the value of a key
+    Get(Get),
+    /// Set the value of a key
+    Put(Put),
+    /// Remove a key
+    Del(Del),
+    /// Set the value of a key if it is the expected one (compare and swap)
+    Cas(Cas),
+    /// Print entries in the order of their keys: key, TAB, value
+    Scan(Scan),
+    /// Print the number of keys
+    Count(Count),
+    /// Print numbers about the database, and the sizes of its keys and values as bars
+    Stat(Stat),
+    /// Read all of the database and verify it
+    Check(Check),
+    /// Write all entries to the output
+    Dump(Dump),
+    /// Store entries from a file
+    Load(Load),
+    /// Copy the database to a new file
+    Backup(Backup),
+    /// Fold the log into the file, which becomes smaller when the shell ends
+    Compact(Compact),
+    /// End the shell
+    #[command(alias = "quit")]
+    Exit,
+}
+
+#[derive(Args)]
 pub struct Completions {
-    pub shell: Shell,
+    pub shell: CompletionsFor,
 }
 
 /// A shell that completions are made for.
 #[derive(Clone, Copy, ValueEnum)]
-pub enum Shell {
+pub enum CompletionsFor {
     Bash,
     Zsh,
     Fish,

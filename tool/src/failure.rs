@@ -21,6 +21,8 @@ pub enum Failure {
     Locked(String),
     /// The file is damaged, or no database.
     Damaged(String),
+    /// Commands of a shell have failed, and have said so; the greatest exit code.
+    Said(u8),
     /// The reader of the output has gone, which is not an error.
     BrokenPipe,
 }
@@ -34,8 +36,22 @@ impl Failure {
             Failure::Io(text) => (3, Some(text)),
             Failure::Locked(text) => (4, Some(text)),
             Failure::Damaged(text) => (5, Some(text)),
+            Failure::Said(code) => (*code, None),
             Failure::BrokenPipe => (141, None), // as a shell says of a death by SIGPIPE
         }
+    }
+
+    /// The failure with more text.
+    pub fn with(mut self, more: &str) -> Failure {
+        match &mut self {
+            Failure::No(text)
+            | Failure::Usage(text)
+            | Failure::Io(text)
+            | Failure::Locked(text)
+            | Failure::Damaged(text) => text.push_str(more),
+            Failure::Said(_) | Failure::BrokenPipe => {}
+        }
+        self
     }
 
     /// The failure of writing the output `name`.

@@ -1,8 +1,8 @@
 //! `minidb`: the command-line tool.
 //!
 //! [`cli`] has the command line, [`commands`] what each command does, [`open`] how a database
-//! is opened for it, [`output`] and [`bytes`] how entries are printed, [`formats`] the formats
-//! of dumps, [`failure`] the exit codes.
+//! is opened for it, [`shell`] the commands on lines, [`output`] and [`bytes`] how entries are printed, [`formats`] the formats
+//! of dumps, [`progress`] the bars of long work, [`failure`] the exit codes.
 
 mod bytes;
 mod cli;
@@ -12,7 +12,10 @@ mod formats;
 mod open;
 mod output;
 mod pages;
+mod progress;
+mod shell;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -41,13 +44,18 @@ fn main() -> ExitCode {
     let Err(failure) = done else { return ExitCode::SUCCESS };
     let (code, text) = failure.code();
     if let Some(text) = text.filter(|_| !(quiet && code == 1)) {
-        eprintln!("minidb: {text}");
+        complain(text);
     }
     if matches!(failure, Failure::BrokenPipe) {
         // The end that the shell expects of a program whose reader has gone.
         let _ = signal_hook::low_level::emulate_default_handler(SIGPIPE);
     }
     ExitCode::from(code)
+}
+
+/// Prints a message. If that cannot be done, there is nobody to tell.
+fn complain(text: &str) {
+    let _ = writeln!(io::stderr(), "minidb: {text}");
 }
 
 /// Reads the command line. Help and the version are printed; then there is no command.
@@ -70,11 +78,20 @@ fn run(command: Command, common: Common, out: &mut Output) -> Done {
         Command::Cas(it) => on_file(&it, common, out),
         Command::Scan(it) => on_file(&it, common, out),
         Command::Count(it) => on_file(&it, common, out),
+        Command::Stat(it) => on_file(&it, common, out),
+        Command::Check(it) => on_file(&it, common, out),
+        Command::Dump(it) => on_file(&it, common, out),
+        Command::Load(it) => on_file(&it, common, out),
+        Command::Backup(it) => on_file(&it, common, out),
+        Command::Compact(it) => on_file(&it, common, out),
+        Command::Salvage(it) => it.run(common.wait, out),
+        Command::Shell(it) => shell::run(&it.file, it.args.read_only, common, out),
         Command::Completions(it) => out.made(|to| pages::completions(it.shell, to)),
         Command::Man => out.made(|to| pages::man(to)),
     }
 }
 
 fn on_file<T: Run + Args>(it: &OnFile<T>, common: Common, out: &mut Output) -> Done {
-    it.args.run(&Target { path: it.file.clone(), wait: common.wait }, out)
+    let Common { wait, progress: lines, .. } = common;
+    it.args.run(&Target { path: it.file.clone(), wait, lines, shell: None }, out)
 }

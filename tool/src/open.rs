@@ -3,13 +3,15 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use minidb::{DBError, Database, Options, PersistentDB};
+use minidb::{DBError, Database, Options, PersistentDB, Progress as Opening};
 
 use crate::bytes::printable;
 use crate::failure::{Done, Failure};
+use crate::progress::{Progress, Unit};
 
 /// What a command does with its database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,19 +29,54 @@ pub struct Target {
     pub path: PathBuf,
     /// How long a command waits for other processes.
     pub wait: Duration,
+    /// Whether progress is told in lines where there is no terminal.
+    pub lines: bool,
+    /// The database, if the shell has it open.
+    pub shell: Option<Database>,
 }
 
 impl Target {
     /// Opens the database. As long as another process has it, tries again until the time to
     /// wait is over.
     pub fn open(&self, access: Access) -> Done<Database> {
+        if let Some(db) = &self.shell {
+            return Ok(db.clone());
+        }
         let options = match access {
             Access::Read => Options::new().read_only(),
             Access::Write => Options::new().existing(),
             Access::Create => Options::new(),
         };
+        let progress = Progress::new("open", Unit::Bytes, None, self.lines);
+        let progress = Arc::new(Mutex::new(Some(progress)));
+        let watched = progress.clone();
+        let options = options.on_progress(move |opening| {
+            let (Opening::Loading(done, total) | Opening::Replaying(done, total)) = opening else {
+                return;
+            };
+            if let Ok(Some(progress)) = watched.lock().as_deref_mut() {
+                progress.set_total(total);
+                progress.at(done);
+            }
+        });
         let open = || PersistentDB::open(&self.path, options.clone()).map(Into::into);
-        when_free(&self.path, self.wait, open)
+        let opened = when_free(&self.path, self.wait, open);
+        if let Ok(mut progress) = progress.lock() {
+            *progress = None; // the database keeps its options
+        }
+        opened
+    }
+
+    /// Whether the shell has the database open.
+    pub fn is_shell(&self) -> bool {
+        self.shell.is_some()
+    }
+
+    /// The path of the log, if the file can be found.
+    pub fn log_path(&self) -> Option<PathBuf> {
+        let mut path = fs::canonicalize(&self.path).ok()?.into_os_string();
+        path.push("-log");
+        Some(path.into())
     }
 }
 

@@ -6,15 +6,15 @@ use clap::CommandFactory;
 use clap_complete::aot::{Bash, Fish, Zsh, generate};
 use clap_mangen::Man;
 
-use crate::cli::{Cli, Shell};
+use crate::cli::{Cli, CompletionsFor};
 
 /// Writes the completions for a shell.
-pub fn completions(shell: Shell, to: &mut dyn Write) -> io::Result<()> {
+pub fn completions(shell: CompletionsFor, to: &mut dyn Write) -> io::Result<()> {
     let (mut command, mut text) = (Cli::command(), Vec::new());
     match shell {
-        Shell::Bash => generate(Bash, &mut command, "minidb", &mut text),
-        Shell::Zsh => generate(Zsh, &mut command, "minidb", &mut text),
-        Shell::Fish => generate(Fish, &mut command, "minidb", &mut text),
+        CompletionsFor::Bash => generate(Bash, &mut command, "minidb", &mut text),
+        CompletionsFor::Zsh => generate(Zsh, &mut command, "minidb", &mut text),
+        CompletionsFor::Fish => generate(Fish, &mut command, "minidb", &mut text),
     }
     to.write_all(&text)
 }
@@ -37,7 +37,9 @@ pub fn man(to: &mut dyn Write) -> io::Result<()> {
     for command in command.get_subcommands().cloned() {
         writeln!(to, ".SS {}", command.get_name())?;
         // What every command has stands at the top.
-        let shared = |arg: &clap::Arg| matches!(arg.get_id().as_str(), "wait" | "quiet" | "help");
+        let shared = |arg: &clap::Arg| {
+            matches!(arg.get_id().as_str(), "wait" | "quiet" | "progress" | "help")
+        };
         let command = command.mut_args(|arg| if shared(&arg) { arg.hide(true) } else { arg });
         let page = Man::new(command.version(None::<&str>));
         let mut text = Vec::new();

@@ -70,12 +70,12 @@ impl Run for Del {
 impl Run for Cas {
     fn run(&self, target: &Target, _: &mut Output) -> Done {
         let key = self.written.decode(&self.key)?;
-        let values = self.values.iter().map(|value| self.written.decode(value));
-        let values = values.collect::<Done<Vec<_>>>()?;
-        let (expected, desired) = match (&values[..], self.absent, self.remove) {
-            ([expected, desired], false, false) => (Some(&expected[..]), Some(&desired[..])),
-            ([desired], true, false) => (None, Some(&desired[..])),
-            ([expected], false, true) => (Some(&expected[..]), None),
+        let first = self.written.decode(&self.expected)?;
+        let second = self.desired.as_ref().map(|it| self.written.decode(it)).transpose()?;
+        let (expected, desired) = match (&second, self.absent, self.remove) {
+            (Some(desired), false, false) => (Some(&first[..]), Some(&desired[..])),
+            (None, true, false) => (None, Some(&first[..])),
+            (None, false, true) => (Some(&first[..]), None),
             _ => {
                 let wanted =
                     "cas takes EXPECTED and DESIRED, or --absent DESIRED, or --remove EXPECTED";

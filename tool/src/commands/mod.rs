@@ -1,7 +1,10 @@
 //! The commands, each on a database that is open.
 
 mod entries;
+mod files;
 mod scan;
+mod stat;
+mod transfer;
 
 use crate::failure::Done;
 use crate::open::Target;
