@@ -389,9 +389,9 @@ pub struct Shell {
     pub read_only: bool,
 }
 
-/// A line of the shell.
+/// Commands of the shell; an argument with spaces stands in quotes.
 #[derive(Parser)]
-#[command(name = "minidb", bin_name = "", no_binary_name = true, disable_help_flag = true)]
+#[command(name = "minidb", multicall = true, disable_help_flag = true)]
 #[command(disable_help_subcommand = false, subcommand_value_name = "COMMAND")]
 pub struct Line {
     #[command(subcommand)]

@@ -36,6 +36,10 @@ impl Run for Put {
     fn run(&self, target: &Target, out: &mut Output) -> Done {
         let key = self.printed.written.decode(&self.key)?;
         let value = if self.value == "-" {
+            if target.is_shell() {
+                let why = "in the shell, lines come from the standard input; one dash is \\x2d";
+                return Err(Failure::Usage(why.into()));
+            }
             let mut value = Vec::new();
             let read = io::stdin().lock().read_to_end(&mut value);
             read.map_err(|error| Failure::input("the standard input", &error))?;

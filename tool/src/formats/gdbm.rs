@@ -1,11 +1,11 @@
-//! The dumps of GDBM. Written is the text: `#:len=N` and lines of base64 for each key and each
-//! value, and their number at the end. Read is the older binary dump, too.
+//! The dumps of GDBM: `#:len=N` and lines of base64 for each key and each value, and their number
+//! at the end. Its binary dumps, which differ from machine to machine, are refused.
 
-use std::io::{self, BufRead, Read as _, Write};
+use std::io::{self, BufRead, Write};
 
 use data_encoding::BASE64;
 
-use super::{Entry, Fault, Lines, Read};
+use super::{Entry, Lines, Read};
 use crate::bytes::Encoding;
 
 /// Digits of base64 on a line.
@@ -48,7 +48,7 @@ impl super::Writer for Writer<'_> {
     }
 }
 
-/// What comes next in a dump of text.
+/// What comes next in a dump.
 enum Part {
     /// The bytes of a key or a value.
     Bytes(Vec<u8>),
@@ -57,25 +57,24 @@ enum Part {
 
 pub struct Reader<'a> {
     lines: Lines<'a>,
-    /// Whether the dump is binary, once its header is read.
-    is_binary: Option<bool>,
     count: u64,
     is_at_end: bool,
 }
 
 impl Reader<'_> {
     pub fn new<'a>(from: Box<dyn BufRead + 'a>) -> Reader<'a> {
-        Reader { lines: Lines::new(from), is_binary: None, count: 0, is_at_end: false }
+        Reader { lines: Lines::new(from), count: 0, is_at_end: false }
     }
 
-    /// Reads the header; returns whether the data are binary.
-    fn read_header(&mut self) -> Read {
-        let is_binary = self.lines.must()? == b"!";
+    fn read_header(&mut self) -> Read<()> {
         loop {
-            match (is_binary, self.lines.must()?) {
-                (true, b"!") | (false, b"# End of header") => return Ok(is_binary),
-                (true, line) if line.starts_with(b"!") => {}
-                (false, line) if line.starts_with(b"#") => {}
+            match self.lines.must()? {
+                b"# End of header" => return Ok(()),
+                b"!" => {
+                    let why = "this is a binary dump; gdbm_dump -H ascii writes one to load";
+                    return Err(self.lines.bad(why));
+                }
+                line if line.starts_with(b"#") => {}
                 _ => return Err(self.lines.bad("this is no header of a dump")),
             }
         }
@@ -105,7 +104,7 @@ impl Reader<'_> {
         }
     }
 
-    fn read_text(&mut self, entry: &mut Entry) -> Read {
+    fn read_entry(&mut self, entry: &mut Entry) -> Read {
         match self.read_part()? {
             Part::Bytes(key) => entry.key = key,
             Part::Count(count) if count != self.count => {
@@ -120,26 +119,6 @@ impl Reader<'_> {
         }
         Ok(true)
     }
-
-    /// Reads a length and as many bytes; none at the end of the dump.
-    fn read_binary(&mut self) -> Read<Option<Vec<u8>>> {
-        if self.lines.from.fill_buf()?.is_empty() {
-            return Ok(None);
-        }
-        let len = self.take(4)?;
-        let len = len.iter().fold(0, |len, byte| len << 8 | u64::from(*byte));
-        self.take(len).map(Some)
-    }
-
-    fn take(&mut self, len: u64) -> Read<Vec<u8>> {
-        let mut bytes = Vec::new();
-        let read = (&mut self.lines.from).take(len).read_to_end(&mut bytes)?;
-        if read as u64 == len { Ok(bytes) } else { Err(self.cut_off()) }
-    }
-
-    fn cut_off(&self) -> Fault {
-        self.lines.bad(format!("the binary data are cut off after {} entries", self.count))
-    }
 }
 
 impl super::Reader for Reader<'_> {
@@ -147,22 +126,10 @@ impl super::Reader for Reader<'_> {
         if self.is_at_end {
             return Ok(false);
         }
-        let is_binary = match self.is_binary {
-            Some(is_binary) => is_binary,
-            None => {
-                let is_binary = self.read_header()?;
-                *self.is_binary.insert(is_binary)
-            }
-        };
-        let found = if !is_binary {
-            self.read_text(entry)?
-        } else if let Some(key) = self.read_binary()? {
-            entry.key = key;
-            entry.value = self.read_binary()?.ok_or_else(|| self.cut_off())?;
-            true
-        } else {
-            false
-        };
+        if self.lines.number == 0 {
+            self.read_header()?;
+        }
+        let found = self.read_entry(entry)?;
         self.is_at_end = !found;
         self.count += u64::from(found);
         Ok(found)

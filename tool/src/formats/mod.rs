@@ -286,14 +286,4 @@ mod tests {
         let entries = read(Format::Dbdump, Settings::default(), print.as_bytes()).unwrap();
         assert_eq!(entries, [(b"a\\\\".to_vec(), b"\0b".to_vec())]);
     }
-
-    #[test]
-    fn binary_dumps_of_gdbm_are_read() {
-        let dump = b"!\r\n! GDBM FLAT FILE DUMP\r\n! GDBM\r\n!\r\n\0\0\0\x02a\n\0\0\0\0\0\0\0\0\0\0\0\x01\n";
-        let entries = read(Format::Gdbm, Settings::default(), dump).unwrap();
-        assert_eq!(entries, [(b"a\n".to_vec(), b"".to_vec()), (b"".to_vec(), b"\n".to_vec())]);
-        for cut in [3, 20, 39, 41, 43, 46, dump.len() - 1] {
-            bad_line(Format::Gdbm, &dump[..cut]);
-        }
-    }
 }
