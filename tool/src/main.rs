@@ -2,13 +2,14 @@
 //!
 //! [`cli`] has the command line, [`commands`] what each command does, [`open`] how a database
 //! is opened for it, [`shell`] the commands on lines, [`output`] and [`bytes`] how entries are printed, [`formats`] the formats
-//! of dumps, [`progress`] the bars of long work, [`failure`] the exit codes.
+//! of dumps, [`layout`] the use of a file's sectors, [`progress`] the bars of long work, [`failure`] the exit codes.
 
 mod bytes;
 mod cli;
 mod commands;
 mod failure;
 mod formats;
+mod layout;
 mod open;
 mod output;
 mod pages;

@@ -213,6 +213,7 @@ fn numbers_and_bars() {
     assert_eq!((&json["file_bytes"], &json["log_bytes"]), (&file_bytes.into(), &0.into()));
     assert_eq!(json["keys"]["sizes"], serde_json::json!([{ "from": 4, "to": 7, "count": 4 }]));
     assert_eq!((&json["values"]["bytes"], &json["values"]["greatest"]), (&14.into(), &6.into()));
+    assert_eq!(json["layout"]["leaves_by_tenths_used"].as_array().unwrap().len(), 10);
     let text = folder.ok(&["stat", "a.db"]);
     let line = |name: &str| text.lines().find(|line| line.trim_start().starts_with(name)).unwrap();
     assert!(line("count").ends_with(" 4") && line("data_bytes").ends_with(" 35"), "{text}");
@@ -222,4 +223,38 @@ fn numbers_and_bars() {
         serde_json::from_str(&folder.ok(&["stat", "empty.db", "--json"])).unwrap();
     assert_eq!((&json["count"], &json["data_bytes"]), (&0.into(), &0.into()));
     assert!(folder.ok(&["stat", "empty.db"]).contains("count"));
+}
+
+#[test]
+fn the_layout_of_a_file_is_told() {
+    let folder = Folder::new("layout");
+    let layout = |name: &str| {
+        let json: serde_json::Value =
+            serde_json::from_str(&folder.ok(&["stat", name, "--json"])).unwrap();
+        let number = |value: &serde_json::Value| value.as_u64().unwrap();
+        let leaves: u64 =
+            json["layout"]["leaves_by_tenths_used"].as_array().unwrap().iter().map(number).sum();
+        let bytes =
+            ["free_bytes", "page_bytes", "blob_bytes"].map(|it| number(&json["layout"][it]));
+        (number(&json["file_bytes"]), bytes, leaves, number(&json["layout"]["pages"]))
+    };
+    // Small values stand in pages, long keys and values beside them.
+    let small: String = (0..20_000).map(|n| format!("{n:09}\t{n:0>90}\n")).collect();
+    folder.ok_with(&["load", "small.db", "--format", "tsv"], small.as_bytes());
+    let (file, [free, pages, blobs], leaves, all) = layout("small.db");
+    assert!(
+        pages > 2_000_000 && pages * 10 > file * 9 && free * 10 < file && blobs == 0,
+        "{file} {free} {pages}"
+    );
+    assert!(leaves > 500 && all > leaves && all < leaves * 11 / 10, "{leaves} {all}");
+    let long = format!("{}\t{}\n", "k".repeat(5_000), "v".repeat(2_000_000));
+    folder.ok_with(&["load", "long.db", "--format", "tsv"], long.as_bytes());
+    let (file, [free, pages, blobs], leaves, all) = layout("long.db");
+    assert!(
+        blobs > 2_000_000 && blobs < 2_100_000 && pages <= 4096 && free * 10 < file,
+        "{file} {free} {blobs}"
+    );
+    assert_eq!((leaves, all), (1, 1));
+    let text = folder.ok(&["stat", "small.db"]);
+    assert!(text.contains("leaf pages by how much of them is used"), "{text}");
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::Run;
 use crate::cli::Stat;
 use crate::failure::{Done, Failure};
+use crate::layout::Layout;
 use crate::open::{Access, Target};
 use crate::output::Output;
 use crate::progress::{Progress, Unit};
@@ -85,6 +86,38 @@ fn percent(part: u64, whole: u64) -> String {
     format!("{:.1}%", part as f64 * 100.0 / whole.max(1) as f64)
 }
 
+fn layout_json(layout: &Layout) -> Value {
+    json!({
+        "free_bytes": layout.free_bytes,
+        "page_bytes": layout.page_bytes,
+        "blob_bytes": layout.blob_bytes,
+        "pages": layout.pages,
+        "leaves_by_tenths_used": layout.fill,
+    })
+}
+
+fn print_layout(layout: &Layout, out: &mut Output) -> Done {
+    let Layout { file_bytes, free_bytes, page_bytes, blob_bytes, .. } = *layout;
+    let tables = file_bytes - free_bytes - page_bytes - blob_bytes;
+    let parts = [
+        ("pages", page_bytes),
+        ("long keys and values", blob_bytes),
+        ("roots and tables", tables),
+        ("free", free_bytes),
+    ];
+    out.line("\nfile by what it holds, in bytes")?;
+    for (name, bytes) in parts {
+        out.line(&line(name, bytes, file_bytes, &percent(bytes, file_bytes)))?;
+    }
+    let (most, leaves) = (*layout.fill.iter().max().unwrap_or(&1), layout.fill.iter().sum());
+    out.line("\nleaf pages by how much of them is used")?;
+    for (tenth, number) in layout.fill.iter().enumerate().skip_while(|(_, number)| **number == 0) {
+        let name = format!("{}% to {}%", tenth * 10, tenth * 10 + 10);
+        out.line(&line(&name, *number, most, &percent(*number, leaves)))?;
+    }
+    Ok(())
+}
+
 impl Run for Stat {
     fn run(&self, target: &Target, out: &mut Output) -> Done {
         let db = target.open(Access::Read)?;
@@ -119,20 +152,22 @@ impl Run for Stat {
             ("memory_bytes", db.memory_bytes()?),
             ("commits", snapshot.commits()?),
         ];
+        let layout = Layout::read(&target.path).unwrap_or_default();
         if self.json {
             let mut object = serde_json::Map::new();
             object.extend(numbers.map(|(name, number)| (name.to_owned(), number.into())));
             object.insert("keys".into(), keys.to_json());
             object.insert("values".into(), values.to_json());
+            if let Some(layout) = layout {
+                object.insert("layout".into(), layout_json(&layout));
+            }
             return out.line(&Value::Object(object).to_string());
         }
         for (name, number) in numbers {
             out.line(&format!("{name:>24} {number:>15}"))?;
         }
-        out.line("\nfile by what it holds, in bytes")?;
-        let parts = [("keys", keys.sum), ("values", values.sum)];
-        for (name, bytes) in parts {
-            out.line(&line(name, bytes, file_bytes, &percent(bytes, file_bytes)))?;
+        if let Some(layout) = layout {
+            print_layout(&layout, out)?;
         }
         keys.print("keys", out)?;
         values.print("values", out)
