@@ -24,7 +24,9 @@ Commands that read open the file read-only, write nothing, and may run beside ea
 a command that writes has the file alone.
 
 Exit codes: 0 done; 1 there is no such key, or cas or check says no; 2 a bad command line or \
-input; 3 input or output failed; 4 another process has the file; 5 the file is damaged.";
+input; 3 input or output failed; 4 another process has the file; 5 the file is damaged, or no database.
+
+A terminal gets colours in help and a bar for long work; NO_COLOR leaves out the colours.";
 
 /// Looks into databases of minidb, and changes them.
 #[derive(Parser)]
@@ -41,13 +43,13 @@ pub struct Cli {
 #[derive(Args, Clone, Copy)]
 pub struct Common {
     /// Wait so long for a database that another process has
-    #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds, default_value = "0")]
+    #[arg(long, global = true, display_order = 100, value_name = "SECONDS", value_parser = seconds, default_value = "0")]
     pub wait: std::time::Duration,
     /// Print no message where the answer is no (exit code 1)
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, display_order = 100)]
     pub quiet: bool,
     /// Print a line about long work each second where no terminal could show a bar
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 100)]
     pub progress: bool,
 }
 
@@ -230,6 +232,7 @@ impl Printed {
 
 #[derive(Args)]
 pub struct Get {
+    /// The key
     #[arg(allow_negative_numbers = true)]
     pub key: OsString,
     #[command(flatten)]
@@ -238,6 +241,7 @@ pub struct Get {
 
 #[derive(Args)]
 pub struct Put {
+    /// The key
     #[arg(allow_negative_numbers = true)]
     pub key: OsString,
     /// The value, or - for raw bytes from the standard input
@@ -252,6 +256,7 @@ pub struct Put {
 
 #[derive(Args)]
 pub struct Del {
+    /// The key
     #[arg(allow_negative_numbers = true)]
     pub key: OsString,
     #[command(flatten)]
@@ -260,6 +265,7 @@ pub struct Del {
 
 #[derive(Args)]
 pub struct Cas {
+    /// The key
     #[arg(allow_negative_numbers = true)]
     pub key: OsString,
     /// The value that there must be

@@ -152,7 +152,9 @@ impl Run for Stat {
             ("memory_bytes", db.memory_bytes()?),
             ("commits", snapshot.commits()?),
         ];
-        let layout = Layout::read(&target.path).unwrap_or_default();
+        // In a shell the file may change meanwhile.
+        let layout =
+            if target.is_shell() { None } else { Layout::read(&target.path).ok().flatten() };
         if self.json {
             let mut object = serde_json::Map::new();
             object.extend(numbers.map(|(name, number)| (name.to_owned(), number.into())));
