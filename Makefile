@@ -2,11 +2,13 @@
 #
 #   make                 builds both libraries
 #   make install         installs them, the headers, and what pkg-config and CMake read
-#   make install-strip   does so with symbols removed from the shared library
+#   make install-strip   does so without debugging symbols
 #   make uninstall       removes exactly what was installed
 #
 # PREFIX, LIBDIR, INCLUDEDIR and DESTDIR are honoured, and must be the same for install
-# and uninstall; so are CARGO and CARGO_TARGET_DIR. It takes GNU make and an ELF system.
+# and uninstall; so are CARGO and CARGO_TARGET_DIR. TARGET is the name that rustc has for
+# another system; CC, and STRIP for install-strip, are then the tools for that system.
+# It takes GNU make and an ELF system.
 
 PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
@@ -14,14 +16,17 @@ INCLUDEDIR ?= $(PREFIX)/include
 CARGO ?= cargo
 CARGO_TARGET_DIR ?= target
 INSTALL ?= install
-INSTALL_STRIP :=
+STRIP ?= strip
+TARGET ?=
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 SONAME := libminidb.so.$(firstword $(subst ., ,$(VERSION)))
 
+HOST := $(shell rustc -vV | sed -n 's/^host: //p')
+
 # Not cargo's own folder: a library there is found under its plain name.
-BUILT := $(CARGO_TARGET_DIR)/install/release
-BUILD := $(CARGO) rustc --release --lib --target-dir $(CARGO_TARGET_DIR)/install
+BUILT := $(CARGO_TARGET_DIR)/install/$(if $(TARGET),$(TARGET)/)release
+BUILD := $(CARGO) rustc --release --lib --target-dir $(CARGO_TARGET_DIR)/install $(if $(TARGET),--target $(TARGET))
 
 HEADERS := minidb.h minidb.hpp minidb_ffi.h
 LIB := $(DESTDIR)$(LIBDIR)
@@ -50,13 +55,21 @@ FILL = sed -e 's|@VERSION@|$(VERSION)|' -e 's|@PREFIX@|$(PC_PREFIX)|' -e 's|@LIB
 
 all:
 	$(BUILD) --crate-type staticlib
-	$(BUILD) --crate-type cdylib -- -C link-arg=-Wl,-soname,$(SONAME)
+ifneq ($(findstring -musl,$(or $(TARGET),$(HOST))),)
+# From the static library, with the unwinder that is in it: rustc makes no shared one where
+# it links libc statically.
+	printf '{ global: minidb_*; local: *; };\n' >'$(BUILT)/libminidb.map'
+	$(CC) -shared -o '$(BUILT)/libminidb.so' -Wl,--whole-archive '$(BUILT)/libminidb.a' -Wl,--no-whole-archive \
+	  -Wl,--gc-sections,-O1,-soname,$(SONAME),--version-script='$(BUILT)/libminidb.map',-z,nodelete,-z,relro,-z,now
+else
+	$(BUILD) --crate-type cdylib -- -C link-arg=-Wl,-soname,$(SONAME) $(if $(TARGET),-C linker=$(CC))
+endif
 
 install: all
 	$(INSTALL) -d '$(INC)' '$(LIB)/pkgconfig' '$(LIB)/cmake/minidb'
 	$(INSTALL) -m 644 $(addprefix include/,$(HEADERS)) '$(INC)'
 	$(INSTALL) -m 644 '$(BUILT)/libminidb.a' '$(LIB)'
-	$(INSTALL) -m 755 $(INSTALL_STRIP) '$(BUILT)/libminidb.so' '$(LIB)/libminidb.so.$(VERSION)'
+	$(INSTALL) -m 755 '$(BUILT)/libminidb.so' '$(LIB)/libminidb.so.$(VERSION)'
 	ln -sf libminidb.so.$(VERSION) '$(LIB)/$(SONAME)'
 	ln -sf $(SONAME) '$(LIB)/libminidb.so'
 	$(FILL) packaging/minidb.pc.in >'$(LIB)/pkgconfig/minidb.pc'
@@ -66,8 +79,9 @@ install: all
 	@if [ -n '$(DESTDIR)' ]; then :; elif [ "$$(id -u)" = 0 ]; then ldconfig || /sbin/ldconfig; \
 	else echo 'For programs to find the library, run ldconfig as root, or set LD_LIBRARY_PATH to $(LIBDIR).'; fi
 
-install-strip:
-	$(MAKE) install INSTALL_STRIP=-s
+install-strip: install
+	$(STRIP) --strip-debug '$(LIB)/libminidb.a'
+	$(STRIP) --strip-all '$(LIB)/libminidb.so.$(VERSION)'
 
 uninstall:
 	rm -f $(foreach file,$(INSTALLED),'$(file)')
