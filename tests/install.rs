@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use support::{have, root, run, scratch};
+use support::folder::Folder;
+use support::{STATIC_NEEDS, have, root, run, scratch};
 
 /// All that `make install` makes below PREFIX.
 const INSTALLED: [&str; 10] = [
@@ -167,6 +168,43 @@ fn programs_are_built_with_cmake() {
     run(Command::new("cmake").arg("--build").arg(&build));
     let tested = run(Command::new("ctest").current_dir(&build));
     assert!(tested.contains("100% tests passed, 0 tests failed out of 2"), "{tested}");
+}
+
+/// Compiles a program of `tests/install` against the library that is installed.
+fn compiled(source: &str, arguments: &[&str]) -> PathBuf {
+    let program = scratch(&format!("install-{source}")).join("program");
+    let mut cc = Command::new("cc");
+    cc.args(["-std=c99", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-I"]);
+    cc.arg(installed().join("include")).arg(root().join("tests/install").join(source));
+    run(cc.arg("-o").arg(&program).args(arguments));
+    program
+}
+
+#[test]
+fn a_plugin_exports_nothing_foreign_and_is_unloaded() {
+    let library = installed().join("lib/libminidb.a").display().to_string();
+    let options = ["-shared", "-fPIC", &library, "-Wl,--exclude-libs,ALL", "-lpthread", "-lm"];
+    let plugin = compiled("plugin.c", &options);
+    let names = run(Command::new("nm").args(["-D", "--defined-only"]).arg(&plugin));
+    let exported: Vec<_> = names.lines().filter_map(|line| line.split(' ').nth(2)).collect();
+    assert_eq!(exported, ["plugin_use"]);
+    let folder = Folder::in_memory("plugin");
+    let mut host = Command::new(compiled("host.c", &["-ldl"]));
+    assert_eq!(run(host.arg(&plugin).arg(folder.file("a.minidb"))), "loaded 1000 times\n");
+}
+
+#[test]
+fn another_static_library_in_rust_is_linked_beside_it() {
+    let other = scratch("install-other").join("libother.a");
+    let mut rustc = Command::new(env!("CARGO").strip_suffix("cargo").unwrap().to_owned() + "rustc");
+    rustc.args(["--edition=2024", "--crate-type=staticlib", "-O", "-o"]).arg(&other);
+    run(rustc.arg(root().join("tests/install/other.rs")));
+    let other = other.display().to_string();
+    let library = installed().join("lib/libminidb.a").display().to_string();
+    for libraries in [[&*library, &*other], [&*other, &*library]] {
+        let program = compiled("two.c", &[&libraries[..], &STATIC_NEEDS].concat());
+        assert_eq!(run(&mut Command::new(program)), "0 14 0\n");
+    }
 }
 
 #[test]
