@@ -101,7 +101,8 @@ static PROCESS: WipeOnFork<ProcessTables> = WipeOnFork::new(ProcessTables {
     pins: Records::new(),
 });
 
-/// The handles of one kind. The child of a fork inherits these fields.
+/// The handles of one kind. The child of a fork inherits these fields. At first all are zero,
+/// so that they take no bytes of the library's file.
 #[derive(Debug)]
 struct Handles<S: 'static, const KIND: usize> {
     /// The table made last.
@@ -110,10 +111,10 @@ struct Handles<S: 'static, const KIND: usize> {
     end: AtomicU32,
     /// Room for the first table: it goes with a plugin that is unloaded.
     room: UnsafeCell<MaybeUninit<Table<S>>>,
-    has_room: AtomicBool,
+    is_room_taken: AtomicBool,
 }
 
-// SAFETY: the room is reached by the thread that takes it out of `has_room`, and as a
+// SAFETY: the room is reached by the thread that sets `is_room_taken`, and as a
 // table, which is shared as others are.
 unsafe impl<S: Send + Sync, const KIND: usize> Sync for Handles<S, KIND> {}
 
@@ -149,9 +150,9 @@ impl<S: Default, const KIND: usize> Handles<S, KIND> {
     const fn new() -> Self {
         Handles {
             latest: AtomicPtr::new(ptr::null_mut()),
-            end: AtomicU32::new(FIRST),
+            end: AtomicU32::new(0),
             room: UnsafeCell::new(MaybeUninit::uninit()),
-            has_room: AtomicBool::new(true),
+            is_room_taken: AtomicBool::new(false),
         }
     }
 
@@ -177,7 +178,7 @@ impl<S: Default, const KIND: usize> Handles<S, KIND> {
             WIPED.store(true, Ordering::Relaxed);
         }
         let new = self.allocate(Table {
-            base: self.end.load(Ordering::Relaxed),
+            base: self.end.load(Ordering::Relaxed).max(FIRST),
             first: std::array::from_fn(|_| Slot::default()),
             others: Segments::default(),
             free: Mutex::new(FreeSlots { inline: u64::MAX, slots: Vec::new(), segments: 0 }),
@@ -194,7 +195,7 @@ impl<S: Default, const KIND: usize> Handles<S, KIND> {
     }
 
     fn allocate(&self, table: Table<S>) -> *mut Table<S> {
-        if !self.has_room.swap(false, Ordering::Acquire) {
+        if self.is_room_taken.swap(true, Ordering::Acquire) {
             return Box::into_raw(Box::new(table));
         }
         let room = self.room.get().cast();
@@ -210,7 +211,7 @@ impl<S: Default, const KIND: usize> Handles<S, KIND> {
         if table == self.room.get().cast() {
             // SAFETY: as the caller promises.
             unsafe { ptr::drop_in_place(table) };
-            self.has_room.store(true, Ordering::Release);
+            self.is_room_taken.store(false, Ordering::Release);
         } else {
             // SAFETY: it was made of a box.
             drop(unsafe { Box::from_raw(table) });
@@ -255,7 +256,7 @@ impl<S: Default, const KIND: usize> Handles<S, KIND> {
     fn forget_all(&self) {
         let table = PROCESS.tables[KIND >> 1].swap(ptr::null_mut(), Ordering::SeqCst);
         self.latest.store(ptr::null_mut(), Ordering::SeqCst);
-        self.end.store(FIRST, Ordering::SeqCst);
+        self.end.store(0, Ordering::SeqCst);
         if !table.is_null() {
             // SAFETY: `table_or_new` made it, and no thread uses it.
             unsafe { self.free(table.cast()) };
@@ -304,7 +305,7 @@ impl<S: Default> Table<S> {
             Ok::<_, DBError>(())
         };
         if free.inline != 0 {
-            if end_of_all.load(Ordering::Relaxed) == self.base {
+            if end_of_all.load(Ordering::Relaxed) <= self.base {
                 add(INLINE_SLOTS as u32)?;
             }
             let number = free.inline.trailing_zeros();
