@@ -12,8 +12,8 @@ use std::sync::OnceLock;
 use support::folder::Folder;
 use support::{STATIC_NEEDS, have, root, run, scratch};
 
-/// All that `make install` makes below PREFIX.
-const INSTALLED: [&str; 10] = [
+/// What `make install` makes below PREFIX of the library.
+const LIBRARY: [&str; 11] = [
     "include/minidb.h",
     "include/minidb.hpp",
     "include/minidb_ffi.h",
@@ -24,7 +24,22 @@ const INSTALLED: [&str; 10] = [
     "lib/libminidb.so.0",
     concat!("lib/libminidb.so.", env!("CARGO_PKG_VERSION")),
     "lib/pkgconfig/minidb.pc",
+    "share/man/man3/minidb.3",
 ];
+
+/// And of the tool, which a package of the library alone does not have.
+const TOOL: [&str; 5] = [
+    "bin/minidb",
+    "share/bash-completion/completions/minidb",
+    "share/fish/vendor_completions.d/minidb.fish",
+    "share/man/man1/minidb.1",
+    "share/zsh/site-functions/_minidb",
+];
+
+fn expected_files() -> BTreeSet<String> {
+    let tool = if root().join("tool").exists() { &TOOL[..] } else { &[] };
+    LIBRARY.iter().chain(tool).map(|path| path.to_string()).collect()
+}
 
 /// The Makefile of the repository. What it builds is built once for all tests.
 fn make(arguments: &[&str]) -> String {
@@ -105,9 +120,11 @@ fn what_is_installed_is_what_uninstall_removes() {
     let variables = variables.each_ref().map(String::as_str);
     make(&[&["install"], &variables[..]].concat());
     let prefix = destination.join("opt/minidb");
-    let all = |lib: &str| INSTALLED.map(|path| path.replace("lib/", lib));
-    let installed: BTreeSet<_> = all("@").map(|it| it.replacen('@', "lib/some-system/", 1)).into();
-    assert_eq!(files_below(&prefix), installed);
+    let in_lib = |path: &String| match path.strip_prefix("lib/") {
+        Some(name) => format!("lib/some-system/{name}"),
+        None => path.clone(),
+    };
+    assert_eq!(files_below(&prefix), expected_files().iter().map(in_lib).collect());
     let elsewhere = prefix.join("lib/some-system/keep.so");
     fs::write(&elsewhere, "").unwrap();
     make(&[&["uninstall"], &variables[..]].concat());
@@ -118,13 +135,28 @@ fn what_is_installed_is_what_uninstall_removes() {
 #[test]
 fn the_shared_library_has_a_name_and_needs_no_path() {
     let lib = installed().join("lib");
-    assert_eq!(files_below(installed()), INSTALLED.map(str::to_owned).into());
+    assert_eq!(files_below(installed()), expected_files());
     let dynamic = run(Command::new("readelf").arg("-d").arg(lib.join("libminidb.so")));
     assert!(dynamic.contains("soname: [libminidb.so.0]"), "{dynamic}");
     let needed: Vec<_> = dynamic.lines().filter(|line| line.contains("(NEEDED)")).collect();
     assert!(needed.iter().all(|line| !line.contains('/')), "{needed:?}");
-    let size = fs::metadata(lib.join(INSTALLED[8].strip_prefix("lib/").unwrap())).unwrap().len();
+    let size = fs::metadata(lib.join("libminidb.so")).unwrap().len();
     assert!(size < 1_000_000, "the library has {size} bytes");
+}
+
+/// The functions that a text has prototypes of.
+fn functions(text: &str) -> BTreeSet<&str> {
+    let before_brackets = text.split_inclusive('(').filter_map(|part| part.strip_suffix('('));
+    let words = before_brackets.filter_map(|part| part.split([' ', '*', '\n']).next_back());
+    words.filter(|word| word.starts_with("minidb_") && !word.ends_with(')')).collect()
+}
+
+#[test]
+fn the_manual_page_has_every_function() {
+    let text = |path| fs::read_to_string(installed().join(path)).expect("it is installed");
+    let (page, header) = (text("share/man/man3/minidb.3"), text("include/minidb_ffi.h"));
+    assert!(functions(&header).len() > 30);
+    assert_eq!(functions(&page), functions(&header));
 }
 
 #[test]
