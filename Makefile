@@ -27,13 +27,14 @@ RUNNER ?=
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 SONAME := libminidb.so.$(firstword $(subst ., ,$(VERSION)))
 
-HOST := $(shell rustc -vV | sed -n 's/^host: //p')
+MUSL := $(findstring -musl,$(or $(TARGET),$(shell rustc -vV | sed -n 's/^host: //p')))
 
 # Not cargo's own folder: a library there is found under its plain name.
 BUILT := $(CARGO_TARGET_DIR)/install/$(if $(TARGET),$(TARGET)/)release
 BUILD := $(CARGO) rustc --release --lib --target-dir $(CARGO_TARGET_DIR)/install $(if $(TARGET),--target $(TARGET))
 
-# The tool has a folder of its own: its library is built otherwise.
+# The tool has a folder of its own: its library is built otherwise. For musl, rustc brings what
+# a program is linked with, which a compiler for C may have of another version.
 TOOL := $(if $(wildcard tool/Cargo.toml),$(CARGO_TARGET_DIR)/install-tool/$(if $(TARGET),$(TARGET)/)release/minidb)
 LINKER := CARGO_TARGET_$(shell echo '$(TARGET)' | tr a-z- A-Z_)_LINKER
 
@@ -73,7 +74,7 @@ FILL = sed -e 's|@VERSION@|$(VERSION)|' -e 's|@PREFIX@|$(PC_PREFIX)|' -e 's|@LIB
 
 all:
 	$(BUILD) --crate-type staticlib
-ifneq ($(findstring -musl,$(or $(TARGET),$(HOST))),)
+ifneq ($(MUSL),)
 # From the static library, with the unwinder that is in it: rustc makes no shared one where
 # it links libc statically.
 	printf '{ global: minidb_*; local: *; };\n' >'$(BUILT)/libminidb.map'
@@ -83,7 +84,7 @@ else
 	$(BUILD) --crate-type cdylib -- -C link-arg=-Wl,-soname,$(SONAME) $(if $(TARGET),-C linker=$(CC))
 endif
 ifneq ($(TOOL),)
-	$(if $(TARGET),$(LINKER)=$(CC)) $(CARGO) build --release --package minidb-tool \
+	$(if $(TARGET),$(if $(MUSL),,$(LINKER)=$(CC))) $(CARGO) build --release --package minidb-tool \
 	  --target-dir $(CARGO_TARGET_DIR)/install-tool $(if $(TARGET),--target $(TARGET))
 endif
 
