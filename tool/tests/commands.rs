@@ -73,6 +73,7 @@ fn a_scan_prints_what_is_asked_for() {
     assert_eq!(scan(&["--from", "c", "--to", "b"]), "");
     assert_eq!(scan(&["--prefix", "b", "--from", "c"]), "");
     assert_eq!(scan(&["--prefix", "a", "--to", "apple"]), "");
+    assert_eq!(scan(&["--prefix", "b", "--from", "a", "--to", "d"]), "banana\tyellow\n");
     assert_eq!(scan(&["--reverse", "--limit", "2"]), "date\t\ncherry\tred\n");
     assert_eq!(scan(&["--reverse", "--to", "cherry", "--keys-only"]), "banana\napple\n");
     assert_eq!(scan(&["--limit", "0"]), "");
@@ -243,7 +244,7 @@ fn the_layout_of_a_file_is_told() {
     folder.ok_with(&["load", "small.db", "--format", "tsv"], small.as_bytes());
     let (file, [free, pages, blobs], leaves, all) = layout("small.db");
     assert!(
-        pages > 2_000_000 && pages * 10 > file * 9 && free * 10 < file && blobs == 0,
+        pages > 2_000_000 && pages * 10 > file * 9 && free < 16_384 && blobs == 0,
         "{file} {free} {pages}"
     );
     assert!(leaves > 500 && all > leaves && all < leaves * 11 / 10, "{leaves} {all}");
@@ -251,7 +252,7 @@ fn the_layout_of_a_file_is_told() {
     folder.ok_with(&["load", "long.db", "--format", "tsv"], long.as_bytes());
     let (file, [free, pages, blobs], leaves, all) = layout("long.db");
     assert!(
-        blobs > 2_000_000 && blobs < 2_100_000 && pages <= 4096 && free * 10 < file,
+        blobs > 2_000_000 && blobs < 2_100_000 && pages <= 4096 && free < 16_384,
         "{file} {free} {blobs}"
     );
     assert_eq!((leaves, all), (1, 1));
