@@ -152,11 +152,15 @@ fn functions(text: &str) -> BTreeSet<&str> {
 }
 
 #[test]
-fn the_manual_page_has_every_function() {
+fn the_manual_page_and_the_list_of_debian_have_every_function() {
     let text = |path| fs::read_to_string(installed().join(path)).expect("it is installed");
     let (page, header) = (text("share/man/man3/minidb.3"), text("include/minidb_ffi.h"));
     assert!(functions(&header).len() > 30);
     assert_eq!(functions(&page), functions(&header));
+    let list = root().join("packaging/debian/libminidb0.symbols");
+    let list = fs::read_to_string(list).expect("the list is there");
+    let names = list.lines().filter_map(|line| line.strip_prefix(' ')?.split('@').next());
+    assert_eq!(names.collect::<BTreeSet<_>>(), functions(&header));
 }
 
 #[test]
