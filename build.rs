@@ -1,7 +1,10 @@
-//! Has the shared library linked as a library for many hosts should be. With the feature
-//! `headers` it makes the headers for C anew, from the doc comments in `src/ffi`.
+//! Has the shared library linked as a library for many hosts should be, and the static one
+//! for musl brings its unwinder. With the feature `headers` it makes the headers for C anew,
+//! from the doc comments in `src/ffi`.
 
 use std::env;
+use std::path::PathBuf;
+use std::process::Command;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -11,6 +14,28 @@ fn main() {
         // It leaves a fork hook and thread-locals behind, so it must stay.
         println!("cargo::rustc-cdylib-link-arg=-Wl,-z,nodelete");
     }
+    if let Some(folder) = unwinder() {
+        println!("cargo::rustc-link-search=native={}", folder.display());
+        println!("cargo::rustc-link-lib=static=unwind");
+    }
+}
+
+/// The folder of the unwinder that rustc has for static programs with musl. Compilers for C
+/// have none that fits: `musl-gcc` takes that of glibc.
+fn unwinder() -> Option<PathBuf> {
+    if variable("CARGO_CFG_TARGET_ENV") != "musl" {
+        return None;
+    }
+    // Cargo does not say whether libc is linked statically.
+    let mut rustc = Command::new(variable("RUSTC"));
+    rustc.args(["--print=target-libdir", "--print=cfg", "--target", &variable("TARGET")]);
+    let flags = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
+    rustc.args(flags.split('\x1f').filter(|it| !it.is_empty()));
+    let said = String::from_utf8(rustc.output().ok()?.stdout).ok()?;
+    let (libraries, config) = said.split_once('\n')?;
+    let folder = PathBuf::from(libraries).join("self-contained");
+    let is_static = config.contains("target_feature=\"crt-static\"");
+    (is_static && folder.join("libunwind.a").exists()).then_some(folder)
 }
 
 fn variable(name: &str) -> String {

@@ -1,6 +1,7 @@
 //! The C programs in `tests/c` pass: with the shared library and with the
 //! static one, under valgrind, and under AddressSanitizer; each with its databases
-//! in memory and in files.
+//! in memory and in files. With MINIDB_LIBRARIES set, the first two are tests of another
+//! system: see `support::library_dir`. Its databases are opened by this one.
 
 mod support;
 
@@ -9,12 +10,14 @@ use std::process::Command;
 
 use minidb::{Options, PersistentDB};
 use support::folder::Folder;
-use support::{STATIC_NEEDS, files, have, library_dir, root, run, scratch, static_library};
+use support::{
+    STATIC_NEEDS, c_compiler, files, have, library_dir, program, root, run, scratch, static_library,
+};
 
 const WARNINGS: [&str; 4] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"];
 
 fn cc(source: &Path, program: &Path) -> Command {
-    let mut cc = Command::new("cc");
+    let mut cc = c_compiler();
     cc.args(["-std=c99", "-g", "-O1"]).args(WARNINGS).arg("-I").arg(root().join("include"));
     cc.arg(source).arg("-o").arg(program);
     cc
@@ -87,12 +90,23 @@ fn all_pass(
 
 #[test]
 fn with_the_shared_library() {
-    all_pass("c-shared", link_shared, |program| Command::new(program), &[]);
+    all_pass("c-shared", link_shared, program, &[]);
 }
 
 #[test]
 fn with_the_static_library() {
-    all_pass("c-static", link_static, |program| Command::new(program), &[]);
+    all_pass("c-static", link_static, program, &[]);
+}
+
+/// The files in `tests/c/older` stand in for what a newer kernel has.
+#[test]
+fn on_a_kernel_without_what_newer_ones_have() {
+    let link = |cc: &mut Command| {
+        cc.arg(root().join("tests/c/older/kernel.c"));
+        link_static(cc);
+        cc.args(["madvise", "renameat2"].map(|function| format!("-Wl,--wrap={function}")));
+    };
+    all_pass("c-older", link, program, &[]);
 }
 
 #[test]

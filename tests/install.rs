@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use support::{have, root, run, scratch};
+use support::folder::Folder;
+use support::{STATIC_NEEDS, have, root, run, scratch};
 
-/// All that `make install` makes below PREFIX.
-const INSTALLED: [&str; 10] = [
+/// What `make install` makes below PREFIX of the library.
+const LIBRARY: [&str; 11] = [
     "include/minidb.h",
     "include/minidb.hpp",
     "include/minidb_ffi.h",
@@ -23,7 +24,22 @@ const INSTALLED: [&str; 10] = [
     "lib/libminidb.so.0",
     concat!("lib/libminidb.so.", env!("CARGO_PKG_VERSION")),
     "lib/pkgconfig/minidb.pc",
+    "share/man/man3/minidb.3",
 ];
+
+/// And of the tool, which a package of the library alone does not have.
+const TOOL: [&str; 5] = [
+    "bin/minidb",
+    "share/bash-completion/completions/minidb",
+    "share/fish/vendor_completions.d/minidb.fish",
+    "share/man/man1/minidb.1",
+    "share/zsh/site-functions/_minidb",
+];
+
+fn expected_files() -> BTreeSet<String> {
+    let tool = if root().join("tool").exists() { &TOOL[..] } else { &[] };
+    LIBRARY.iter().chain(tool).map(|path| path.to_string()).collect()
+}
 
 /// The Makefile of the repository. What it builds is built once for all tests.
 fn make(arguments: &[&str]) -> String {
@@ -104,9 +120,11 @@ fn what_is_installed_is_what_uninstall_removes() {
     let variables = variables.each_ref().map(String::as_str);
     make(&[&["install"], &variables[..]].concat());
     let prefix = destination.join("opt/minidb");
-    let all = |lib: &str| INSTALLED.map(|path| path.replace("lib/", lib));
-    let installed: BTreeSet<_> = all("@").map(|it| it.replacen('@', "lib/some-system/", 1)).into();
-    assert_eq!(files_below(&prefix), installed);
+    let in_lib = |path: &String| match path.strip_prefix("lib/") {
+        Some(name) => format!("lib/some-system/{name}"),
+        None => path.clone(),
+    };
+    assert_eq!(files_below(&prefix), expected_files().iter().map(in_lib).collect());
     let elsewhere = prefix.join("lib/some-system/keep.so");
     fs::write(&elsewhere, "").unwrap();
     make(&[&["uninstall"], &variables[..]].concat());
@@ -117,13 +135,32 @@ fn what_is_installed_is_what_uninstall_removes() {
 #[test]
 fn the_shared_library_has_a_name_and_needs_no_path() {
     let lib = installed().join("lib");
-    assert_eq!(files_below(installed()), INSTALLED.map(str::to_owned).into());
+    assert_eq!(files_below(installed()), expected_files());
     let dynamic = run(Command::new("readelf").arg("-d").arg(lib.join("libminidb.so")));
     assert!(dynamic.contains("soname: [libminidb.so.0]"), "{dynamic}");
     let needed: Vec<_> = dynamic.lines().filter(|line| line.contains("(NEEDED)")).collect();
     assert!(needed.iter().all(|line| !line.contains('/')), "{needed:?}");
-    let size = fs::metadata(lib.join(INSTALLED[8].strip_prefix("lib/").unwrap())).unwrap().len();
+    let size = fs::metadata(lib.join("libminidb.so")).unwrap().len();
     assert!(size < 1_000_000, "the library has {size} bytes");
+}
+
+/// The functions that a text has prototypes of.
+fn functions(text: &str) -> BTreeSet<&str> {
+    let before_brackets = text.split_inclusive('(').filter_map(|part| part.strip_suffix('('));
+    let words = before_brackets.filter_map(|part| part.split([' ', '*', '\n']).next_back());
+    words.filter(|word| word.starts_with("minidb_") && !word.ends_with(')')).collect()
+}
+
+#[test]
+fn the_manual_page_and_the_list_of_debian_have_every_function() {
+    let text = |path| fs::read_to_string(installed().join(path)).expect("it is installed");
+    let (page, header) = (text("share/man/man3/minidb.3"), text("include/minidb_ffi.h"));
+    assert!(functions(&header).len() > 30);
+    assert_eq!(functions(&page), functions(&header));
+    let list = root().join("packaging/debian/libminidb0.symbols");
+    let list = fs::read_to_string(list).expect("the list is there");
+    let names = list.lines().filter_map(|line| line.strip_prefix(' ')?.split('@').next());
+    assert_eq!(names.collect::<BTreeSet<_>>(), functions(&header));
 }
 
 #[test]
@@ -167,6 +204,43 @@ fn programs_are_built_with_cmake() {
     run(Command::new("cmake").arg("--build").arg(&build));
     let tested = run(Command::new("ctest").current_dir(&build));
     assert!(tested.contains("100% tests passed, 0 tests failed out of 2"), "{tested}");
+}
+
+/// Compiles a program of `tests/install` against the library that is installed.
+fn compiled(source: &str, arguments: &[&str]) -> PathBuf {
+    let program = scratch(&format!("install-{source}")).join("program");
+    let mut cc = Command::new("cc");
+    cc.args(["-std=c99", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-I"]);
+    cc.arg(installed().join("include")).arg(root().join("tests/install").join(source));
+    run(cc.arg("-o").arg(&program).args(arguments));
+    program
+}
+
+#[test]
+fn a_plugin_exports_nothing_foreign_and_is_unloaded() {
+    let library = installed().join("lib/libminidb.a").display().to_string();
+    let options = ["-shared", "-fPIC", &library, "-Wl,--exclude-libs,ALL", "-lpthread", "-lm"];
+    let plugin = compiled("plugin.c", &options);
+    let names = run(Command::new("nm").args(["-D", "--defined-only"]).arg(&plugin));
+    let exported: Vec<_> = names.lines().filter_map(|line| line.split(' ').nth(2)).collect();
+    assert_eq!(exported, ["plugin_use"]);
+    let folder = Folder::in_memory("plugin");
+    let mut host = Command::new(compiled("host.c", &["-ldl"]));
+    assert_eq!(run(host.arg(&plugin).arg(folder.file("a.minidb"))), "loaded 1000 times\n");
+}
+
+#[test]
+fn another_static_library_in_rust_is_linked_beside_it() {
+    let other = scratch("install-other").join("libother.a");
+    let mut rustc = Command::new(env!("CARGO").strip_suffix("cargo").unwrap().to_owned() + "rustc");
+    rustc.args(["--edition=2024", "--crate-type=staticlib", "-O", "-o"]).arg(&other);
+    run(rustc.arg(root().join("tests/install/other.rs")));
+    let other = other.display().to_string();
+    let library = installed().join("lib/libminidb.a").display().to_string();
+    for libraries in [[&*library, &*other], [&*other, &*library]] {
+        let program = compiled("two.c", &[&libraries[..], &STATIC_NEEDS].concat());
+        assert_eq!(run(&mut Command::new(program)), "0 14 0\n");
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use minidb::{DB, InMemoryDB};
 
 const N: u64 = 1_000_000;
+const MIB: u64 = 1 << 20;
 
 /// The n-th number of a fixed permutation of 0..N: N and the factor share no divisor.
 fn shuffled(n: u64) -> u64 {
@@ -144,10 +145,102 @@ fn the_holes_that_closed_snapshots_leave_are_given_back() {
     db.check().unwrap();
 }
 
+/// Checks that a store holds at most 1.3 times what a new one takes for the same entries, put
+/// in random order, and `more` bytes. `len_of` returns the length of the value of a number.
+fn check_what_is_held(
+    db: &InMemoryDB,
+    before: Option<u64>,
+    more: u64,
+    len_of: &dyn Fn(u64) -> Option<usize>,
+    what: &str,
+) {
+    let (said, seen, fresh) = (db.memory_bytes().unwrap(), anonymous(), InMemoryDB::new().unwrap());
+    for n in (0..N).map(shuffled) {
+        len_of(n).into_iter().for_each(|len| put(&fresh, n, len));
+    }
+    assert_eq!(db.data_bytes(), fresh.data_bytes());
+    let needed = fresh.memory_bytes().unwrap();
+    let (most, seen) = (needed * 13 / 10 + more, seen.map(|now| now - before.unwrap_or_default()));
+    let times = said as f64 / needed as f64;
+    println!("{what}: {} KiB are held, {times:.2} times what is needed", said >> 10);
+    assert!(said <= most, "{said} bytes are held where {needed} are needed");
+    assert!(seen.is_none_or(|seen| seen <= most + MIB), "{seen:?} bytes are seen, not {needed}");
+    db.check().unwrap();
+}
+
+/// Sets a value of so many bytes.
+fn put(db: &InMemoryDB, n: u64, len: usize) {
+    static VALUE: [u8; 1 << 17] = [b'v'; 1 << 17];
+    db.put_with(key(n).as_bytes(), &VALUE[..len], |_| Ok(())).unwrap();
+}
+
+/// Each entry is overwritten in an order of its own, with values that first grow and then
+/// shrink again: all with one length, or each with one of many.
+#[test]
+fn values_whose_sizes_drift_take_what_is_needed() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    join_no_pages();
+    let sizes = [20, 40, 80, 160, 300, 600, 300, 160, 80, 40, 20];
+    let long_sizes = [1_025, 2_000, 3_000, 4_097, 9_000, 32_000, 65_536, 9_000, 3_000, 1_025, 300];
+    for (count, sizes, varies) in [
+        (100_000, sizes, false),
+        (100_000, sizes, true),
+        (2_000, long_sizes, false),
+        (2_000, long_sizes, true),
+    ] {
+        let (before, db) = (anonymous(), InMemoryDB::new().unwrap());
+        for (round, size) in sizes.into_iter().enumerate() {
+            let len = |n: u64| match n * 7_919 % 1_000 {
+                part if varies => size / 2 + size * part as usize / 1_000,
+                _ => size,
+            };
+            let numbers = (0..N).map(|n| shuffled(n * (round as u64 * 10 + 1) % N));
+            numbers.filter(|n| *n < count).for_each(|n| put(&db, n, len(n)));
+            let what = format!("{count} values of {size} bytes ({varies})");
+            let len_of = |n| (n < count).then(|| len(n));
+            // Pages and two spaces for blobs keep some memory each, and numbers of blobs stay.
+            let more = if count < 100_000 { 3 * MIB } else { MIB };
+            check_what_is_held(&db, before, more, &len_of, &what);
+        }
+    }
+}
+
+/// Half of the entries, three quarters and nine tenths are deleted in random order, without
+/// snapshots and beside some; then others are put.
+#[test]
+fn what_is_left_of_random_deletions_takes_what_is_needed() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    join_no_pages();
+    for (count, len) in [(200_000, 20), (200_000, 100), (30_000, 600), (20_000, 3_000)] {
+        for (tenths, snapshots) in [(5, 0), (9, 0), (5, 5), (9, 5)] {
+            let (before, db) = (anonymous(), InMemoryDB::new().unwrap());
+            let numbers = |times: u64| (0..N).map(move |n| shuffled(n * times % N));
+            numbers(1).filter(|n| *n < count).for_each(|n| put(&db, n, len));
+            let is_left = |n: u64| n * 7_919 % 10 >= tenths;
+            let (mut held, gone) = (VecDeque::new(), numbers(3).filter(|n| !is_left(*n)));
+            for (at, n) in gone.filter(|n| *n < count).enumerate() {
+                if snapshots > 0 && (at as u64).is_multiple_of(count / 50) {
+                    held.truncate(snapshots - 1);
+                    held.push_front(db.snapshot().unwrap());
+                }
+                db.delete_with(key(n).as_bytes(), |_| Ok(())).unwrap();
+            }
+            drop(held);
+            let more = if len > 1_024 { 3 * MIB } else { MIB };
+            let what = format!("{tenths} of 10 x {len} bytes gone, {snapshots} snapshots");
+            let len_of = |n| (n < count && is_left(n)).then_some(len);
+            check_what_is_held(&db, before, more, &len_of, &what);
+            let others = |n: u64| n >= count && n - count < count * tenths / 10;
+            numbers(7).filter(|n| others(*n)).for_each(|n| put(&db, n, len));
+            let len_of = |n| (n < count && is_left(n) || others(n)).then_some(len);
+            check_what_is_held(&db, before, more, &len_of, "others put");
+        }
+    }
+}
+
 /// The store records what is committed beside an open transaction, in at most 16 MiB.
 #[test]
 fn small_commits_beside_an_open_transaction_take_what_the_store_says() {
-    const MIB: u64 = 1 << 20;
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let db = InMemoryDB::new().unwrap();
     db.put(b"read", b"").unwrap();

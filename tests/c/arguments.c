@@ -82,7 +82,8 @@ static void a_length_over_the_limit_is_refused_unread(void)
 
     fill(db, "a=1 b=2 c=3");
     for (i = 0; i < sizeof lengths / sizeof *lengths; i++)
-        refused_as_bytes(db, UNREADABLE, lengths[i]);
+        if (lengths[i] > MINIDB_MAX_LEN) /* where size_t has 32 bits, one is not */
+            refused_as_bytes(db, UNREADABLE, lengths[i]);
     minidb_close(db);
 }
 

@@ -4,6 +4,7 @@
 #include "check.h"
 
 #include <pthread.h>
+#include <sys/mman.h>
 #include <sys/types.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -356,11 +357,32 @@ static void a_handler_that_was_registered_first_finds_it_so_too(void)
     close_all(&handles);
 }
 
+/* Whether the system empties memory at a fork. Without that, the library does so in a
+ * handler of its own, which runs after those that were registered before. */
+static int memory_is_emptied_at_a_fork(void)
+{
+    int emptied = 0;
+#ifdef MADV_WIPEONFORK
+    size_t size = (size_t)sysconf(_SC_PAGESIZE);
+    void *page = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    CHECK(page != MAP_FAILED);
+    /* Some emulators accept any advice, and do nothing. */
+    emptied = madvise(page, size, -1) != 0 &&
+              madvise(page, size, MADV_WIPEONFORK) == 0;
+    munmap(page, size);
+#endif
+    return emptied;
+}
+
 int main(void)
 {
-    /* Before minidb can have registered one. */
-    CHECK(pthread_atfork(NULL, NULL, work_early) == 0);
-    RUN(a_handler_that_was_registered_first_finds_it_so_too);
+    if (memory_is_emptied_at_a_fork()) {
+        /* Before minidb can have registered one. */
+        CHECK(pthread_atfork(NULL, NULL, work_early) == 0);
+        RUN(a_handler_that_was_registered_first_finds_it_so_too);
+    }
     RUN(a_visit_may_fork_while_another_thread_writes);
     RUN(a_child_opens_databases_where_the_parent_had_none);
     RUN(the_childs_calls_are_refused);

@@ -16,20 +16,40 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Where the libraries are that were built with this test.
+/// Where the libraries are: built with this test, or, for the C programs of another system,
+/// in the folder that MINIDB_LIBRARIES names. `CC` then compiles for it, and MINIDB_RUNNER
+/// runs what that makes.
 pub fn library_dir() -> PathBuf {
+    if let Some(folder) = env::var_os("MINIDB_LIBRARIES") {
+        return folder.into();
+    }
     let test = env::current_exe().expect("this program has a path");
     test.parent().expect("it lies in a folder").to_path_buf()
 }
 
-/// The shared library that was built with this test.
+/// The shared library.
 pub fn shared_library() -> PathBuf {
     library_dir().join("libminidb.so")
 }
 
-/// The static library that was built with this test.
+/// The static library.
 pub fn static_library() -> PathBuf {
     library_dir().join("libminidb.a")
+}
+
+/// The compiler for C programs.
+pub fn c_compiler() -> Command {
+    Command::new(env::var_os("CC").unwrap_or("cc".into()))
+}
+
+/// A command that runs a C program.
+pub fn program(path: &Path) -> Command {
+    let runner = env::var("MINIDB_RUNNER").unwrap_or_default();
+    let mut words = runner.split_whitespace();
+    let Some(first) = words.next() else { return Command::new(path) };
+    let mut command = Command::new(first);
+    command.args(words).arg(path);
+    command
 }
 
 /// What a program needs that is linked with the static library.

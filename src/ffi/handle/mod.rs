@@ -17,6 +17,8 @@ pub(super) mod cursor;
 mod pin;
 pub(super) mod view;
 
+use std::cell::UnsafeCell;
+use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::atomic::AtomicBool;
 
@@ -40,8 +42,10 @@ const VIEW: usize = 0b01;
 const CURSOR: usize = 0b11;
 
 /// The slots that are free.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct FreeSlots {
+    /// A bit for each inline slot.
+    inline: u64,
     slots: Vec<u32>,
     segments: usize,
 }
@@ -97,14 +101,22 @@ static PROCESS: WipeOnFork<ProcessTables> = WipeOnFork::new(ProcessTables {
     pins: Records::new(),
 });
 
-/// The handles of one kind. The child of a fork inherits these fields.
+/// The handles of one kind. The child of a fork inherits these fields. At first all are zero,
+/// so that they take no bytes of the library's file.
 #[derive(Debug)]
 struct Handles<S: 'static, const KIND: usize> {
     /// The table made last.
     latest: AtomicPtr<Table<S>>,
     /// The number after the last slot of all tables, where the next table begins.
     end: AtomicU32,
+    /// Room for the first table: it goes with a plugin that is unloaded.
+    room: UnsafeCell<MaybeUninit<Table<S>>>,
+    is_room_taken: AtomicBool,
 }
+
+// SAFETY: the room is reached by the thread that sets `is_room_taken`, and as a
+// table, which is shared as others are.
+unsafe impl<S: Send + Sync, const KIND: usize> Sync for Handles<S, KIND> {}
 
 /// A number that differs between a process and the child of a fork, if a view was opened
 /// before the fork.
@@ -136,7 +148,12 @@ extern "C" fn wipe_in_child() {
 
 impl<S: Default, const KIND: usize> Handles<S, KIND> {
     const fn new() -> Self {
-        Handles { latest: AtomicPtr::new(ptr::null_mut()), end: AtomicU32::new(FIRST) }
+        Handles {
+            latest: AtomicPtr::new(ptr::null_mut()),
+            end: AtomicU32::new(0),
+            room: UnsafeCell::new(MaybeUninit::uninit()),
+            is_room_taken: AtomicBool::new(false),
+        }
     }
 
     #[inline]
@@ -160,21 +177,45 @@ impl<S: Default, const KIND: usize> Handles<S, KIND> {
             }
             WIPED.store(true, Ordering::Relaxed);
         }
-        let new = Box::into_raw(Box::new(Table {
-            base: self.end.load(Ordering::Relaxed),
+        let new = self.allocate(Table {
+            base: self.end.load(Ordering::Relaxed).max(FIRST),
             first: std::array::from_fn(|_| Slot::default()),
             others: Segments::default(),
-            free: Mutex::new(FreeSlots::default()),
+            free: Mutex::new(FreeSlots { inline: u64::MAX, slots: Vec::new(), segments: 0 }),
             _parent: AtomicPtr::new(self.latest.load(Ordering::Relaxed)),
-        }));
+        });
         let (place, none) = (&PROCESS.tables[KIND >> 1], ptr::null_mut());
         if place.compare_exchange(none, new.cast(), Ordering::AcqRel, Ordering::Acquire).is_ok() {
             self.latest.store(new, Ordering::Relaxed);
         } else {
             // SAFETY: another thread's table was stored first, and this one is unshared.
-            drop(unsafe { Box::from_raw(new) });
+            unsafe { self.free(new) };
         }
         self.table().ok_or(DBError::Internal)
+    }
+
+    fn allocate(&self, table: Table<S>) -> *mut Table<S> {
+        if self.is_room_taken.swap(true, Ordering::Acquire) {
+            return Box::into_raw(Box::new(table));
+        }
+        let room = self.room.get().cast();
+        // SAFETY: no other thread has the room.
+        unsafe { ptr::write(room, table) };
+        room
+    }
+
+    /// # Safety
+    ///
+    /// The table was allocated here, and no thread uses it.
+    unsafe fn free(&self, table: *mut Table<S>) {
+        if table == self.room.get().cast() {
+            // SAFETY: as the caller promises.
+            unsafe { ptr::drop_in_place(table) };
+            self.is_room_taken.store(false, Ordering::Release);
+        } else {
+            // SAFETY: it was made of a box.
+            drop(unsafe { Box::from_raw(table) });
+        }
     }
 
     /// The slot with the number in a handle. The handle is open if it is the slot's state.
@@ -203,7 +244,10 @@ impl<S: Default, const KIND: usize> Handles<S, KIND> {
         if let Some(table) = self.table().filter(|_| next >> GENERATION_BITS == 0)
             && let Ok(mut free) = table.free.lock()
         {
-            free.slots.push(table.number(handle));
+            match table.number(handle) {
+                number if number < INLINE_SLOTS as u32 => free.inline |= 1 << number,
+                number => free.slots.push(number),
+            }
         }
     }
 
@@ -212,10 +256,10 @@ impl<S: Default, const KIND: usize> Handles<S, KIND> {
     fn forget_all(&self) {
         let table = PROCESS.tables[KIND >> 1].swap(ptr::null_mut(), Ordering::SeqCst);
         self.latest.store(ptr::null_mut(), Ordering::SeqCst);
-        self.end.store(FIRST, Ordering::SeqCst);
+        self.end.store(0, Ordering::SeqCst);
         if !table.is_null() {
-            // SAFETY: `table_or_new` made it of a box, and no thread uses it.
-            drop(unsafe { Box::from_raw(table.cast::<Table<S>>()) });
+            // SAFETY: `table_or_new` made it, and no thread uses it.
+            unsafe { self.free(table.cast()) };
         }
     }
 
@@ -252,21 +296,28 @@ impl<S: Default> Table<S> {
 
     /// Takes a free slot; returns its number. Moves `end_of_all` when slots are added.
     fn take_slot(&self, end_of_all: &AtomicU32) -> Result<u32, DBError> {
+        const { assert!(INLINE_SLOTS == u64::BITS as usize) };
         let mut free = self.free.lock()?;
+        // Before the first handle with these numbers: a child must not repeat it.
+        let add = |end: u32| {
+            let end = self.base.checked_add(end).filter(|end| *end <= 1 << SLOT_BITS);
+            end_of_all.store(end.ok_or(DBError::OutOfMemory)?, Ordering::Relaxed);
+            Ok::<_, DBError>(())
+        };
+        if free.inline != 0 {
+            if end_of_all.load(Ordering::Relaxed) <= self.base {
+                add(INLINE_SLOTS as u32)?;
+            }
+            let number = free.inline.trailing_zeros();
+            free.inline &= free.inline - 1;
+            return Ok(number);
+        }
         if free.slots.is_empty() {
-            let numbers = match free.segments.checked_sub(1) {
-                None => 0..INLINE_SLOTS as u32,
-                Some(segments) => {
-                    let numbers = self.others.grow(segments)?;
-                    numbers.start + INLINE_SLOTS as u32..numbers.end + INLINE_SLOTS as u32
-                }
-            };
-            let end = self.base.checked_add(numbers.end).filter(|end| *end <= 1 << SLOT_BITS);
-            let end = end.ok_or(DBError::OutOfMemory)?;
+            let numbers = self.others.grow(free.segments)?;
+            let numbers = numbers.start + INLINE_SLOTS as u32..numbers.end + INLINE_SLOTS as u32;
             // Room for every slot, so that closing a handle never allocates.
             free.slots.try_reserve(numbers.end as usize)?;
-            // Before the first handle with these numbers: a child must not repeat it.
-            end_of_all.store(end, Ordering::Relaxed);
+            add(numbers.end)?;
             free.slots.extend(numbers.rev());
             free.segments += 1;
         }

@@ -8,7 +8,7 @@
 //! 2. The hook holds no lock and allocates nothing.
 //!
 //! A [`Descriptor`] is never freed, only used again: as many stay as files were ever
-//! open at once.
+//! open at once. The first two, which one database needs, go with a plugin that is unloaded.
 
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, Ordering};
@@ -37,8 +37,11 @@ unsafe impl Send for Descriptor {}
 // SAFETY: the pointer leads to what may be shared, and the numbers are atomic.
 unsafe impl Sync for Descriptor {}
 
+static FIRST: Descriptor = Descriptor::new(FREE, 0, ptr::null());
+static SECOND: Descriptor = Descriptor::new(FREE, 0, &FIRST);
+
 /// The descriptor that was made last.
-static NEWEST: AtomicPtr<Descriptor> = AtomicPtr::new(ptr::null_mut());
+static NEWEST: AtomicPtr<Descriptor> = AtomicPtr::new((&raw const SECOND).cast_mut());
 
 fn descriptors() -> impl Iterator<Item = &'static Descriptor> {
     // SAFETY: the pointer is null or leads to a descriptor, which lives for ever.
@@ -56,8 +59,7 @@ pub(super) fn register(number: i32) -> &'static Descriptor {
         return free;
     }
     let mut next = NEWEST.load(Ordering::Acquire);
-    let (number, process) = (AtomicI32::new(number), AtomicU32::new(process));
-    let new = Box::leak(Box::new(Descriptor { number, process, next }));
+    let new = Box::leak(Box::new(Descriptor::new(number, process, next)));
     while let Err(newer) = NEWEST.compare_exchange(next, new, order, Ordering::Acquire) {
         next = newer;
         new.next = next;
@@ -66,6 +68,10 @@ pub(super) fn register(number: i32) -> &'static Descriptor {
 }
 
 impl Descriptor {
+    const fn new(number: i32, process: u32, next: *const Descriptor) -> Descriptor {
+        Descriptor { number: AtomicI32::new(number), process: AtomicU32::new(process), next }
+    }
+
     pub(super) fn number(&self) -> i32 {
         self.number.load(Ordering::Relaxed)
     }

@@ -107,6 +107,7 @@ fn run(seed: u64, steps: usize, range: usize, snapshots: usize) {
         if step % 16 == 0 || steps < 5_000 {
             compare(&index, &model);
         }
+        index.committed();
         while rng.below(3) == 0 && index.collect(5) {}
     }
     for (snapshot, then) in frozen.drain(..) {
@@ -128,6 +129,60 @@ fn random_changes_match_the_model() {
         run(seed, 4_000, 2_000, 3);
     }
     run(100, 30_000, 20_000, 4);
+}
+
+/// Pages and blobs move while snapshots are read, and when they are gone little is idle.
+#[test]
+fn what_remains_in_thin_slabs_moves_and_snapshots_stay() {
+    let (seed, rng) = (11, &mut Random::new(11));
+    println!("seed {seed}");
+    let (mut index, mut model) = (Index::new().unwrap(), Model::new());
+    while model.len() < 12_000 {
+        let len = if rng.below(10) == 0 { 1025 + rng.below(8_000) } else { rng.below(200) };
+        let (key, value) = (key(rng, 100_000), vec![rng.next() as u8; len]);
+        put(&mut index, &key, &value).unwrap();
+        model.insert(key, value);
+    }
+    let mut snapshots: Vec<(Snapshot, Model)> = Vec::new();
+    let mut keys: Vec<_> = model.keys().cloned().collect();
+    while keys.len() > 2_000 {
+        if keys.len() % 500 == 0 {
+            if snapshots.len() == 4 {
+                snapshots.remove(rng.below(4));
+            }
+            for (snapshot, then) in &snapshots {
+                assert_eq!(contents(snapshot), *then);
+            }
+            snapshots.push((index.snapshot().unwrap(), model.clone()));
+        }
+        let key = keys.swap_remove(rng.below(keys.len()));
+        assert_eq!(delete(&mut index, &key).unwrap(), model.remove(&key));
+        index.committed();
+        while index.collect(64) {}
+    }
+    // A reader has bytes of a snapshot in its hands.
+    let (newest, then) = snapshots.pop().unwrap();
+    let values: Vec<_> = then.keys().map(|key| newest.get(key)).collect();
+    for (snapshot, then) in snapshots {
+        assert_eq!(contents(&snapshot), then);
+        drop(snapshot);
+        index.unregister_dropped();
+        while index.collect(64) {}
+        compare(&index, &model);
+    }
+    (0..2_000).for_each(|_| index.committed());
+    assert!(then.values().eq(values.into_iter().flatten()));
+    drop(newest);
+    index.unregister_dropped();
+    while index.collect(64) {}
+    (0..2_000).for_each(|_| index.committed());
+    compare(&index, &model);
+    assert_eq!(contents(&index.snapshot().unwrap()), model);
+    let mut fresh = Index::new().unwrap();
+    model.iter().for_each(|(key, value)| drop(put(&mut fresh, key, value).unwrap()));
+    let [held, needed] = [&index, &fresh].map(|index| index.pages.memory_bytes());
+    println!("{held} bytes are held, a new store holds {needed}");
+    assert!(held < needed * 3 / 2, "{held} bytes are held, not {needed}");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::mem::take;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use super::page::BlobId;
+use super::slabs::SLAB_UNITS;
 use super::space::{Chunks, LEFT, Space};
 use crate::error::OutOfMemory;
 use crate::os::memory::{PAGE, Region};
@@ -18,6 +19,9 @@ const SPACES: [(usize, usize); 2] = [(128, 4 << 10), (2 << 10, 64 << 10)];
 
 /// Slabs of each space that are left for blobs which replace one of the same length.
 pub(super) const RESERVE: usize = 2;
+
+/// Numbers that are looked at for a blob to be moved.
+const LOOKED_AT: usize = 64;
 
 /// The most mappings that are kept for reuse, and the most bytes of them, beside 1/16 of
 /// those in use.
@@ -68,10 +72,16 @@ pub(super) struct Blobs {
     /// Numbers that can be used; room for all that were ever made is reserved.
     free: Vec<u32>,
     segments: usize,
+    /// All numbers, used or free.
+    numbers: u32,
     pub(super) count: usize,
     /// Bytes of the mappings in use.
     mapped: usize,
     kept: [Option<Region>; KEPT],
+    /// The number that a blob to be moved is looked for from, and the numbers that were looked
+    /// at since a blob was freed.
+    hand: u32,
+    passed: u32,
 }
 
 /// The space for a blob of `len` bytes, and the units that it takes there; `None` if it has
@@ -150,9 +160,12 @@ impl Blobs {
             spaces: SPACES.map(|(unit, _)| Space::new(unit, false)),
             free: Vec::new(),
             segments: 0,
+            numbers: 0,
             count: 0,
             mapped: 0,
             kept: Default::default(),
+            hand: 0,
+            passed: 0,
         }
     }
 
@@ -169,6 +182,7 @@ impl Blobs {
         let ids = table.blobs.grow(self.segments)?;
         // Room for every id there is, so that freeing a blob never allocates.
         self.free.try_reserve(ids.end as usize)?;
+        self.numbers = ids.end;
         self.free.extend(ids.rev());
         self.segments += 1;
         Ok(())
@@ -253,7 +267,59 @@ impl Blobs {
             }
         }
         self.count -= 1;
+        self.passed = 0;
         self.free.push(id.0);
+    }
+
+    /// Whether so much memory of the spaces is idle that blobs should move.
+    pub(super) fn is_sparse(&self) -> bool {
+        self.passed < self.numbers && self.spaces.iter().any(|space| space.slabs.is_sparse())
+    }
+
+    /// A blob in a thin slab of a space of which much is idle; `None` if there is none among
+    /// some numbers.
+    pub(super) fn next_thin(&mut self, table: &BlobTable) -> Option<BlobId> {
+        for _ in 0..LOOKED_AT {
+            if self.passed >= self.numbers {
+                break;
+            }
+            let id = BlobId(self.hand);
+            self.hand = (self.hand + 1) % self.numbers;
+            self.passed += 1;
+            let blob = table.entry(id);
+            let at = space_of(blob.len()).filter(|_| table.has(id)).map(|(at, _)| at);
+            let slab = blob.place.load(Ordering::Relaxed) / SLAB_UNITS;
+            if let Some(slabs) = at.map(|at| &mut self.spaces[at].slabs)
+                && slabs.is_sparse()
+                && slabs.is_thin(slab as usize)
+            {
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// Moves a blob of a thin slab. Returns its length.
+    ///
+    /// # Safety
+    ///
+    /// Nobody holds its bytes.
+    pub(super) unsafe fn relocate(&mut self, table: &BlobTable, id: BlobId) -> usize {
+        let (blob, len) = (table.entry(id), table.entry(id).len());
+        let (at, units) = space_of(len).expect("it lies in a slab");
+        let Ok((start, place)) = self.allocate(table, len, 0) else {
+            return 0; // a lower slab has room, so none is refused
+        };
+        let from = blob.start.swap(start, Ordering::Relaxed);
+        let old = blob.place.swap(place, Ordering::Relaxed);
+        self.passed = 0;
+        // SAFETY: both allocations have a byte more than `len`, and the caller promises that
+        // nobody holds the old one, which the blob has left.
+        unsafe {
+            start.copy_from_nonoverlapping(from, len + 1);
+            self.spaces[at].give(&table.chunks[at], old, units);
+        }
+        len
     }
 
     /// Keeps a mapping for reuse, in the place of the oldest one that is kept; but no more

@@ -107,13 +107,52 @@ impl Pages {
         if !self.epochs.is_still_frozen(frame.birth().load(Ordering::Relaxed)) {
             return id;
         }
-        let level = frame.level();
-        let copy = self.alloc(id.body_len(), level as usize);
+        self.copy(id)
+    }
+
+    /// A copy of a page, in the place of the page.
+    pub(crate) fn copy(&mut self, id: PageId) -> PageId {
+        let copy = self.alloc(id.body_len(), self.level(id));
         let (to, [from]) = self.edit_from(copy, [id]);
         to.copy_from_slice(from);
         self.descends(copy, id);
         self.release(id);
         copy
+    }
+
+    /// The level of the node in a page.
+    pub(crate) fn level(&self, id: PageId) -> usize {
+        self.memory.frame(id).level() as usize
+    }
+
+    /// Whether so much memory is idle that pages should move.
+    #[inline]
+    pub(crate) fn is_sparse(&self) -> bool {
+        self.space.slabs.is_sparse() || self.blobs.is_sparse()
+    }
+
+    /// A page that should move to another place, of the live tree or not, and that no
+    /// snapshot sees.
+    pub(crate) fn next_thin(&mut self) -> Option<PageId> {
+        let (unit, units) = self.space.slabs.next_thin()?;
+        let page = PageId::new(unit, units);
+        if self.is_still_shared(page) {
+            self.space.slabs.pass();
+            return None;
+        }
+        Some(page)
+    }
+
+    /// Moves a blob that no snapshot sees to another place, if one should be. Returns how many
+    /// bytes it has moved.
+    pub(crate) fn move_blob(&mut self) -> usize {
+        match self.blobs.next_thin(&self.memory.blobs) {
+            Some(id) if !self.epochs.is_still_frozen(self.memory.blobs.birth(id)) => {
+                // SAFETY: no snapshot reads the blob, and `&mut self` ends all reads of the tree.
+                unsafe { self.blobs.relocate(&self.memory.blobs, id) }
+            }
+            _ => 0,
+        }
     }
 
     /// Whether a snapshot may see the page.
@@ -272,12 +311,14 @@ impl Pages {
     }
 
     /// Looks at up to `limit` items of the retired list, and frees those that no snapshot
-    /// needs. Returns whether there may be more.
-    pub(crate) fn collect(&mut self, mut limit: usize) -> bool {
+    /// needs. Returns how many, and whether there may be more.
+    pub(crate) fn collect(&mut self, mut limit: usize) -> (usize, bool) {
+        let mut freed = 0;
         while let Some(item) = self.epochs.collect(&mut limit) {
             self.free(item);
+            freed += 1;
         }
-        limit == 0 && self.epochs.has_retired()
+        (freed, limit == 0 && self.epochs.has_retired())
     }
 
     /// Collects a little of the retired list.

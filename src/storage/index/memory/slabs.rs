@@ -4,7 +4,7 @@
 //! blobs. An item is taken from the lowest slab of its size that has room for it, so that
 //! what remains after many deletions gathers at the low end. Some empty slabs keep their
 //! memory, and are used first. A slab in which few items remain gives back the memory
-//! between them.
+//! between them; its items move to lower slabs while much memory is idle.
 
 use std::ops::Range;
 
@@ -18,7 +18,10 @@ pub(crate) const SLAB_UNITS: u32 = 128;
 pub(crate) const ITEM_MAX: usize = 32;
 
 /// Bytes of free memory that is kept for reuse, beside a share of what is in use.
-const KEPT: usize = 512 << 10;
+const KEPT: usize = if cfg!(test) { 64 << 10 } else { 512 << 10 };
+
+/// The part of what is taken that may be idle before items are moved, as its divisor.
+const SPARSE: usize = 8;
 
 /// One slab: which of its items are taken.
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,6 +32,9 @@ struct Slab {
     /// Items of this many units; 0 while the slab is empty.
     units: u8,
 }
+
+/// Slabs that [`Slabs::next_thin`] looks at, at most.
+const LOOKED_AT: usize = 16;
 
 /// The units of items where no slab is.
 const NOWHERE: u8 = u8::MAX;
@@ -51,6 +57,10 @@ pub(crate) struct Slabs {
     held: usize,
     /// Units that are taken.
     taken: usize,
+    /// The slab in which [`Slabs::next_thin`] looks next, and the first item there.
+    hand: (usize, u32),
+    /// The slabs that the hand has passed since an item was given back.
+    passed: usize,
 }
 
 impl Slabs {
@@ -66,6 +76,8 @@ impl Slabs {
             thin: None,
             held: 0,
             taken: 0,
+            hand: (0, 0),
+            passed: 0,
         }
     }
 
@@ -188,6 +200,7 @@ impl Slabs {
         }
         slab.taken &= !bit;
         self.taken -= units as usize;
+        self.passed = 0;
         let left = slab.taken.count_ones();
         if left == 0 {
             room.remove(at);
@@ -201,12 +214,61 @@ impl Slabs {
         }
     }
 
+    /// Bytes of memory that may be held where no item is.
+    fn idle_bytes(&self) -> usize {
+        self.held * PAGE - self.taken * self.unit
+    }
+
+    /// Whether so much is idle that items should move to other slabs, and some slab may be thin.
+    #[inline]
+    pub(crate) fn is_sparse(&self) -> bool {
+        self.idle_bytes() > KEPT + self.taken * self.unit / SPARSE && self.passed < self.slabs.len()
+    }
+
+    /// Whether a slab should lose its items to a lower one that has room.
+    pub(crate) fn is_thin(&mut self, at: usize) -> bool {
+        let Slab { taken, units, .. } = self.slabs[at];
+        let Some(room) = self.with_room.get_mut(usize::from(units).wrapping_sub(1)) else {
+            return false;
+        };
+        taken.count_ones() * 4 <= SLAB_UNITS / u32::from(units) * 3
+            && room.first().is_some_and(|lower| lower < at)
+    }
+
+    /// The next item of a thin slab: its first unit, and the units of each item there. The
+    /// search goes from the highest slab down, and round; `None` if a few slabs have none.
+    pub(crate) fn next_thin(&mut self) -> Option<(u32, u32)> {
+        for _ in 0..LOOKED_AT {
+            if !self.is_sparse() {
+                break;
+            }
+            let (at, from) = self.hand;
+            if self.is_thin(at) {
+                let rest = self.slabs[at].taken.checked_shr(from).unwrap_or(0);
+                if rest != 0 {
+                    let (item, size) = (from + rest.trailing_zeros(), self.slabs[at].units);
+                    self.hand.1 = item + 1;
+                    let size = u32::from(size);
+                    return Some((at as u32 * SLAB_UNITS + item * size, size));
+                }
+            }
+            self.pass();
+        }
+        None
+    }
+
+    /// Goes on to the next slab.
+    pub(crate) fn pass(&mut self) {
+        self.hand = (self.hand.0.checked_sub(1).unwrap_or(self.slabs.len() - 1), 0);
+        self.passed += 1;
+    }
+
     /// The bytes of a range of the arena whose memory the caller discards: nothing lies
     /// there, and more is free than is worth keeping.
     pub(crate) fn surplus(&mut self) -> Option<Range<usize>> {
         let taken = self.taken * self.unit;
         if let Some(at) = self.thin
-            && self.held * PAGE - taken > KEPT + taken / 4
+            && self.idle_bytes() > KEPT + taken / 4
             && let Some(range) = self.discard_in(at)
         {
             return Some(range);
@@ -383,6 +445,36 @@ mod tests {
             let most = needed * 3 + 2 * KEPT / PAGE;
             assert!(held <= most, "{held} pages are held where {needed} are needed");
         }
+    }
+
+    /// Every item of a thin slab is found, if a lower slab has room, and no other; without
+    /// change nothing is looked for for ever.
+    #[test]
+    fn the_items_of_thin_slabs_are_found_once() {
+        let mut slabs = slabs(100);
+        let pages: Vec<u32> = (0..80 * 16).map(|_| slabs.take(8)).collect();
+        let (full, rest) = pages.split_at(40 * 16);
+        full.iter().step_by(16).for_each(|page| slabs.give(*page, 8)); // 15 of 16 are left
+        rest.iter().filter(|page| **page / 8 % 4 > 0).for_each(|page| slabs.give(*page, 8));
+        assert!(slabs.is_sparse());
+        let mut found = Vec::new();
+        while slabs.is_sparse() {
+            found.extend(slabs.next_thin());
+        }
+        let left = || rest.iter().filter(|page| **page / 8 % 4 == 0);
+        found.sort_unstable();
+        assert_eq!(found, left().map(|page| (*page, 8)).collect::<Vec<_>>());
+        // From when an item is given back, they are looked for again, and move.
+        let item = slabs.take(8);
+        slabs.give(item, 8);
+        while slabs.is_sparse() {
+            if let Some((page, units)) = slabs.next_thin() {
+                assert!(slabs.take(units) < page, "a lower slab has room");
+                slabs.give(page, units);
+            }
+        }
+        assert_eq!(slabs.items(), 40 * 15 + left().count());
+        assert!(slabs.in_use <= 55, "{} slabs are in use", slabs.in_use);
     }
 
     #[test]

@@ -103,7 +103,7 @@ impl<'a, const SLOT: usize> Slotted<'a, SLOT> {
         get16(self.body, TOP)
     }
 
-    fn dead(self) -> usize {
+    pub(crate) fn dead(self) -> usize {
         get16(self.body, DEAD)
     }
 

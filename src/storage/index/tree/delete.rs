@@ -3,12 +3,12 @@
 //! A leaf from which entries have gone is joined with a neighbour if both are small, else
 //! moved to a smaller page if that saves enough. Inner nodes follow, upwards.
 
-use super::super::memory::{BODY_MAX, PageId, Source, UNIT, round_body};
+use super::super::memory::{BODY_MAX, PageId, Source, UNIT};
 use super::super::node::inner::{self, Inner, InnerMut};
 use super::super::node::key::Key;
 use super::super::node::leaf::{Leaf, LeafMut};
 use super::path::Path;
-use super::put::with_slack;
+use super::put::{tight, with_slack};
 use super::{Index, Tree, value};
 use crate::error::OutOfMemory;
 
@@ -16,10 +16,9 @@ use crate::error::OutOfMemory;
 const SMALL: usize = BODY_MAX / 3;
 /// ... if both together use no more than this.
 const JOINED_MAX: usize = BODY_MAX * 3 / 4;
-/// A node moves to a smaller page if that saves so much.
+/// A node moves to a smaller page if that saves so much; a leaf that has only lost entries
+/// since it last did, if it saves a unit.
 const SHRINK: usize = 2 * UNIT;
-/// Bytes that a node gets beyond what it needs when it shrinks.
-const SLACK: usize = 64;
 
 impl Index {
     /// Removes a key. First shows `old` its value, and returns the result of `old`; an error
@@ -106,10 +105,20 @@ impl Index {
     }
 
     /// Joins, shrinks or drops a leaf from which entries have gone.
+    #[inline]
     pub(crate) fn settle_leaf(&mut self, path: &Path, leaf: PageId) {
         let node = Leaf::new(self.pages.page(leaf));
-        let (used, len) = (node.used(), node.len());
-        if len == 0 && path.len() > 0 {
+        let saved = leaf.body_len().saturating_sub(tight(node.used()));
+        let shrinks = saved >= SHRINK || saved > 0 && node.is_shrinking();
+        if shrinks || node.used() < SMALL {
+            self.settle_small_leaf(path, leaf, shrinks);
+        }
+    }
+
+    #[cold]
+    fn settle_small_leaf(&mut self, path: &Path, leaf: PageId, shrinks: bool) {
+        let node = Leaf::new(self.pages.page(leaf));
+        if node.len() == 0 && path.len() > 0 {
             let is_only_child = |depth| Inner::new(self.pages.page(path.at(depth).0)).len() == 0;
             if !(0..path.len()).all(is_only_child) {
                 self.pages.release(leaf);
@@ -120,16 +129,24 @@ impl Index {
             self.tree = Tree { root: leaf, height: 0, long_keys: false };
             return self.settle_leaf(&Path::new(leaf), leaf);
         }
-        if used < SMALL && path.len() > 0 && self.join_leaf(path) {
+        if node.used() < SMALL && path.len() > 0 && self.join_leaf(path) {
             return;
         }
-        if round_body(used + SLACK) + SHRINK <= leaf.body_len() {
-            let plan = Leaf::new(self.pages.page(leaf)).part(0..len, None);
-            if self.pages.has_room(with_slack(plan.len)) {
-                let page = self.build_leaf(leaf, 0..len, plan, None);
-                self.pages.release(leaf);
-                self.replace_child(path, path.len(), page);
-            }
+        if shrinks {
+            self.shrink_leaf(path, leaf);
+        }
+    }
+
+    /// Moves a leaf to as small a page as will do, if there is one.
+    pub(super) fn shrink_leaf(&mut self, path: &Path, leaf: PageId) {
+        let old = Leaf::new(self.pages.page(leaf));
+        let (len, plan) = (old.len(), old.part(0..old.len(), None));
+        let body = tight(plan.len);
+        if self.pages.has_room(body) {
+            let page = self.build_leaf(leaf, 0..len, plan, body, None);
+            LeafMut::new(self.pages.edit(page)).expect_fewer();
+            self.pages.release(leaf);
+            self.replace_child(path, path.len(), page);
         }
     }
 
@@ -147,7 +164,7 @@ impl Index {
         for (left, pair) in self.pairs(path, path.len() - 1).into_iter().flatten() {
             let [first, second] = pair.map(|page| Leaf::new(self.pages.page(page)));
             let plan = first.joined(second);
-            let body = round_body(plan.len + SLACK);
+            let body = tight(plan.len);
             if plan.len > JOINED_MAX || !self.pages.has_room(body) {
                 continue;
             }
@@ -158,6 +175,7 @@ impl Index {
             for from in from.map(Leaf::new) {
                 to.append(from, 0..from.len());
             }
+            to.expect_fewer();
             pair.into_iter().for_each(|page| self.pages.release(page));
             self.join_children(path, path.len() - 1, left, page, true);
             return true;
@@ -207,7 +225,7 @@ impl Index {
         if used < SMALL && self.join_inner(path, up) {
             return;
         }
-        if round_body(used + SLACK) + SHRINK <= node.body_len() {
+        if tight(used) + SHRINK <= node.body_len() {
             let inner = Inner::new(self.pages.page(node));
             let (first, branches) = (inner.child(0), inner.branches());
             if self.pages.has_room(with_slack(inner::built_len(&branches))) {

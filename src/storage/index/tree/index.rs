@@ -14,6 +14,10 @@ use crate::error::OutOfMemory;
 /// Slabs that are left to changes which add nothing.
 const RESERVE: usize = 16;
 
+/// With every so many commits that take the exclusive guard, so many pages are moved at most.
+const COMPACT_EVERY: u32 = 4;
+const COMPACT_FEW: usize = 8;
+
 /// The live tree. `&mut Index` changes anything; threads that use it at the same time have
 /// a [`super::SharedView`] or the [`super::WriterView`].
 #[derive(Debug)]
@@ -25,6 +29,10 @@ pub(crate) struct Index {
     pub(in super::super) published: Option<Snapshot>,
     /// Whether memory is reserved for all changes of a batch.
     in_batch: bool,
+    /// Pages that may still be moved on behalf of what was freed.
+    moves_due: usize,
+    /// Commits until some pages are moved.
+    until_compact: u32,
 }
 
 impl Index {
@@ -37,7 +45,16 @@ impl Index {
 
     /// An index of a tree that lies in `pages`.
     pub(in super::super) fn of(pages: Pages, tree: Tree, totals: Totals) -> Index {
-        Index { pages, tree, totals: Counters::new(totals), published: None, in_batch: false }
+        let totals = Counters::new(totals);
+        Index {
+            pages,
+            tree,
+            totals,
+            published: None,
+            in_batch: false,
+            moves_due: 0,
+            until_compact: 0,
+        }
     }
 
     /// The published totals.
@@ -69,6 +86,10 @@ impl Index {
     #[inline]
     pub(crate) fn committed(&mut self) {
         self.totals.add_commit();
+        self.until_compact = self.until_compact.checked_sub(1).unwrap_or(COMPACT_EVERY - 1);
+        if self.until_compact == 0 {
+            self.compact(COMPACT_FEW);
+        }
     }
 
     /// A snapshot of the published tree, in constant time.
@@ -100,10 +121,15 @@ impl Index {
         self.pages.unregister_dropped();
     }
 
-    /// Looks at up to `limit` items of the retired list, and frees those that no snapshot
-    /// needs. Returns whether there may be more.
+    /// Looks at up to `limit` items of the retired list, frees those that no snapshot needs,
+    /// and moves at most twice as many pages to fuller slabs. Returns whether there may be more.
     pub(crate) fn collect(&mut self, limit: usize) -> bool {
-        self.pages.collect(limit)
+        let (freed, more) = self.pages.collect(limit);
+        let due = if self.pages.is_sparse() { self.moves_due + 2 * freed } else { 0 };
+        let moves = due.min(limit.div_ceil(8));
+        self.moves_due = due - moves;
+        self.compact(moves);
+        more || self.moves_due > 0 && self.pages.is_sparse()
     }
 
     /// Reserves memory for a change that adds to one leaf, before it is begun: from then on

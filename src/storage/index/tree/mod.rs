@@ -5,6 +5,7 @@
 //! from the root to a leaf.
 
 mod check;
+mod compact;
 mod cursor;
 mod delete;
 mod in_place;

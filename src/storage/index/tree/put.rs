@@ -18,6 +18,14 @@ use crate::fallible::copy;
 /// insertion need not move it again.
 const SLACK: usize = 384;
 
+/// Bytes that a node gets beyond what it needs when it shrinks.
+const TIGHT: usize = 64;
+
+/// The body length of the page for a node that takes `len` bytes and shrinks.
+pub(super) fn tight(len: usize) -> usize {
+    round_body(len + TIGHT).min(BODY_MAX)
+}
+
 /// The body length of the page for a node that takes `len` bytes.
 pub(super) fn with_slack(len: usize) -> usize {
     round_body(len + SLACK).min(BODY_MAX)
@@ -123,10 +131,17 @@ impl Index {
         if !LeafMut::new(self.pages.edit(leaf)).replace(at, new) {
             let removed = LeafMut::new(self.pages.edit(leaf)).remove(at);
             let entry = NewEntry { key, tail, value: new };
-            if Leaf::new(self.pages.page(leaf)).has_room(&entry) {
-                LeafMut::new(self.pages.edit(leaf)).insert(at, &entry);
+            let read = Leaf::new(self.pages.page(leaf));
+            let shorter = value.len() < old_len;
+            let shrinking = shorter && read.is_shrinking();
+            if read.has_room(&entry) {
+                let mut edit = LeafMut::new(self.pages.edit(leaf));
+                edit.insert(at, &entry);
+                if shrinking {
+                    edit.expect_fewer();
+                }
                 self.settle_leaf(path, leaf); // a shorter value leaves room behind
-            } else if let Err(error) = self.insert_moving(path, leaf, at, &entry) {
+            } else if let Err(error) = self.insert_moving(path, leaf, at, &entry, shorter) {
                 LeafMut::new(self.pages.edit(leaf)).restore(at, removed);
                 self.release_value(new);
                 return Err(error);
@@ -171,9 +186,11 @@ impl Index {
             LeafMut::new(self.pages.edit(leaf)).insert(at, entry);
             return Ok(());
         }
-        self.insert_moving(path, leaf, at, entry)
+        self.insert_moving(path, leaf, at, entry, false)
     }
 
+    /// Inserts an entry by moving the leaf or splitting it. `shrinks` says that the entry was a
+    /// longer one.
     #[cold]
     fn insert_moving(
         &mut self,
@@ -181,6 +198,7 @@ impl Index {
         leaf: PageId,
         at: usize,
         entry: &NewEntry<'_>,
+        shrinks: bool,
     ) -> Result<(), OutOfMemory> {
         let old = Leaf::new(self.pages.page(leaf));
         if let Some(len) = old.grown(entry) {
@@ -196,9 +214,13 @@ impl Index {
         let plan = old.with_entry(entry);
         if plan.fits() {
             let range = 0..old.len();
-            let new = self.build_leaf(leaf, range, plan, Some((at, entry)));
+            // What has dead bytes may shrink as well as grow.
+            let body = if old.dead() == 0 { with_slack(plan.len) } else { tight(plan.len) };
+            let new = self.build_leaf(leaf, range, plan, body, Some((at, entry)));
             let (mut to, [from]) = self.edit_leaf(new, [leaf]);
-            if at > 0 {
+            if shrinks {
+                to.expect_fewer();
+            } else if at > 0 {
                 to.inherit_run(from, at);
             }
             self.pages.release(leaf);
@@ -214,13 +236,14 @@ impl Index {
             leaf // all of it stays where it is
         } else {
             let plan = Leaf::new(self.pages.page(leaf)).part(0..cut, in_left.then_some(entry));
-            self.build_leaf(leaf, 0..cut, plan, new(in_left, at))
+            self.build_leaf(leaf, 0..cut, plan, with_slack(plan.len), new(in_left, at))
         };
         let right = if cut == 0 && in_left && left != leaf {
             leaf
         } else {
             let plan = Leaf::new(self.pages.page(leaf)).part(cut..n, (!in_left).then_some(entry));
-            self.build_leaf(leaf, cut..n, plan, new(!in_left, at.saturating_sub(cut)))
+            let new = new(!in_left, at.saturating_sub(cut));
+            self.build_leaf(leaf, cut..n, plan, with_slack(plan.len), new)
         };
         if append {
             LeafMut::new(self.pages.edit(right)).expect_more();
@@ -241,15 +264,17 @@ impl Index {
         (LeafMut::new(to), from.map(Leaf::new))
     }
 
-    /// A new leaf with some entries of another, and perhaps a new one.
+    /// A new leaf with some entries of another, and perhaps a new one, in a page whose body
+    /// has at least `body` bytes.
     pub(crate) fn build_leaf(
         &mut self,
         from: PageId,
         range: Range<usize>,
         plan: LeafLayout,
+        body: usize,
         new: Option<(usize, &NewEntry<'_>)>,
     ) -> PageId {
-        let page = self.pages.alloc(with_slack(plan.len), 0);
+        let page = self.pages.alloc(body, 0);
         let (to, [from]) = self.pages.edit_from(page, [from]);
         let from = Leaf::new(from);
         let some_key = match new {

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use super::super::{BLOB_ID, DEAD, TOP, get16, put16};
 use super::{
-    HAS_TAIL, IS_BLOB, LAST, LEN_MASK, Leaf, LeafMut, NewEntry, RUN, RUN_MAX, SLOT, Value, slot_of,
+    HAS_TAIL, IS_BLOB, LAST, LEN_MASK, Leaf, LeafMut, NO_INSERTION, NewEntry, RUN, RUN_MAX, SLOT,
+    Value, slot_of,
 };
 use crate::storage::index::memory::BlobId;
 
@@ -141,6 +142,11 @@ impl<'a> LeafMut<'a> {
     pub(crate) fn inherit_run(&mut self, from: Leaf<'_>, i: usize) {
         let run = if get16(from.body, LAST) + 1 == i { get16(from.body, RUN) + 1 } else { 0 };
         put16(self.body, RUN, run.min(RUN_MAX));
+    }
+
+    /// Records that the leaf shrinks, until the next insertion.
+    pub(crate) fn expect_fewer(&mut self) {
+        put16(self.body, LAST, NO_INSERTION);
     }
 
     /// Records a run of insertions that ends with the last entry.

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::super::key::common_prefix;
 use super::super::{get16, slots_start};
-use super::{LAST, Leaf, NewEntry, RUN, RUN_MAX, SLOT};
+use super::{LAST, Leaf, NO_INSERTION, NewEntry, RUN, RUN_MAX, SLOT};
 use crate::storage::index::memory::BODY_MAX;
 
 /// The layout of a leaf to be built.
@@ -65,6 +65,11 @@ impl Leaf<'_> {
             && at > 0
             && get16(self.body, LAST) + 1 == at
             && get16(self.body, RUN) >= RUN_MAX
+    }
+
+    /// Whether the leaf has shrunk, and only lost bytes since.
+    pub(crate) fn is_shrinking(self) -> bool {
+        get16(self.body, LAST) == NO_INSERTION
     }
 
     /// Finds where to cut the leaf in two, with one more entry at `at`: the number of

@@ -1,7 +1,7 @@
 //! A leaf: sorted entries in one slotted block.
 //!
 //! ```text
-//! 8   last     u16  where the latest insertion went ...
+//! 8   last     u16  where the latest insertion went (0xffff: entries were removed only) ...
 //! 10  run      u16  ... and how many before it went one place further each
 //! 12  (4 bytes, zero)
 //!
@@ -47,6 +47,9 @@ pub(crate) const INLINE_VALUE: usize = 1024;
 
 /// Insertions in ascending order after which a full leaf splits at its end.
 const RUN_MAX: usize = 4;
+
+/// Stands for the latest insertion in a leaf that has shrunk, and only lost entries since.
+const NO_INSERTION: usize = 0xffff;
 
 /// A value as a leaf holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
