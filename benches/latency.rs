@@ -44,11 +44,14 @@ const CALLS: [(&str, Call); 3] = [
 ];
 
 const LOADS: [(&str, Load); 5] = [
-    ("nothing", |_, _| Ok(std::thread::sleep(Duration::from_millis(10)))),
+    ("nothing", |_, _| {
+        std::thread::sleep(Duration::from_millis(10));
+        Ok(())
+    }),
     ("checkpoints", |bench, _| bench.db.checkpoint()),
     ("large commits", |bench, random| {
         let keys: Vec<_> = (0..bench.entries / LARGE).map(|_| bench.key(random)).collect();
-        bench.db.write_all(keys.iter().map(|key| (&key[..], &VALUE[..])))
+        bench.db.write_all(keys.iter().map(|key| (key, &VALUE)))
     }),
     ("backups", |bench, _| {
         bench.db.backup(&bench.copy)?;
@@ -109,7 +112,7 @@ fn main() {
         let keys: Vec<_> = (0..entries).map(|n| Random::new(n).next().to_be_bytes()).collect();
         let fill = keys.chunks(10_000).try_for_each(|keys| {
             let wide: Vec<_> = keys.iter().map(|key| [&key[..], &[0; 8]].concat()).collect();
-            bench.db.write_all(wide.iter().map(|key| (&key[..], &VALUE[..])))
+            bench.db.write_all(wide.iter().map(|key| (key, &VALUE)))
         });
         fill.expect("there is space");
         for (name, call) in CALLS {

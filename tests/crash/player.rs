@@ -211,7 +211,7 @@ impl Player {
         let is = |expected: &[&str]| {
             names.iter().map(|it| it.to_str()).eq(expected.iter().map(|it| Some(*it)))
         };
-        if !is(&[PATH]) && !(open && is(&[PATH, LOG])) {
+        if !(is(&[PATH]) || open && is(&[PATH, LOG])) {
             return Err(format!("open: {open}, there are the files {names:?}"));
         }
         Ok(())
