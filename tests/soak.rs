@@ -208,7 +208,7 @@ fn main() {
     let full = if std::env::var_os("MINIDB_FULL").is_some() { 300 } else { 5 };
     let seconds = std::env::var("MINIDB_SOAK").map_or(full, |it| it.parse().expect("seconds"));
     let length = Duration::from_millis((seconds * 1000 / 6).clamp(1500, 60_000));
-    let (folder, start, mut seed) = (Folder::new("soak"), Instant::now(), 0);
+    let (folder, start, mut seed) = (Folder::new("soak"), Instant::now(), 0u64);
     let path = folder.file("soak.db");
     while start.elapsed() < Duration::from_secs(seconds) {
         seed += 1;
