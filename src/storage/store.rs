@@ -26,6 +26,8 @@ use crate::sync::{Access, Arc, BrLock, Detached, ReadGuard, WriteGuard};
 /// that does something else, and by one that frees them all.
 const COLLECT_FEW: usize = 64;
 const COLLECT_STEP: usize = 512;
+/// How many pages move under one exclusive guard.
+const COMPACT_STEP: usize = 32;
 
 /// The pause between two steps of freeing, so that threads that wait for the guard get it.
 const PAUSE: Duration = Duration::from_micros(20);
@@ -159,12 +161,23 @@ impl Store {
             index.unregister(epoch);
         }
         self.collect();
+        self.compact();
     }
 
     /// Frees what only snapshots needed that are gone.
     fn collect(&self) {
         while let Ok(Access::Exclusive(mut index)) = self.index.write_or_frozen()
             && index.collect(COLLECT_STEP)
+        {
+            drop(index);
+            crate::sync::sleep(PAUSE);
+        }
+    }
+
+    /// Moves pages after much was freed, so that their memory goes back to the system.
+    fn compact(&self) {
+        while let Ok(Access::Exclusive(mut index)) = self.index.write_or_frozen()
+            && index.compact_due(COMPACT_STEP)
         {
             drop(index);
             crate::sync::sleep(PAUSE);
@@ -227,6 +240,7 @@ impl Store {
         self.commit(&mut index, change);
         drop(index);
         self.collect();
+        self.compact();
         Ok(())
     }
 
@@ -325,6 +339,7 @@ impl Store {
         index.unregister_dropped();
         drop(index);
         self.collect();
+        self.compact();
     }
 
     /// Counts a commit of one change, and notes it.

@@ -279,6 +279,9 @@ impl Blobs {
     /// A blob in a thin slab of a space of which much is idle; `None` if there is none among
     /// some numbers.
     pub(super) fn next_thin(&mut self, table: &BlobTable) -> Option<BlobId> {
+        if !self.is_sparse() {
+            return None;
+        }
         for _ in 0..LOOKED_AT {
             if self.passed >= self.numbers {
                 break;

@@ -18,7 +18,7 @@ impl Index {
     /// memory is idle.
     #[inline]
     pub(super) fn compact(&mut self, limit: usize) {
-        if self.pages.is_sparse() {
+        if self.compacts && self.pages.is_sparse() {
             self.move_some(limit);
         }
     }

@@ -29,6 +29,8 @@ pub(crate) struct Index {
     pub(in super::super) published: Option<Snapshot>,
     /// Whether memory is reserved for all changes of a batch.
     in_batch: bool,
+    /// Whether pages move out of thin slabs.
+    pub(super) compacts: bool,
     /// Pages that may still be moved on behalf of what was freed.
     moves_due: usize,
     /// Commits until some pages are moved.
@@ -40,7 +42,14 @@ impl Index {
         let mut pages = Pages::new();
         pages.reserve(1)?;
         let root = empty_leaf(&mut pages);
-        Ok(Index::of(pages, Tree { root, height: 0, long_keys: false }, Totals::default()))
+        let tree = Tree { root, height: 0, long_keys: false };
+        Ok(Index { compacts: true, ..Index::of(pages, tree, Totals::default()) })
+    }
+
+    /// An index whose pages stay where they are: that of a file, whose checkpoints would write
+    /// each page that moves, and whose published state keeps most pages.
+    pub(crate) fn without_compaction(self) -> Index {
+        Index { compacts: false, ..self }
     }
 
     /// An index of a tree that lies in `pages`.
@@ -52,6 +61,7 @@ impl Index {
             totals,
             published: None,
             in_batch: false,
+            compacts: false,
             moves_due: 0,
             until_compact: 0,
         }
@@ -121,15 +131,20 @@ impl Index {
         self.pages.unregister_dropped();
     }
 
-    /// Looks at up to `limit` items of the retired list, frees those that no snapshot needs,
-    /// and moves at most twice as many pages to fuller slabs. Returns whether there may be more.
+    /// Looks at up to `limit` items of the retired list, and frees those that no snapshot
+    /// needs. Returns whether there may be more. Twice as many pages may then move.
     pub(crate) fn collect(&mut self, limit: usize) -> bool {
         let (freed, more) = self.pages.collect(limit);
-        let due = if self.pages.is_sparse() { self.moves_due + 2 * freed } else { 0 };
-        let moves = due.min(limit.div_ceil(8));
-        self.moves_due = due - moves;
+        self.moves_due += 2 * freed;
+        more
+    }
+
+    /// Moves up to `limit` pages after what was freed. Returns whether there may be more.
+    pub(crate) fn compact_due(&mut self, limit: usize) -> bool {
+        let moves = self.moves_due.min(limit);
+        self.moves_due -= moves;
         self.compact(moves);
-        more || self.moves_due > 0 && self.pages.is_sparse()
+        self.moves_due > 0 && self.compacts && self.pages.is_sparse()
     }
 
     /// Reserves memory for a change that adds to one leaf, before it is begun: from then on

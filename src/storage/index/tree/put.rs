@@ -214,8 +214,8 @@ impl Index {
         let plan = old.with_entry(entry);
         if plan.fits() {
             let range = 0..old.len();
-            // What has dead bytes may shrink as well as grow.
-            let body = if old.dead() == 0 { with_slack(plan.len) } else { tight(plan.len) };
+            let is_tight = shrinks || old.is_shrinking();
+            let body = if is_tight { tight(plan.len) } else { with_slack(plan.len) };
             let new = self.build_leaf(leaf, range, plan, body, Some((at, entry)));
             let (mut to, [from]) = self.edit_leaf(new, [leaf]);
             if shrinks {

@@ -357,7 +357,7 @@ impl Opening<'_> {
         let fields = Fields { database, lsn: 0, log: None, meta: [0; META] };
         Ok(Found {
             data: DataFile::create(file, self.path.to_owned(), fields),
-            index: Index::new()?,
+            index: Index::new()?.without_compaction(),
             since: None,
             lsn: 0,
             needs_log: false,
