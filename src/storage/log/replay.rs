@@ -140,7 +140,7 @@ fn follow(
                 (lsn, offset) = (head.end(), offset + head.size());
                 each(lsn, payload)?;
             }
-            Kind::Jump if jumps == JUMPS => break,
+            Kind::Jump if jumps == JUMPS => return Err(damaged(path, "too many jumps", offset)),
             Kind::Jump => {
                 offset = record::decode_jump(payload);
                 jumps += 1;

@@ -13,6 +13,10 @@ use crate::planted::{self, Bug};
 const WORTH_A_JUMP: u64 = if cfg!(minidb_shuttle) { 1 << 10 } else { 64 << 10 };
 /// The part of the file that a gap has at least, so that extents are few.
 const PART: u64 = 8;
+/// With so many extents records go to no more gaps of a short log, or to none: replay follows
+/// 64 jumps.
+const SOME_EXTENTS: usize = 16;
+const MANY_EXTENTS: usize = 48;
 /// Bytes that are given back at a time, so that no commit waits long.
 const STEP: u64 = 16 << 20;
 
@@ -64,16 +68,19 @@ impl Log {
         let need = len + JUMP as u64;
         let lap = self.gap(need.max(WORTH_A_JUMP).max(self.live_bytes()));
         let limit = self.gap_end(here + 1);
+        let extents = self.extents.len();
         let gap = || {
             let wide = self.gap(need.max(WORTH_A_JUMP).max(self.bytes / PART));
-            // In a short log any gap is better than a longer log: its extents are few.
-            wide.or_else(|| self.gap(need.max(4 << 10)).filter(|_| self.bytes < 4 * WORTH_A_JUMP))
+            // In a short log any gap is better than a longer log.
+            let is_short = self.bytes < 4 * WORTH_A_JUMP && extents < SOME_EXTENTS;
+            wide.or_else(|| self.gap(need.max(4 << 10)).filter(|_| is_short))
         };
-        if planted::is(Bug::LapOverLive) || lap == Some(START) {
+        let may_jump = extents < MANY_EXTENTS;
+        if planted::is(Bug::LapOverLive) || may_jump && lap == Some(START) {
             START
         } else if here + need <= limit.min(self.bytes) {
             here
-        } else if let Some(gap) = gap() {
+        } else if let Some(gap) = gap().filter(|_| may_jump) {
             gap
         } else if here + need <= limit {
             here
@@ -87,6 +94,7 @@ impl Log {
     pub(crate) fn begin_lap(&mut self) {
         let worth = self.live_bytes().max(WORTH_A_JUMP);
         let is_idle = self.in_flight.is_none() && self.pending.is_empty();
+        let is_idle = is_idle && self.extents.len() < MANY_EXTENTS;
         let here = self.position(self.written).offset;
         if !is_idle || self.gap(worth) != Some(START) || self.extents.try_reserve(2).is_err() {
             return;

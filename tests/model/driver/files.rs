@@ -141,7 +141,7 @@ impl<C: Choices> Driver<C> {
             _ => (MINIDB_OPEN_NEW, MINIDB_CONFLICT),
         };
         self.same("open", api::open(Some(&path), flags), (code, Handle::NULL));
-        assert!(log_of(&path).exists(), "the log is gone before the last close");
+        assert!(file_of(&path).exists(), "the file is gone");
     }
 
     /// The files are counted, and there is no more of them than lies on disk.

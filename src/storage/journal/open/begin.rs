@@ -162,13 +162,20 @@ impl Files {
 
     /// Removes what is left of a log that could not be made.
     pub(in super::super) fn clear_leftovers(&self) -> DBResult<()> {
-        if self.options.read_only || self.begun()?.is_some() {
+        let target = self.target.lock()?;
+        let is_there = || target.data.file().is_at(&self.path).unwrap_or(false);
+        if self.options.read_only || self.begun()?.is_some() || !is_there() {
             return Ok(());
         }
         self.opening().clear_away(&unfinished(&self.log_path), log::EMPTY_BYTES)
     }
 
     fn make_log(&self, target: &mut CheckpointTarget) -> DBResult<LogWriter> {
+        // A log that lies there may be needed by the file that has replaced this one.
+        if !target.data.file().is_at(&self.path).map_err(failed("look at", &self.path))? {
+            let path = self.path.display();
+            return Err(DBError::Io(text(format_args!("{path} was removed or replaced"))));
+        }
         let opening = self.opening();
         let bytes = self.store.latest_totals()?.bytes;
         let (log, identity, mark) = opening.log_after(&target.data, target.data.fields().lsn)?;
