@@ -301,6 +301,34 @@ static void a_log_is_not_shared_by_a_file_and_its_replacement(void)
     }
 }
 
+static void fill_and_die(void *path)
+{
+    fill(open_file(path, 0), "d=4");
+    _exit(0);
+}
+
+/* A file is opened and not written to yet when another one takes its place and dies. */
+static void the_log_of_a_file_in_its_place_stays(void)
+{
+    minidb_t *old, *new;
+
+    remove_all();
+    old = open_file("db", 0);
+    fill(old, "a=1");
+    minidb_close(old);
+    old = open_file("db", 0);
+    new = open_file("replacement", 0);
+    fill(new, "c=3");
+    minidb_close(new);
+    CHECK(rename("replacement", "db") == 0);
+    in_child(fill_and_die, "db");
+    CHECK(exists("db-log"));
+    GIVES(MINIDB_IO, minidb_put(old, "b", 1, "2", 1, NULL, NULL));
+    HOLDS(old, "a=1");
+    minidb_close(old);
+    stays("db", "c=3 d=4");
+}
+
 static minidb_t *with_data(void)
 {
     static char big[20000];
@@ -384,6 +412,7 @@ int main(int argc, char **argv)
     RUN(reading_works_on_a_read_only_disk);
     RUN(a_file_that_is_removed_lives_until_it_is_closed);
     RUN(a_log_is_not_shared_by_a_file_and_its_replacement);
+    RUN(the_log_of_a_file_in_its_place_stays);
     RUN(what_is_cut_off_is_missed_and_not_invented);
     RUN(nothing_is_written_elsewhere);
     return passed("paths");
