@@ -149,7 +149,8 @@ fn the_count_of_a_large_transaction_costs_as_that_of_a_small_one() {
         let best = |writes| (0..3).map(|_| counting(writes, write)).min().unwrap();
         let (small, large) = (best(2_000), best(40_000));
         println!("{name}: {small:?} and {large:?} for 1,000 writes");
-        assert!(large < 5 * small, "{name}: {small:?} became {large:?}");
+        // What is counted anew after each write takes over a hundred times as long.
+        assert!(large < 25 * small, "{name}: {small:?} became {large:?}");
     }
 }
 
