@@ -122,8 +122,7 @@ impl Journal {
 impl Files {
     /// The published state, and where in the log it ends.
     fn checkpoint_snapshot(&self) -> DBResult<(Snapshot, Position)> {
-        let mut log = self.writer()?.lock()?;
-        log.log.begin_lap();
+        let log = self.writer()?.lock()?;
         let lsn = if self.options.no_sync { log.log.written() } else { log.log.durable() };
         Ok((self.store.freeze_for_checkpoint()?, log.log.position(lsn)))
     }
@@ -137,6 +136,7 @@ impl Files {
         }
         let mut attempt = Attempt { files: self, is_done: false };
         let mut target = self.target.lock()?;
+        self.writer()?.lock()?.log.begin_lap();
         let (snapshot, position) = self.checkpoint_snapshot()?;
         if planted::is(Bug::RetiredTooEarly) {
             self.writer()?.lock()?.log.retire(position);

@@ -22,7 +22,7 @@ use super::super::store::Store;
 use super::pressure::{Due, Limits};
 use super::space::{Space, Weight};
 use super::{CheckpointMode, Files, Journal};
-use crate::error::{DBError, DBResult};
+use crate::error::{DBError, DBResult, text};
 use crate::fallible::shared;
 use crate::planted::{self, Bug};
 use crate::sync::atomic::Ordering;
@@ -170,7 +170,7 @@ impl Journal {
             return Ok((log, Ok(())));
         }
         let path = files.path.display();
-        let full = format!("{path}: what is left of the disk is kept for deletions");
+        let full = text(format_args!("{path}: what is left of the disk is kept for deletions"));
         Ok((log, Err(DBError::Full(full))))
     }
 

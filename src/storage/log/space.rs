@@ -94,9 +94,9 @@ impl Log {
     pub(crate) fn begin_lap(&mut self) {
         let worth = self.live_bytes().max(WORTH_A_JUMP);
         let is_idle = self.in_flight.is_none() && self.pending.is_empty();
-        let is_idle = is_idle && self.extents.len() < MANY_EXTENTS;
+        let may_jump = is_idle && self.extents.len() < MANY_EXTENTS;
         let here = self.position(self.written).offset;
-        if !is_idle || self.gap(worth) != Some(START) || self.extents.try_reserve(2).is_err() {
+        if !may_jump || self.gap(worth) != Some(START) || self.extents.try_reserve(2).is_err() {
             return;
         }
         let jump = record::encode_jump(self.written, START, self.durable, self.salt);

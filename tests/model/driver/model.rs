@@ -132,6 +132,8 @@ pub struct Store {
     pub transactions: Vec<Weak<RefCell<Transaction>>>,
     /// The path of its file, if it has one.
     pub path: Option<CString>,
+    /// The commits that its file had when it was opened, unless it was made then.
+    pub opened_with: Option<u64>,
 }
 
 pub type Shared = Rc<RefCell<Store>>;
