@@ -40,6 +40,8 @@ pub struct Player {
     commits: u64,
     /// What the database counted when it was closed.
     made: u64,
+    /// How many there were when it was opened.
+    opened_with: u64,
     snapshots: Vec<(Snapshot, Arc<State>)>,
     /// Whether a commit has failed so that none may be acknowledged any more.
     failed: bool,
@@ -62,6 +64,7 @@ impl Player {
             checkpoint_bytes: workload.checkpoint_bytes,
             commits: 0,
             made: 0,
+            opened_with: 0,
             snapshots: Vec::new(),
             failed: false,
         }
@@ -83,6 +86,7 @@ impl Player {
             checkpoint_bytes: self.checkpoint_bytes,
             commits: self.commits,
             made: 0,
+            opened_with: 0,
             snapshots: Vec::new(),
             failed: false,
         }
@@ -154,12 +158,13 @@ impl Player {
         (self.rooted, self.failed) = (self.shown, false);
         if !self.faulty {
             db.check().map_err(|error| format!("check after opening: {error}"))?;
-            self.check_names(true)?;
+            self.check_names(None)?;
             match PersistentDB::open_on(dress(&self.disk), Path::new(PATH), self.options()) {
                 Err(DBError::Busy(_)) => {}
                 other => return Err(format!("opened twice: {other:?}")),
             }
         }
+        self.opened_with = db.commits().unwrap_or(0);
         self.db = Some(db);
         Ok(())
     }
@@ -186,6 +191,9 @@ impl Player {
             return Ok(());
         };
         self.made = db.commits().unwrap_or(0);
+        if !self.faulty && !self.failed && self.made > self.opened_with {
+            self.check_names(Some(true))?;
+        }
         drop(db);
         for (snapshot, state) in self.snapshots.drain(..) {
             let cursor = snapshot.scan(None, None);
@@ -195,24 +203,24 @@ impl Player {
         }
         if !self.faulty && !self.failed {
             self.history.secure(self.shown, self.now());
-            self.check_names(false)?;
+            self.check_names(Some(false))?;
         }
         Ok(())
     }
 
-    /// Verifies that no file is there but those that must be, and backups.
-    fn check_names(&self, open: bool) -> Verdict {
+    /// Verifies that no file is there but those that must be, and backups. A log may be there
+    /// where `log` says nothing: the first commit makes that of a file that was closed.
+    fn check_names(&self, log: Option<bool>) -> Verdict {
         let copies: Vec<PathBuf> = self.history.copies().map(|copy| copy.path.clone()).collect();
         let is_copy =
             |name: &PathBuf| copies.iter().any(|it| name == it || *name == unfinished(it));
         let mut names = self.disk.names();
         names.retain(|name| !is_copy(name));
-        // The log of a file that was closed is made by the first commit.
-        let is = |expected: &[&str]| {
-            names.iter().map(|it| it.to_str()).eq(expected.iter().map(|it| Some(*it)))
-        };
-        if !(is(&[PATH]) || open && is(&[PATH, LOG])) {
-            return Err(format!("open: {open}, there are the files {names:?}"));
+        let has_log = names.contains(&LOG.into());
+        let expected: &[&str] = if has_log { &[PATH, LOG] } else { &[PATH] };
+        let is_expected = names.iter().map(|it| it.to_str()).eq(expected.iter().copied().map(Some));
+        if !is_expected || log.is_some_and(|log| log != has_log) {
+            return Err(format!("log: {log:?}, there are the files {names:?}"));
         }
         Ok(())
     }
