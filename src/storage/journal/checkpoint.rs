@@ -71,6 +71,7 @@ impl CheckpointTarget {
         if lsn != fields.lsn {
             self.checkpoint(snapshot, lsn, log)?;
         } else if fields.log.is_some_and(|old| old.offset != offset) {
+            // A lap has begun since, so that the end of the log is not needed any more.
             self.data.mark(Fields { log, ..fields })?;
         }
         // If that fails, the file is as large as it was.
