@@ -1,10 +1,11 @@
 //! Compaction: pages move out of slabs in which few remain, so that these become empty and
 //! their memory goes back to the system.
 //!
-//! A few pages move with some of the commits, and with the freeing of what only snapshots needed.
-//! A slab does not know the parents of its pages: the first key of a page leads to it, if it
-//! is in the live tree. Blobs move, too; their numbers stay. What a snapshot sees stays where
-//! it is. A move takes no memory: a lower slab has room.
+//! A few pages move with some of the commits, and more after what closes a snapshot has freed
+//! pages. A slab does not know the parents of its pages: the first key of a page leads to it, if
+//! it is in the live tree and its key has no tail. Blobs move, too; their numbers stay. What a
+//! snapshot sees stays where it is. A page that keeps its size takes no memory to move, since a
+//! lower slab has room; a leaf that becomes smaller may take a slab.
 
 use super::super::memory::{BODY_MAX, PageId, Source};
 use super::super::node::inner::Inner;
